@@ -1,0 +1,49 @@
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.PHONY: help demo dev test bench check format lock clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(INSTALLED): requirements-dev.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 11) <= v <= (3, 13) else f"Python 3.11 to 3.13 is needed, this is {v[0]}.{v[1]}: make PYTHON=python3.12 …")'
+	@echo "Setting up $(VENV) (about a minute, once) …"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+install: $(INSTALLED) ## Set up the environment in .venv (the other targets do it too)
+
+demo: $(INSTALLED) ## Collect 48 hours from a simulated Zendesk into a local S3 server and prove the result
+	@$(BIN)/zendesk-pipeline demo
+
+dev: $(INSTALLED) ## Open the Dagster UI on http://127.0.0.1:3000 over the same local services
+	@$(BIN)/zendesk-pipeline dev
+
+test: $(INSTALLED) ## Run every test, with coverage (no account, no network)
+	@$(BIN)/python -m pytest --cov --cov-report=term $(ARGS)
+
+bench: $(INSTALLED) ## Measure the pipeline against a bare loop on the same servers
+	@$(BIN)/python -m zendesk_pipeline_tests.bench $(ARGS)
+
+check: $(INSTALLED) ## Lint, formatting, types and the Dagster definitions
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/pyright
+	@$(BIN)/dg check defs
+
+format: $(INSTALLED) ## Format the code and mend what the linter can
+	@$(BIN)/ruff check --fix-only --quiet .
+	@$(BIN)/ruff format --quiet .
+
+lock: ## Pin every dependency by hash (needs uv)
+	@uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header pyproject.toml -o requirements.txt
+	@uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --extra dev --constraint requirements.txt pyproject.toml -o requirements-dev.txt
+
+clean: ## Remove the environment and everything local
+	@rm -rf $(VENV) .local .pytest_cache .ruff_cache .coverage .coverage.*
