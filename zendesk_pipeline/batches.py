@@ -1,0 +1,129 @@
+"""The content of one object of the feed: lines, bounded in bytes, compressed the same way every time."""
+
+import base64
+import gzip
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from zendesk_pipeline.records import Record, record_reader
+from zendesk_pipeline.streams import Stream
+
+LONGEST_LINE = 3_900_000
+"""Bytes. Above 4 MB a line fails the whole SecOps feed (MaxLogLineSize4MBExceeded).
+
+https://docs.cloud.google.com/chronicle/docs/administration/feed-management
+"""
+COMPRESSION_LEVEL = 6
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchFormat:
+    """How records become an object."""
+
+    items: str
+    """The stream's name for its records, for the envelope."""
+    envelope: bool
+    """One line `{"audit_logs":[…]}` an object, as the Lambda recipe writes it, instead of a record a line."""
+    compress: bool
+    limit: int
+    """The most bytes of an object before compression; a single longer record has an object for itself."""
+
+    @property
+    def head(self) -> bytes:
+        return b'{"%s":[' % self.items.encode() if self.envelope else b""
+
+    @property
+    def separator(self) -> bytes:
+        return b"," if self.envelope else b"\n"
+
+    @property
+    def tail(self) -> bytes:
+        return b"]}\n" if self.envelope else b"\n"
+
+    @property
+    def size_limit(self) -> int:
+        return min(self.limit, LONGEST_LINE) if self.envelope else self.limit
+
+    @property
+    def longest_record(self) -> int:
+        """An envelope of one record has to be a line that the feed takes as well."""
+        return LONGEST_LINE - len(self.head) - len(self.tail)
+
+    @property
+    def content_type(self) -> str:
+        """Never with a Content-Encoding: the feed tells compression by the name."""
+        return "application/gzip" if self.compress else "application/x-ndjson"
+
+    @property
+    def suffix(self) -> str:
+        return ".json.gz" if self.compress else ".json"
+
+
+class Batch:
+    """Lines that wait to become one object."""
+
+    def __init__(self, form: BatchFormat) -> None:
+        self._form = form
+        self._lines = bytearray(form.head)
+        self.identities: list[str] = []
+
+    def has_room(self, line: bytes) -> bool:
+        """Whether the line fits; an empty batch takes any."""
+        return not self.identities or len(self._lines) + len(line) + 4 <= self._form.size_limit
+
+    def add(self, record: Record, line: bytes) -> None:
+        """Put the record's line, whole or shortened, at the end."""
+        if self.identities:
+            self._lines += self._form.separator
+        self._lines += line
+        self.identities.append(record.identity)
+
+    def content(self) -> bytes:
+        """All of it; the batch takes nothing more after this."""
+        self._lines += self._form.tail
+        return bytes(self._lines)
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """An object's bytes as stored, and its two digests."""
+
+    body: bytes
+    sha256: str
+    """Of the content before compression, hexadecimal: what keys are made of."""
+    checksum: str
+    """Of the body as stored, base64: what S3 checks."""
+
+
+def encode(content: bytes, *, compress: bool) -> Encoded:
+    """Deterministic: no time of day in the gzip header."""
+    digest = hashlib.sha256(content)
+    if not compress:
+        return Encoded(content, digest.hexdigest(), base64.b64encode(digest.digest()).decode())
+    body = gzip.compress(content, COMPRESSION_LEVEL, mtime=0)
+    return Encoded(body, digest.hexdigest(), base64.b64encode(hashlib.sha256(body).digest()).decode())
+
+
+def content_of(key: str, body: bytes) -> bytes:
+    """An object's content before compression; raises ValueError where it is not what the key says."""
+    if not key.endswith(".gz"):
+        return body
+    try:
+        return gzip.decompress(body)
+    except (OSError, EOFError) as problem:
+        raise ValueError(str(problem)) from None
+
+
+def records_in(stream: Stream, content: bytes) -> Iterator[Record]:
+    """The records of an object in either format; raises ValueError (msgspec's) where it is neither."""
+    record_of = record_reader(stream)
+    envelope: Any = msgspec.defstruct("Envelope", [("records", list[msgspec.Raw], msgspec.field(name=stream.items))])
+    for line in content.splitlines():
+        try:
+            yield record_of(line)
+        except msgspec.ValidationError:
+            yield from map(record_of, msgspec.json.decode(line, type=envelope).records)

@@ -1,0 +1,301 @@
+"""One request to Zendesk, answered or refused: credentials, timeouts, retries and rate limits; no paging, no S3."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from importlib.metadata import version
+from typing import Any, TypeVar
+
+import msgspec
+import requests
+from requests.auth import AuthBase
+from requests.structures import CaseInsensitiveDict
+from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, wait_exponential_jitter
+
+from zendesk_pipeline.clock import Clock
+from zendesk_pipeline.credentials import AccessToken, Credential
+from zendesk_pipeline.errors import (
+    ForbiddenError,
+    PageTooHeavyError,
+    RefusedError,
+    StarvedError,
+    TransientError,
+)
+from zendesk_pipeline.limits import MINUTE, RateLimiter, retry_after
+from zendesk_pipeline.paging import Params
+from zendesk_pipeline.refusals import refusal
+from zendesk_pipeline.streams import Stream
+
+T = TypeVar("T")
+
+CONNECT_TIMEOUT = 10.0
+LONGEST_BODY_TIME = 5
+"""A body may take this many times the read timeout as a whole: a server that drips does not hold a run."""
+LARGEST_BODY = 256 * 1024 * 1024
+"""Bytes after decompression; the largest page of tickets seen is a tenth of it."""
+LONGEST_WAIT = 3600.0
+"""Seconds of waiting for the rate limit that one request may take."""
+TOKEN_SECONDS = 7200
+"""The life we ask for our access tokens; Zendesk allows 300 to 172,800."""
+SHORTEST_TOKEN_SECONDS = 1800
+"""What Zendesk gives where it does not say: no `expires_in` does not mean no end."""
+CHUNK = 1024 * 1024
+
+_backoff = wait_exponential_jitter(initial=1, max=60, jitter=1)
+
+
+class NoCredential(AuthBase):
+    """Signs nothing, and keeps requests from looking for a credential in ~/.netrc."""
+
+    def __call__(self, r: requests.PreparedRequest) -> requests.PreparedRequest:
+        return r
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+@dataclass(slots=True)
+class Spent:
+    """What the requests of a client have cost so far."""
+
+    requests: int = 0
+    waited: float = 0.0
+    """Seconds spent waiting for the rate limit: our own and Zendesk's 429."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Transport:
+    """Sends a request and reads its whole answer, within bounds of time and size; to the configured host only."""
+
+    base_url: str
+    timeout: float
+    clock: Clock
+    session: requests.Session = field(default_factory=requests.Session)
+
+    def __post_init__(self) -> None:
+        self.session.headers["User-Agent"] = f"zendesk-pipeline/{version('zendesk-pipeline')}"
+        self.session.headers["Accept"] = "application/json"
+
+    def send(
+        self,
+        method: str,
+        path: str,
+        *,
+        auth: Callable[..., Any],
+        params: Params | None = None,
+        json: Any = None,
+    ) -> Answer:
+        """Raises TransientError for whatever the network does, RefusedError where TLS does not trust the host."""
+        try:
+            with self.session.request(
+                method,
+                self.base_url + path,
+                params=params,
+                json=json,
+                auth=auth,
+                timeout=(CONNECT_TIMEOUT, self.timeout),
+                allow_redirects=False,
+                stream=True,
+            ) as response:
+                return Answer(response.status_code, response.headers, self._body(path, response))
+        except requests.exceptions.SSLError:
+            raise RefusedError(
+                f"{self.base_url} did not prove that it is the host it claims to be (TLS)."
+                " Check ZENDESK_BASE_URL; behind a proxy of your own set REQUESTS_CA_BUNDLE to its certificates."
+            ) from None
+        except requests.exceptions.RequestException as problem:
+            # its text can hold the whole address with parameters; the kind is what helps
+            raise TransientError(
+                f"{self.base_url}{path} gave no complete answer ({_kind(problem)})."
+                " Check ZENDESK_BASE_URL and the network if this stays."
+            ) from None
+
+    def _body(self, path: str, response: requests.Response) -> bytes:
+        body = bytearray()
+        latest = self.clock.monotonic() + LONGEST_BODY_TIME * self.timeout
+        for chunk in response.iter_content(CHUNK):
+            body += chunk
+            if len(body) > LARGEST_BODY:
+                raise PageTooHeavyError(
+                    f"{path} answered with more than {LARGEST_BODY:,} bytes; a smaller page may do."
+                )
+            if self.clock.monotonic() > latest:
+                raise PageTooHeavyError(f"{path} was still sending after {LONGEST_BODY_TIME * self.timeout:.0f} s.")
+        return bytes(body)
+
+
+def _kind(problem: BaseException) -> str:
+    """The innermost cause by name, such as NameResolutionError or ReadTimeoutError."""
+    reason: Any = problem.args[0] if problem.args else problem
+    reason = getattr(reason, "reason", None) or reason
+    return type(reason if isinstance(reason, BaseException) else problem).__name__
+
+
+@dataclass(slots=True, kw_only=True)
+class ZendeskClient:
+    """Asks Zendesk, politely and stubbornly.
+
+    A 429 is waited out as told and is no failure; connection errors, 5xx and broken bodies are tried again `retries`
+    times with growing pauses; everything else is raised as what it means (see `errors`).
+    """
+
+    transport: Transport
+    credential: Credential
+    retries: int
+    limiters: Mapping[str, RateLimiter]
+    """One for each budget of `Stream.budget`."""
+    clock: Clock
+    spent: Spent = field(default_factory=Spent)
+
+    def page(self, stream: Stream, params: Params, read: Callable[[bytes], T]) -> tuple[T, Mapping[str, str]]:
+        """A page of a stream as `read` understands it, and the answer's headers.
+
+        Raises PageTooHeavyError at once (a smaller page helps, not the same again), else any ZendeskError.
+        """
+        answer, page = self._stubbornly(lambda: self._page(stream, params, read))
+        return page, answer.headers
+
+    def who(self) -> tuple[int | None, str | None]:
+        """Id and role of the user that the credential belongs to; the id is None where Zendesk sees nobody.
+
+        `users/me` answers 200 to an unknown credential as well.
+        https://developer.zendesk.com/api-reference/ticketing/users/users/#show-self
+        """
+        answer = self._stubbornly(lambda: self._get("/api/v2/users/me", [], "account"))
+        try:
+            user = msgspec.json.decode(answer.body, type=_Me).user
+        except msgspec.MsgspecError:
+            return None, None
+        return user.id, user.role
+
+    def _stubbornly(self, attempt: Callable[[], T]) -> T:
+        return Retrying(
+            retry=retry_if_exception(_same_again_may_help),
+            stop=stop_after_attempt(self.retries + 1),
+            wait=_pause,
+            sleep=self.clock.sleep,
+            reraise=True,
+        )(attempt)
+
+    def _page(self, stream: Stream, params: Params, read: Callable[[bytes], T]) -> tuple[Answer, T]:
+        try:
+            answer = self._get(stream.path, params, stream.budget)
+        except ForbiddenError as refused:
+            raise self._explained(stream, refused) from None
+        return answer, read(answer.body)
+
+    def _get(self, path: str, params: Params, budget: str) -> Answer:
+        renewed, waited = False, 0.0
+        while True:
+            answer = self._send(path, params, self.limiters[budget])
+            if answer.status == HTTPStatus.OK:
+                return answer
+            if answer.status == HTTPStatus.TOO_MANY_REQUESTS:
+                waited += self._wait_out(path, answer, waited)
+            elif answer.status == HTTPStatus.UNAUTHORIZED and not renewed and self.credential.renew():
+                renewed = True
+            else:
+                raise refusal(
+                    path,
+                    answer.status,
+                    answer.headers,
+                    answer.body,
+                    remedy=self.credential.remedy,
+                    now=self.clock.now(),
+                )
+
+    def _send(self, path: str, params: Params, limiter: RateLimiter) -> Answer:
+        self.spent.waited += limiter.acquire()
+        self.spent.requests += 1
+        answer = self.transport.send("GET", path, params=params, auth=self.credential)
+        limiter.observe(answer.headers)
+        return answer
+
+    def _wait_out(self, path: str, answer: Answer, waited: float) -> float:
+        """Wait as a 429 asks; raises StarvedError where that adds up to too long."""
+        told = retry_after(answer.headers, self.clock.now())
+        pause = MINUTE if told is None else max(told, 1.0)
+        if waited + pause > LONGEST_WAIT:
+            raise StarvedError(
+                f"Zendesk's rate limit let no request to {path} through for {waited / 60:.0f} minutes and asks for"
+                f" {pause:.0f} s more. Something else uses up the account's budget; what is missing is collected later."
+            )
+        self.clock.sleep(pause)
+        self.spent.waited += pause
+        return pause
+
+    def _explained(self, stream: Stream, refused: ForbiddenError) -> ForbiddenError:
+        """A 403 says little: ask who we are, and say what it means for this stream."""
+        identity, role = self.who()
+        if identity is None:
+            return ForbiddenError(f"{refused} Zendesk does not know the credential. {self.credential.remedy}")
+        if role != "admin":
+            return ForbiddenError(f"{refused} The credential belongs to a user of role {role}, an admin's is needed.")
+        return ForbiddenError(f"{refused} {stream.forbidden}")
+
+
+class _User(msgspec.Struct):
+    id: int | None = None
+    role: str | None = None
+
+
+class _Me(msgspec.Struct):
+    user: _User
+
+
+def _same_again_may_help(problem: BaseException) -> bool:
+    return isinstance(problem, TransientError) and not isinstance(problem, PageTooHeavyError)
+
+
+def _pause(state: RetryCallState) -> float:
+    problem = state.outcome.exception() if state.outcome else None
+    told = problem.retry_after if isinstance(problem, TransientError) else None
+    return max(told or 0.0, _backoff(state))
+
+
+class _Grant(msgspec.Struct):
+    access_token: str
+    expires_in: float | None = None
+
+
+def token_endpoint(
+    transport: Transport, *, client_id: str, client_secret: str, scope: str
+) -> Callable[[], AccessToken]:
+    """A function that gets an access token by client credentials.
+
+    The body has to be JSON, and `expires_in` has to be asked for, or the answer leaves it out although the token ends.
+    https://developer.zendesk.com/api-reference/ticketing/oauth/grant_type_tokens/
+    """
+    path = "/oauth/tokens"
+    body = {
+        "grant_type": "client_credentials",
+        "client_id": client_id,
+        "client_secret": client_secret,
+        "scope": scope,
+        "expires_in": TOKEN_SECONDS,
+    }
+
+    def request() -> AccessToken:
+        asked_at = transport.clock.now()
+        answer = transport.send("POST", path, json=body, auth=NoCredential())
+        if answer.status not in {HTTPStatus.OK, HTTPStatus.CREATED}:
+            if HTTPStatus.BAD_REQUEST <= answer.status < HTTPStatus.NOT_FOUND:
+                raise RefusedError(
+                    f"Zendesk answered {answer.status} to {path}: the OAuth client is not accepted."
+                    " Check ZENDESK_CLIENT_ID and ZENDESK_CLIENT_SECRET."
+                )
+            headers = CaseInsensitiveDict(answer.headers)
+            raise refusal(path, answer.status, headers, b"", remedy="", now=asked_at)
+        try:
+            grant = msgspec.json.decode(answer.body, type=_Grant)
+        except msgspec.MsgspecError:
+            raise TransientError(f"{path} answered {answer.status} without an access token.") from None
+        return AccessToken(grant.access_token, asked_at + (grant.expires_in or SHORTEST_TOKEN_SECONDS))
+
+    return request

@@ -1,0 +1,371 @@
+"""Records into the bucket, each once, window by window.
+
+The order that the delivery promise rests on (docs/delivery.md): a window is opened by reading its ledger, and the
+objects that a crash left in the feed without one; what both name is delivered. The rest goes out as write-once
+objects, and only when all of them are stored the ledger is, and only then the window counts as finished.
+"""
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import groupby
+from types import TracebackType
+from typing import Self
+
+import msgspec
+
+from zendesk_pipeline import ledger as ledgers
+from zendesk_pipeline.batches import Batch, BatchFormat, content_of, encode, records_in
+from zendesk_pipeline.clock import Clock
+from zendesk_pipeline.errors import DeliveryError
+from zendesk_pipeline.keys import Layout, sequence_in
+from zendesk_pipeline.ledger import Delivered, Ledger
+from zendesk_pipeline.pages import Page
+from zendesk_pipeline.records import Record
+from zendesk_pipeline.shortening import shortened
+from zendesk_pipeline.store import DeniedError, Store
+from zendesk_pipeline.streams import Stream
+from zendesk_pipeline.windows import Span, Window
+
+WRITERS = 4
+"""Threads that write to S3; two more batches than that may wait in memory."""
+RACES = 20
+"""How often a ledger is read again after another run replaced it in between."""
+
+
+@dataclass(slots=True)
+class Tally:
+    """What a run did for one window."""
+
+    records: int = 0
+    """Delivered by this run."""
+    duplicates: int = 0
+    """Read, and delivered before."""
+    late: int = 0
+    """Delivered by this run although the window was complete before."""
+    quarantined: int = 0
+    pages: int = 0
+    """Pages that held records of the window."""
+    requests: int = 0
+    """Requests made while the window was the earliest one under way."""
+    waited: float = 0.0
+    """Seconds of them spent waiting for the rate limit."""
+    first: int | None = None
+    """Event time of the first record seen, whether delivered now or before."""
+    last: int | None = None
+    total: int = 0
+    """Records that the window has delivered by now, in all runs."""
+    bytes: int = 0
+    """What its objects hold, as stored."""
+    objects: list[str] = field(default_factory=list[str])
+    """Their keys."""
+    finished_at: float | None = None
+    """Seconds since the epoch; None until every record of the window is in S3."""
+
+
+@dataclass(slots=True, kw_only=True)
+class OpenWindow:
+    """A window under way."""
+
+    window: Window
+    ledger: Ledger
+    version: str | None
+    """Of the ledger as read; None where there was none."""
+    known: set[str]
+    """Identities that must not be delivered (again)."""
+    sequence: int
+    """Of the next object."""
+    batch: Batch
+    puts: list[Future[Delivered]] = field(default_factory=list[Future[Delivered]])
+    adopted: bool = False
+    """Whether the ledger has gained objects that a crash left behind."""
+
+
+class Delivery:
+    """One run's deliveries: `take` each page, then leave the `with` block.
+
+    Left without an exception, every window of the span is finished. Left with one, the windows that were finished
+    stay finished, and what is stored of others is noted in their ledgers.
+    """
+
+    def __init__(
+        self,
+        *,
+        stream: Stream,
+        span: Span,
+        lookback: int,
+        store: Store,
+        layout: Layout,
+        form: BatchFormat,
+        redeliver: bool,
+        clock: Clock,
+        warn: Callable[[str], object],
+    ) -> None:
+        self._stream = stream
+        self._span = span
+        self._again = Span(Window.of(span.start - lookback).start, span.start)
+        self._store = store
+        self._layout = layout
+        self._form = form
+        self._redeliver = redeliver
+        self._clock = clock
+        self._warn = warn
+        self._ahead = deque(span)
+        self._opening: dict[Window, Future[OpenWindow]] = {}
+        self._commits: dict[Window, Future[None]] = {}
+        self._pool = ThreadPoolExecutor(WRITERS, thread_name_prefix="writer")
+        self._room = threading.BoundedSemaphore(WRITERS + 2)
+        self._listing = threading.Lock()
+        self._days: dict[str, list[str]] = {}
+        self.tallies: dict[Window, Tally] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, _: BaseException | None, __: TracebackType | None) -> None:
+        try:
+            if kind is None:
+                self._finish()
+        finally:
+            self._abandon()
+            self._pool.shutdown()
+
+    def take(self, page: Page) -> None:
+        """Deliver a page's records; windows that the walk has left behind are finished."""
+        self._raise_failure()
+        self._account(page)
+        groups = [(window, list(records)) for window, records in groupby(page.records, lambda r: Window.of(r.time))]
+        wanted = [(window, records) for window, records in groups if self._wants(window)]
+        for window, _ in wanted:
+            self._open(window)
+        for window, records in wanted:
+            self._deliver(self._open(window).result(), records)
+        if page.records:
+            self._close_before(Window.of(page.records[-1].time))
+
+    @property
+    def finished(self) -> list[Window]:
+        """The windows of the span whose records are all in S3, in order."""
+        return [window for window in self._span if self._tally(window).finished_at is not None]
+
+    # Windows
+
+    def _wants(self, window: Window) -> bool:
+        return window in self._span or window in self._again
+
+    def _open(self, window: Window) -> Future[OpenWindow]:
+        if window not in self._opening:
+            if window in self._commits:
+                self._commits.pop(window).result()  # a record out of order: take up the window again
+            self._opening[window] = self._pool.submit(self._read_window, window)
+        return self._opening[window]
+
+    def _close_before(self, window: Window) -> None:
+        while self._ahead and self._ahead[0] < window:
+            self._close(self._ahead.popleft())
+        for opened in [w for w in self._opening if w < window]:
+            self._close(opened)
+
+    def _close(self, window: Window) -> None:
+        if window in self._commits:
+            return
+        opening = self._opening.pop(window, None)
+        if opening is None:
+            self._commits[window] = self._pool.submit(lambda: self._commit(self._read_window(window)))
+            return
+        opened = opening.result()
+        self._flush(opened)
+        self._commits[window] = self._pool.submit(self._commit, opened)
+
+    def _finish(self) -> None:
+        self._close_before(Window(self._span.end))
+        for commit in self._commits.values():
+            commit.result()
+
+    def _abandon(self) -> None:
+        """Note in the ledgers what is stored of windows that were not finished; let the others finish."""
+        for window, opening in self._opening.items():
+            if opening.exception() is None:
+                opened = opening.result()
+                opened.puts = [put for put in opened.puts if put.exception() is None]
+                if opened.puts:
+                    self._commits[window] = self._pool.submit(self._commit, opened, complete=False)
+        for commit in self._commits.values():
+            commit.exception()
+        self._opening.clear()
+
+    def _raise_failure(self) -> None:
+        """Stop the walk soon after a write failed."""
+        puts = [put for opening in self._opening.values() if opening.done() for put in opening.result().puts]
+        for future in (*puts, *self._commits.values()):
+            if future.done():
+                future.result()
+
+    # Records
+
+    def _deliver(self, opened: OpenWindow, records: Iterable[Record]) -> None:
+        window, tally = opened.window, self._tally(opened.window)
+        if window not in self._span and not opened.ledger.complete:
+            return  # its own run delivers it whole
+        for record in records:
+            tally.first = record.time if tally.first is None else min(tally.first, record.time)
+            tally.last = record.time if tally.last is None else max(tally.last, record.time)
+            if record.identity in opened.known:
+                tally.duplicates += 1
+                continue
+            opened.known.add(record.identity)
+            tally.records += 1
+            tally.late += opened.ledger.complete and not self._redeliver
+            self._append(opened, record)
+
+    def _append(self, opened: OpenWindow, record: Record) -> None:
+        line = record.line
+        if len(line) > self._form.longest_record:
+            line = self._quarantine(opened, record)
+        if not opened.batch.has_room(line):
+            self._flush(opened)
+        opened.batch.add(record, line)
+
+    def _quarantine(self, opened: OpenWindow, record: Record) -> bytes:
+        """Store the record whole outside the feed; what the feed gets of it."""
+        encoded = encode(record.line, compress=False)
+        key = self._layout.quarantined(self._stream.name, opened.window, opened.sequence, encoded.sha256)
+        self._store.put_new(key, encoded.body, checksum=encoded.checksum, content_type="application/json")
+        self._tally(opened.window).quarantined += 1
+        self._warn(
+            f"{self._stream.name} {opened.window}: a record of {len(record.line):,} bytes is too long for a line of the"
+            f" feed. It lies whole at {self._store.uri(key)}; the feed gets it shortened."
+        )
+        whole = self._store.uri(key)
+        return shortened(self._stream, record.line, whole=whole, longest=self._form.longest_record)
+
+    def _flush(self, opened: OpenWindow) -> None:
+        batch = opened.batch
+        if not batch.identities:
+            return
+        self._room.acquire()
+        opened.puts.append(self._pool.submit(self._put, opened.window, opened.sequence, batch))
+        opened.sequence += 1
+        opened.batch = Batch(self._form)
+
+    def _put(self, window: Window, sequence: int, batch: Batch) -> Delivered:
+        try:
+            encoded = encode(batch.content(), compress=self._form.compress)
+            key = self._layout.batch(self._stream.name, window, sequence, encoded.sha256, self._form.suffix)
+            # False says that these very bytes are there: an earlier try got through without us hearing of it
+            self._store.put_new(key, encoded.body, checksum=encoded.checksum, content_type=self._form.content_type)
+            return Delivered(key=key, sha256=encoded.sha256, bytes=len(encoded.body), identities=batch.identities)
+        finally:
+            self._room.release()
+
+    # Ledgers
+
+    def _read_window(self, window: Window) -> OpenWindow:
+        ledger, version = self._read_ledger(window)
+        named = {delivered.key for delivered in ledger.objects}
+        unnamed = [self._adopt(key) for key in self._listed(window) if key not in named]
+        ledger = msgspec.structs.replace(ledger, objects=[*ledger.objects, *filter(None, unnamed)])
+        sequences = [sequence_in(delivered.key, self._stream.name, window) or 0 for delivered in ledger.objects]
+        redeliver = self._redeliver and window in self._span
+        return OpenWindow(
+            window=window,
+            ledger=ledger,
+            version=version,
+            known=set() if redeliver else ledger.identities(),
+            sequence=max(sequences, default=-1) + 1,
+            batch=Batch(self._form),
+            adopted=any(unnamed),
+        )
+
+    def _read_ledger(self, window: Window) -> tuple[Ledger, str | None]:
+        key, empty = self._layout.ledger(self._stream.name, window), ledgers.empty(self._stream.name, window)
+        try:
+            stored = self._store.get(key)
+        except DeniedError:
+            # Without ListBucket, AWS answers 403 for a missing key. Writing it tells the two apart.
+            version = self._store.put_over(key, ledgers.encode(empty), None)
+            if version is None:
+                raise
+            return empty, version
+        if stored is None:
+            return empty, None
+        try:
+            return ledgers.decode(stored.body), stored.version
+        except ValueError as problem:
+            raise DeliveryError(
+                f"{self._stream.name} {window}: the ledger {self._store.uri(key)} cannot be read ({problem})."
+                " Nothing was delivered. Restore its last good version (docs/delivery.md)."
+            ) from None
+
+    def _listed(self, window: Window) -> list[str]:
+        """The keys of this stream's batches of the window that are in the feed now; one LIST covers a day."""
+        day = self._layout.day(window)
+        with self._listing:
+            if day not in self._days:
+                try:
+                    self._days[day] = self._store.keys(day)
+                except DeniedError as denied:
+                    self._days[day] = []
+                    self._warn(f"{denied} Without it a crash between two writes can repeat a batch.")
+            return [key for key in self._days[day] if sequence_in(key, self._stream.name, window) is not None]
+
+    def _adopt(self, key: str) -> Delivered | None:
+        """An object in the feed that no ledger names: a run died between the two writes. Its lines are delivered."""
+        try:
+            stored = self._store.get(key)
+        except DeniedError as denied:
+            self._warn(f"{denied} Without it a crash between two writes can repeat a batch.")
+            return None
+        if stored is None:
+            return None
+        try:
+            content = content_of(key, stored.body)
+            identities = [record.identity for record in records_in(self._stream, content)]
+        except ValueError:
+            raise DeliveryError(
+                f"{self._store.uri(key)} has a name of ours and a content that is not: look who wrote it, and move it"
+                " out of the feed. Nothing was delivered into its window."
+            ) from None
+        sha256 = encode(content, compress=False).sha256
+        return Delivered(key=key, sha256=sha256, bytes=len(stored.body), identities=identities)
+
+    def _commit(self, opened: OpenWindow, *, complete: bool = True) -> None:
+        """Once every object is stored, the ledger; then the window is finished."""
+        objects = [put.result() for put in opened.puts]
+        complete = opened.ledger.complete or (complete and opened.window in self._span)
+        after = msgspec.structs.replace(opened.ledger, objects=[*opened.ledger.objects, *objects], complete=complete)
+        if objects or opened.adopted or complete != opened.ledger.complete:
+            after = self._save(opened, after)
+        tally = self._tally(opened.window)
+        tally.objects = [delivered.key for delivered in after.objects]
+        tally.bytes = sum(delivered.bytes for delivered in after.objects)
+        tally.total = sum(len(delivered.identities) for delivered in after.objects)
+        if complete:
+            tally.finished_at = self._clock.now()
+
+    def _save(self, opened: OpenWindow, ledger: Ledger) -> Ledger:
+        key, version = self._layout.ledger(self._stream.name, opened.window), opened.version
+        for _ in range(RACES):
+            if self._store.put_over(key, ledgers.encode(ledger), version) is not None:
+                return ledger
+            theirs, version = self._read_ledger(opened.window)
+            ledger = ledger.merged(theirs)
+        raise DeliveryError(
+            f"{self._stream.name} {opened.window}: other runs replaced its ledger {RACES} times. The records are"
+            " stored; run the window again when nothing else does."
+        )
+
+    # Accounts
+
+    def _tally(self, window: Window) -> Tally:
+        return self.tallies.setdefault(window, Tally())
+
+    def _account(self, page: Page) -> None:
+        current = self._tally(self._ahead[0] if self._ahead else Window.of(self._span.end - 1))
+        current.requests += page.requests
+        current.waited += page.waited
+        for window in {Window.of(record.time) for record in page.records}:
+            if self._wants(window):
+                self._tally(window).pages += 1

@@ -1,0 +1,69 @@
+"""What can go wrong, by what has to be done about it.
+
+    PipelineError
+    ├── SettingsError       a setting is missing or wrong: a person mends it
+    ├── ZendeskError        Zendesk's side
+    │   ├── TransientError  a connection, a 5xx, a broken body: trying again may help
+    │   │   └── PageTooHeavyError  504, or a body without end: a smaller page may help
+    │   ├── TooEarlyError   the window is not over, or Zendesk does not show it yet: later
+    │   ├── StarvedError    the rate limit let nothing through for too long: later
+    │   ├── RefusedError    401, 404 and their like: a person mends it
+    │   │   └── ForbiddenError  403: plan or role
+    │   ├── ProtocolError   an answer that contradicts what Zendesk promises
+    │   └── PageLimitError  MAX_PAGES is reached
+    └── DeliveryError       S3's side
+
+Messages are sentences for people. They never hold a credential or anything of a record.
+"""
+
+
+class PipelineError(Exception):
+    """Anything this package raises on purpose."""
+
+
+class SettingsError(PipelineError):
+    """A setting is missing or wrong; the message names it and the remedy."""
+
+
+class ZendeskError(PipelineError):
+    """Zendesk did not give what was asked for."""
+
+
+class TransientError(ZendeskError):
+    """Trying again may help; `retry_after` is what Zendesk asked us to wait, in seconds, if it did."""
+
+    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class PageTooHeavyError(TransientError):
+    """The page is more than Zendesk can build in time (504), or more than we take."""
+
+
+class TooEarlyError(ZendeskError):
+    """The window is not complete at the source yet."""
+
+
+class StarvedError(ZendeskError):
+    """Zendesk's rate limit kept us waiting for longer than a run should wait."""
+
+
+class RefusedError(ZendeskError):
+    """Zendesk understood the request and refuses it."""
+
+
+class ForbiddenError(RefusedError):
+    """The credential is known, and this is not for its user or the account's plan (403)."""
+
+
+class ProtocolError(ZendeskError):
+    """Zendesk's answer contradicts its own documentation; going on could lose records."""
+
+
+class PageLimitError(ZendeskError):
+    """The run read MAX_PAGES pages and the range is not finished."""
+
+
+class DeliveryError(PipelineError):
+    """S3 refused, or holds something it should not."""

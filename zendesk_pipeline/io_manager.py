@@ -1,0 +1,168 @@
+"""The IO manager: pages into the bucket, one materialization a window."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import dagster as dg
+from dagster_aws.s3 import S3Resource
+from pydantic import Field, PrivateAttr
+
+from zendesk_pipeline import ledger as ledgers
+from zendesk_pipeline.batches import BatchFormat, content_of
+from zendesk_pipeline.clock import Clock
+from zendesk_pipeline.delivery import Delivery, Tally
+from zendesk_pipeline.errors import DeliveryError, PipelineError, RefusedError, SettingsError
+from zendesk_pipeline.keys import Layout
+from zendesk_pipeline.pages import Page
+from zendesk_pipeline.prefetch import prefetched
+from zendesk_pipeline.progress import Progress
+from zendesk_pipeline.store import Store
+from zendesk_pipeline.streams import Stream
+from zendesk_pipeline.windows import Span, Window
+
+Metadata = Mapping[str, Any]
+
+MOST_OBJECTS_LISTED = 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PageStream:
+    """What an asset hands over: a range of windows, and the pages that hold them, not yet asked for."""
+
+    stream: Stream
+    span: Span
+    lookback: int
+    """Seconds before the span that the pages cover as well."""
+    redeliver: bool
+    pages: Callable[[], Iterator[Page]]
+    describe: Callable[[Window, Metadata], None]
+    """Takes the metadata of a window's materialization."""
+
+
+class S3IOManager(dg.ConfigurableIOManager):
+    """Writes records into the feed prefix of a bucket and ledgers into its state prefix.
+
+    The fields are the settings of the same names (`feed_prefix` is S3_PREFIX).
+    """
+
+    s3: dg.ResourceDependency[S3Resource]
+    bucket: str = Field(default="", description="S3_BUCKET")
+    feed_prefix: str = Field(default="zendesk/crm/", description="S3_PREFIX")
+    state_prefix: str = Field(default="zendesk/state/", description="STATE_PREFIX")
+    quarantine_prefix: str = Field(default="zendesk/quarantine/", description="QUARANTINE_PREFIX")
+    output_format: str = Field(default="ndjson", description="OUTPUT_FORMAT")
+    compression: str = Field(default="none", description="COMPRESSION")
+    batch_bytes: int = Field(default=8 * 1024 * 1024, description="BATCH_BYTES")
+    sse: str | None = Field(default=None, description="S3_SSE")
+    kms_key_id: str | None = Field(default=None, description="S3_KMS_KEY_ID")
+
+    _clock: Clock = PrivateAttr(default_factory=Clock)
+
+    def handle_output(self, context: dg.OutputContext, obj: PageStream) -> None:
+        """Deliver every window of the stream's span; raises Failure with one sentence for people.
+
+        Of a range that fails, the windows that were finished are reported as materialized all the same.
+        """
+        try:
+            delivery = self._delivery(obj, context.log.warning)
+            try:
+                self._deliver(obj, delivery, context.log.info)
+            except BaseException:
+                self._report_finished(context, delivery)
+                raise
+        except PipelineError as problem:
+            lasting = isinstance(problem, SettingsError | RefusedError)
+            raise dg.Failure(str(problem), allow_retries=not lasting) from None
+        for window in obj.span:
+            obj.describe(window, self._metadata(window, delivery.tallies[window]))
+        self._report_late(context, obj, delivery)
+
+    def load_input(self, context: dg.InputContext) -> Iterator[bytes]:
+        """The records of the windows asked for, one JSON object each, for assets of your own downstream.
+
+        Raises DeliveryError where the feed has deleted an object after its transfer.
+        """
+        stream, store, layout = context.asset_key.path[-1], self._store(), self._layout()
+        for key in context.asset_partition_keys:
+            stored = store.get(layout.ledger(stream, Window.of_partition(key)))
+            for delivered in ledgers.decode(stored.body).objects if stored else []:
+                found = store.get(delivered.key)
+                if found is None:
+                    raise DeliveryError(f"{store.uri(delivered.key)} is gone: the feed deletes what it has read.")
+                yield from content_of(delivered.key, found.body).splitlines()
+
+    def _deliver(self, pages: PageStream, delivery: Delivery, log: Callable[[str], object]) -> None:
+        progress = Progress(name=pages.stream.name, span=pages.span, clock=self._clock, log=log)
+        with delivery:
+            for page in prefetched(pages.pages()):
+                delivery.take(page)
+                progress.tell(page)
+
+    def _delivery(self, pages: PageStream, warn: Callable[[str], object]) -> Delivery:
+        return Delivery(
+            stream=pages.stream,
+            span=pages.span,
+            lookback=pages.lookback,
+            store=self._store(),
+            layout=self._layout(),
+            form=BatchFormat(
+                items=pages.stream.items,
+                envelope=self.output_format == "page",
+                compress=self.compression == "gzip",
+                limit=self.batch_bytes,
+            ),
+            redeliver=pages.redeliver,
+            clock=self._clock,
+            warn=warn,
+        )
+
+    def _store(self) -> Store:
+        if not self.bucket:
+            raise SettingsError("S3_BUCKET is not set: the bucket that the SecOps feed reads.")
+        encryption = {"ServerSideEncryption": self.sse, "SSEKMSKeyId": self.kms_key_id}
+        return Store(
+            client=self.s3.get_client(),
+            bucket=self.bucket,
+            encryption={name: value for name, value in encryption.items() if value},
+        )
+
+    def _layout(self) -> Layout:
+        return Layout(feed=self.feed_prefix, state=self.state_prefix, quarantine=self.quarantine_prefix)
+
+    def _report_finished(self, context: dg.OutputContext, delivery: Delivery) -> None:
+        """Dagster reports a range only when all of it succeeded: report what is done before the failure goes on."""
+        for window in delivery.finished:
+            metadata = self._metadata(window, delivery.tallies[window])
+            context.log_event(
+                dg.AssetMaterialization(context.asset_key, partition=window.partition_key, metadata=metadata)
+            )
+
+    def _report_late(self, context: dg.OutputContext, pages: PageStream, delivery: Delivery) -> None:
+        """Records that showed up late belong to windows outside the run: note them there."""
+        for window, tally in delivery.tallies.items():
+            if tally.records and window not in pages.span:
+                metadata = self._metadata(window, tally)
+                context.log_event(
+                    dg.AssetObservation(context.asset_key, partition=window.partition_key, metadata=metadata)
+                )
+
+    def _metadata(self, window: Window, tally: Tally) -> Metadata:
+        """What the UI shows of a window."""
+        objects = [f"s3://{self.bucket}/{key}" for key in tally.objects]
+        times = {"first_record": tally.first, "last_record": tally.last}
+        return {
+            "records": tally.total,
+            "bytes": tally.bytes,
+            "objects": dg.MetadataValue.json(objects[:MOST_OBJECTS_LISTED]),
+            "object_count": len(objects),
+            "delivered_by_this_run": tally.records,
+            "duplicates_removed": tally.duplicates,
+            "late_arrivals": tally.late,
+            "quarantined": tally.quarantined,
+            "pages": tally.pages,
+            "requests": tally.requests,
+            "rate_limit_wait_seconds": round(tally.waited, 3),
+            "lag_seconds": round((tally.finished_at or self._clock.now()) - window.end, 1),
+            **{name: dg.MetadataValue.timestamp(float(at)) for name, at in times.items() if at is not None},
+        }

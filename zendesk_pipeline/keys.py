@@ -1,0 +1,54 @@
+"""Where things lie in the bucket. Pure; the layout is an interface (docs/layout.md), pinned by tests.
+
+Keys hold only `[A-Za-z0-9/_.-]`: a SecOps feed over SQS takes no characters that would be encoded.
+"""
+
+import re
+from dataclasses import dataclass
+
+from zendesk_pipeline.windows import Window
+
+DIGEST_LENGTH = 32
+"""Hexadecimal digits of the content's SHA-256 in a key: 128 bits, beyond any chance of two contents alike."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layout:
+    """The three prefixes; each ends with `/`, none lies inside the feed's."""
+
+    feed: str
+    state: str
+    quarantine: str
+
+    def batch(self, stream: str, window: Window, sequence: int, digest: str, suffix: str) -> str:
+        """An object of the feed; `suffix` is `.json` or `.json.gz`."""
+        return f"{self.feed}{_name(stream, window, sequence, digest)}{suffix}"
+
+    def quarantined(self, stream: str, window: Window, sequence: int, digest: str) -> str:
+        """A whole record that is too long for a line of the feed."""
+        return f"{self.quarantine}{_name(stream, window, sequence, digest)}.json"
+
+    def ledger(self, stream: str, window: Window) -> str:
+        """What a window has delivered."""
+        return f"{self.state}{stream}/{window.starts_at:%Y/%m/%d/%H}.json.gz"
+
+    def day(self, window: Window) -> str:
+        """The prefix under which the feed holds the window's day."""
+        return f"{self.feed}{window.starts_at:%Y/%m/%d}/"
+
+
+def _name(stream: str, window: Window, sequence: int, digest: str) -> str:
+    return f"{window.starts_at:%Y/%m/%d/%H%M%S}-zendesk-{stream}-{sequence:04d}-{digest[:DIGEST_LENGTH]}"
+
+
+_BATCH = re.compile(
+    r"/(?P<hour>\d\d)0000-zendesk-(?P<stream>[a-z_]+)-(?P<sequence>\d{4,})-[0-9a-f]{32}\.json(?:\.gz)?$"
+)
+
+
+def sequence_in(key: str, stream: str, window: Window) -> int | None:
+    """The sequence number of a batch of this stream and window; None for every other key of its day."""
+    match = _BATCH.search(key)
+    if match is None or match["stream"] != stream or match["hour"] != f"{window.starts_at:%H}":
+        return None
+    return int(match["sequence"])

@@ -1,0 +1,65 @@
+"""The ledger of a window: which identities it has delivered, and the objects that hold them."""
+
+import gzip
+
+import msgspec
+
+from zendesk_pipeline.windows import Window, timestamp
+
+VERSION = 1
+
+
+class Delivered(msgspec.Struct, frozen=True, kw_only=True):
+    """One object of the feed."""
+
+    key: str
+    sha256: str
+    """Of the object's content before compression, hexadecimal."""
+    bytes: int
+    """As stored."""
+    identities: list[str]
+    """In the order of the lines."""
+
+
+class Ledger(msgspec.Struct, frozen=True, kw_only=True):
+    """What one window of one stream has delivered so far."""
+
+    stream: str
+    window: str
+    """Its start, such as `2026-11-12T05:00:00Z`."""
+    complete: bool = False
+    """Whether the window was once read to its end."""
+    objects: list[Delivered] = []
+    version: int = VERSION
+
+    def identities(self) -> set[str]:
+        """Everything delivered."""
+        return {identity for delivered in self.objects for identity in delivered.identities}
+
+    def merged(self, other: "Ledger") -> "Ledger":
+        """What either of two ledgers of the same window knows."""
+        objects = {delivered.key: delivered for delivered in (*other.objects, *self.objects)}
+        return msgspec.structs.replace(
+            self, complete=self.complete or other.complete, objects=[objects[key] for key in sorted(objects)]
+        )
+
+
+def empty(stream: str, window: Window) -> Ledger:
+    """The ledger of a window that was never delivered."""
+    return Ledger(stream=stream, window=timestamp(window.start))
+
+
+def encode(ledger: Ledger) -> bytes:
+    """Deterministic: the same ledger gives the same bytes."""
+    return gzip.compress(msgspec.json.encode(ledger), mtime=0)
+
+
+def decode(content: bytes) -> Ledger:
+    """Raises ValueError where the content is not a ledger of this version."""
+    try:
+        ledger = msgspec.json.decode(gzip.decompress(content), type=Ledger)
+    except (OSError, EOFError, msgspec.MsgspecError) as problem:
+        raise ValueError(str(problem)) from None
+    if ledger.version != VERSION:
+        raise ValueError(f"version {ledger.version}, this release reads version {VERSION}")
+    return ledger

@@ -1,0 +1,85 @@
+"""A page split into its records, byte for byte as Zendesk sent them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+import msgspec
+
+from zendesk_pipeline.errors import TransientError
+from zendesk_pipeline.streams import Stream
+
+
+class Record(NamedTuple):
+    """One record of a stream."""
+
+    line: bytes
+    """The JSON object as sent, without a line end."""
+    identity: str
+    """What makes it the same record again, such as `29000000001` or `4711:1763956800`."""
+    time: int
+    """Event time, seconds since the epoch."""
+
+
+@dataclass(frozen=True, slots=True)
+class PageBody:
+    """What one page's body says."""
+
+    records: list[Record]
+    has_more: bool
+    cursor: str | None
+
+
+def page_reader(stream: Stream) -> Callable[[bytes], PageBody]:
+    """A function that splits the stream's pages.
+
+    It raises TransientError for a body that is not such a page: broken JSON, HTML, `{}`, an error object with
+    status 200. Such a body is never taken for an empty page.
+    """
+    fields = [("records", list[msgspec.Raw], msgspec.field(name=stream.items)), *stream.paging.envelope]
+    decoder = msgspec.json.Decoder(msgspec.defstruct("Page", fields))
+    record_of = record_reader(stream)
+
+    def read(body: bytes) -> PageBody:
+        try:
+            body.decode()  # a line has to be UTF-8, and the decoder does not look into what it skips
+            page: Any = decoder.decode(body)
+            records = [record_of(raw) for raw in page.records]
+        except UnicodeDecodeError:
+            raise TransientError(f"{stream.path} answered with something that is not UTF-8.") from None
+        except msgspec.MsgspecError as problem:
+            # msgspec names the place and the types, never the value
+            raise TransientError(
+                f"{stream.path} answered 200 with a body that is not a page of {stream.items}: {problem}."
+            ) from None
+        return PageBody(records, *stream.paging.following(page))
+
+    return read
+
+
+def record_reader(stream: Stream) -> Callable[[bytes | msgspec.Raw], Record]:
+    """A function that finds identity and event time in a record; raises msgspec.MsgspecError where they lack."""
+    types: dict[str, object] = dict.fromkeys(stream.identity, int | str)
+    types[stream.event_time] = int | datetime
+    decode = msgspec.json.Decoder(msgspec.defstruct("Record", list(types.items()))).decode
+    identity, event_time = stream.identity, stream.event_time
+
+    def read(raw: bytes | msgspec.Raw) -> Record:
+        fields = decode(raw)
+        line = bytes(raw)
+        if b"\n" in line or b"\r" in line:
+            line = msgspec.json.format(line, indent=-1)  # white space only: one record is one line
+        return Record(
+            line,
+            ":".join(str(getattr(fields, name)) for name in identity),
+            _seconds(getattr(fields, event_time)),
+        )
+
+    return read
+
+
+def _seconds(time: int | datetime) -> int:
+    if isinstance(time, int):
+        return time
+    return int((time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp())

@@ -1,0 +1,80 @@
+"""What an answer other than 200 means: one place that turns status and body into one of our errors.
+
+Error bodies come as JSON objects of three shapes, as plain text and as HTML; `error` may be a string or an object.
+https://developer.zendesk.com/api-reference/introduction/requests/
+"""
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+import msgspec
+
+from zendesk_pipeline.errors import (
+    ForbiddenError,
+    PageTooHeavyError,
+    RefusedError,
+    TooEarlyError,
+    TransientError,
+    ZendeskError,
+)
+from zendesk_pipeline.limits import retry_after
+
+SERVER_ERRORS = range(500, 600)
+REDIRECTS = range(300, 400)
+LONGEST_QUOTE = 200
+
+
+def refusal(  # noqa: PLR0911  # a case a line
+    path: str, status: int, headers: Mapping[str, str], body: bytes, *, remedy: str, now: float
+) -> ZendeskError:
+    """The error for an answer to `path`; `remedy` is what to do about the credential where that is the cause."""
+    said = quote(body)
+    what = f"Zendesk answered {status} to {path}" + (f" ({said})" if said else "")
+    if status == HTTPStatus.GATEWAY_TIMEOUT:
+        return PageTooHeavyError(f"{what}: it could not build the page in time.")
+    if status in SERVER_ERRORS or status == HTTPStatus.CONFLICT:
+        return TransientError(f"{what}: a fault on Zendesk's side.", retry_after=retry_after(headers, now))
+    if status == HTTPStatus.UNAUTHORIZED:
+        return RefusedError(f"{what}: the credential is not accepted. {remedy}")
+    if status == HTTPStatus.FORBIDDEN and "scope" in said:
+        return RefusedError(f"{what}: the token's scope is too narrow. Set ZENDESK_OAUTH_SCOPE=read, or what is named.")
+    if status == HTTPStatus.FORBIDDEN:
+        return ForbiddenError(f"{what}.")
+    if status == HTTPStatus.UNPROCESSABLE_ENTITY and "too recent" in said.lower():
+        return TooEarlyError(f"{what}: Zendesk does not show so recent a time yet.")
+    if status == HTTPStatus.NOT_FOUND:
+        return RefusedError(f"{what}: there is no such address. Check ZENDESK_BASE_URL.")
+    if status in REDIRECTS:
+        return RefusedError(
+            f"{what}: it redirects, and credentials follow no redirect."
+            " Set ZENDESK_BASE_URL to the account's own address, https://SUBDOMAIN.zendesk.com."
+        )
+    return RefusedError(f"{what}.")
+
+
+def quote(body: bytes) -> str:
+    """What an error body says, in a few words; empty for HTML and for what is not understood."""
+    try:
+        parsed: Any = msgspec.json.decode(body)
+    except msgspec.DecodeError:
+        text = body[:LONGEST_QUOTE].decode(errors="replace").strip()
+        return "" if text.startswith("<") else _short(text)
+    return _short(" ".join(_words(parsed)))
+
+
+def _words(parsed: Any) -> list[str]:
+    """The strings under the keys that Zendesk's error bodies use, in their order."""
+    if isinstance(parsed, str):
+        return [parsed]
+    if isinstance(parsed, list):
+        return [word for item in parsed[:3] for word in _words(item)]  # pyright: ignore[reportUnknownVariableType]  # JSON
+    if not isinstance(parsed, dict):
+        return []
+    keys = ("error", "title", "message", "description", "error_description", "errors", "detail")
+    return [word for key in keys if key in parsed for word in _words(parsed[key])]  # pyright: ignore[reportUnknownArgumentType]  # JSON
+
+
+def _short(text: str) -> str:
+    printable = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    return printable[:LONGEST_QUOTE]

@@ -1,0 +1,42 @@
+"""The hourly schedule. The names are an interface: Dagster remembers by them what is switched on."""
+
+from collections.abc import Iterator, Sequence
+
+import dagster as dg
+
+from zendesk_pipeline.windows import HOUR, Window
+
+MINUTE = 5
+"""Of the hour: by then the last window has ended and settled (SETTLE_SECONDS=300)."""
+
+
+def hourly_collection(
+    assets: Sequence[dg.AssetsDefinition], windows: dg.HourlyPartitionsDefinition
+) -> dg.ScheduleDefinition:
+    """The schedule: the window that has just ended, each stream in a run of its own.
+
+    A stream that fails or waits for its rate limit then does not hold up the others.
+    """
+    job = dg.define_asset_job("hourly_collection", selection=list(assets), partitions_def=windows)
+
+    @dg.schedule(
+        name="hourly_collection_schedule",
+        job=job,
+        cron_schedule=f"{MINUTE} * * * *",
+        execution_timezone="UTC",
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+        description="Collects the hour that has just ended, five minutes after its end.",
+    )
+    def schedule(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
+        window = Window.of(int(context.scheduled_execution_time.timestamp()) - HOUR)
+        if window.starts_at < windows.start:
+            yield dg.SkipReason(f"START_DATE lies ahead: {windows.start:%Y-%m-%d %H:%M} is the first window.")
+            return
+        for asset in assets:
+            yield dg.RunRequest(
+                run_key=f"{asset.key.to_user_string()} {window.partition_key}",
+                partition_key=window.partition_key,
+                asset_selection=[asset.key],
+            )
+
+    return schedule

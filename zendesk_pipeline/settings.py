@@ -1,0 +1,202 @@
+"""Every setting, from the environment, checked once. Secrets are not here: `definitions` names their variables only."""
+
+import re
+from datetime import UTC, datetime
+from ipaddress import ip_address
+from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from zendesk_pipeline.errors import SettingsError
+from zendesk_pipeline.streams import STREAMS
+
+AuthMode = Literal["oauth", "token", "bearer"]
+
+CREDENTIALS: dict[AuthMode, tuple[str, ...]] = {
+    "oauth": ("ZENDESK_CLIENT_ID", "ZENDESK_CLIENT_SECRET"),
+    "token": ("ZENDESK_EMAIL", "ZENDESK_API_TOKEN"),
+    "bearer": ("ZENDESK_BEARER_TOKEN",),
+}
+"""The variables that hold the credential in each AUTH_MODE."""
+
+
+def checked_base_url(url: str) -> str:
+    """The account's address without a trailing slash; raises ValueError where no credential must be sent."""
+    parts = urlsplit(url.strip())
+    if parts.username or parts.password:
+        raise ValueError("credentials do not belong into the address")
+    if not parts.hostname or parts.path.strip("/") or parts.query or parts.fragment:
+        raise ValueError("only the account's address is wanted, such as https://acme.zendesk.com")
+    if parts.scheme != "https" and not (parts.scheme == "http" and _is_loopback(parts.hostname)):
+        raise ValueError("it has to begin with https:// (http:// is for this machine alone)")
+    return f"{parts.scheme}://{parts.netloc}"
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _base_url(url: str) -> str:
+    return checked_base_url(url) if url else url
+
+
+def _prefix(prefix: str) -> str:
+    if not re.fullmatch(r"(?:[A-Za-z0-9_.-]+/)+", prefix):
+        raise ValueError("a prefix is made of A-Z a-z 0-9 _ . - and /, ends with / and does not begin with it")
+    return prefix
+
+
+def _stream_names(names: object) -> object:
+    if not isinstance(names, str):
+        return names
+    return tuple(dict.fromkeys(name.strip() for name in names.split(",") if name.strip()))
+
+
+def _streams(names: tuple[str, ...]) -> tuple[str, ...]:
+    unknown = [name for name in names if name not in STREAMS]
+    if unknown or not names:
+        raise ValueError(f"there is no stream {', '.join(unknown) or 'named'}; there are {', '.join(STREAMS)}")
+    return names
+
+
+def _hour(text: object) -> object:
+    if not isinstance(text, str):
+        return text
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise ValueError("a date or an hour in ISO form is wanted, 2026-11-12 or 2026-11-12T05:00Z") from None
+    moment = moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    if moment.minute or moment.second or moment.microsecond:
+        raise ValueError("windows begin on the full hour (UTC)")
+    return moment
+
+
+Prefix = Annotated[str, AfterValidator(_prefix)]
+
+
+class Settings(BaseSettings):
+    """What can be set. A field's description is its documentation."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True, populate_by_name=True)
+
+    zendesk_base_url: Annotated[str, AfterValidator(_base_url)] = Field(
+        default="", description="The account's address: `https://SUBDOMAIN.zendesk.com`."
+    )
+    auth_mode: AuthMode = Field(
+        default="oauth",
+        description="`oauth` (client credentials; the way forward), `token` (e-mail and API token, until 2027-04-30)"
+        " or `bearer` (a ready-made access token).",
+    )
+    zendesk_oauth_scope: str = Field(default="read", description="The scope asked for in AUTH_MODE=oauth.")
+    resources: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_stream_names), AfterValidator(_streams)] = Field(
+        default=("audit_logs", "incremental_tickets"),
+        description="The streams to collect, with commas between.",
+    )
+    start_date: Annotated[datetime, BeforeValidator(_hour)] = Field(
+        default=datetime(2026, 1, 1, tzinfo=UTC),
+        description="The first window: an ISO date or hour, in UTC where it names no zone.",
+    )
+    settle_seconds: int = Field(
+        default=300,
+        ge=0,
+        le=900,
+        description="Seconds after the end of a window before it is read; Zendesk hides the last minute.",
+    )
+    lookback_seconds: int = Field(
+        default=3600,
+        ge=0,
+        description="Seconds before its range that a run reads again on streams that show records late.",
+    )
+    max_pages: int | None = Field(
+        default=None,
+        ge=1,
+        description="The most pages a run may read; more is an error that loses nothing. No bound if unset.",
+    )
+    http_timeout: float = Field(default=60, gt=0, description="Seconds that Zendesk may take to go on with an answer.")
+    http_retries: int = Field(
+        default=3, ge=0, description="Tries after the first for connection errors, 5xx and broken bodies."
+    )
+    zendesk_export_rate: float = Field(
+        default=10,
+        gt=0,
+        description="Requests a minute to the incremental exports: 10, or 30 with the High Volume add-on.",
+    )
+    zendesk_rate_share: float = Field(
+        default=0.5,
+        gt=0,
+        le=1,
+        description="The part of the account's rate limit that may be used for the rest.",
+    )
+    s3_bucket: str = Field(default="", description="The bucket that the SecOps feed reads.")
+    s3_prefix: Prefix = Field(
+        default="zendesk/crm/", description="The feed prefix: what SecOps reads, and nothing else lies there."
+    )
+    state_prefix: Prefix = Field(
+        default="zendesk/state/", description="Where the ledgers lie; outside the feed prefix."
+    )
+    quarantine_prefix: Prefix = Field(
+        default="zendesk/quarantine/",
+        description="Where records lie that are too long for a line; outside the feed prefix.",
+    )
+    output_format: Literal["ndjson", "page"] = Field(
+        default="ndjson",
+        description="`ndjson`: a record a line; `page`: the recipe's envelope, one line an object.",
+    )
+    compression: Literal["none", "gzip"] = Field(default="none", description="`gzip` writes `.json.gz`.")
+    batch_bytes: int = Field(
+        default=8 * 1024 * 1024, ge=1024, description="The most bytes of an object before compression."
+    )
+    s3_sse: Literal["AES256", "aws:kms"] | None = Field(
+        default=None, description="Encryption asked for with every write; the bucket's own default if unset."
+    )
+    s3_kms_key_id: str | None = Field(default=None, description="The KMS key for S3_SSE=aws:kms.")
+
+    @model_validator(mode="after")
+    def _prefixes_lie_apart(self) -> Self:
+        for name in ("state_prefix", "quarantine_prefix"):
+            prefix = getattr(self, name)
+            if prefix.startswith(self.s3_prefix):
+                raise ValueError(
+                    f"{name.upper()}={prefix} lies inside S3_PREFIX={self.s3_prefix}, and SecOps would read it as logs:"
+                    f" set {name.upper()} to a prefix beside it, such as zendesk/{name.removesuffix('_prefix')}/"
+                )
+            if self.s3_prefix.startswith(prefix):
+                raise ValueError(
+                    f"S3_PREFIX={self.s3_prefix} lies inside {name.upper()}={prefix}:"
+                    " set one of them to a prefix of its own"
+                )
+        if self.state_prefix.startswith(self.quarantine_prefix) or self.quarantine_prefix.startswith(self.state_prefix):
+            raise ValueError(
+                f"STATE_PREFIX={self.state_prefix} and QUARANTINE_PREFIX={self.quarantine_prefix} overlap:"
+                " set them apart"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _key_needs_kms(self) -> Self:
+        if self.s3_kms_key_id and self.s3_sse != "aws:kms":
+            raise ValueError("S3_KMS_KEY_ID is set and does nothing: set S3_SSE=aws:kms as well, or take it away")
+        return self
+
+
+def load() -> Settings:
+    """The settings of this process's environment; raises SettingsError, one sentence for each that is wrong."""
+    try:
+        return Settings()
+    except ValidationError as wrong:
+        raise SettingsError(" ".join(map(_sentence, wrong.errors()))) from None
+
+
+def _sentence(error: ErrorDetails) -> str:
+    problem = error["msg"].removeprefix("Value error, ")
+    if not error["loc"]:
+        return f"{problem}."
+    name = str(error["loc"][0])
+    return f"{name.upper()} is wrong: {problem[0].lower()}{problem[1:]}. ({Settings.model_fields[name].description})"

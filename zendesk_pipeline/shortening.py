@@ -1,0 +1,37 @@
+"""A record that is too long for one line of the feed, cut down to what fits."""
+
+from typing import Any
+
+import msgspec
+
+from zendesk_pipeline.streams import Stream
+
+MARK = "zendesk_pipeline"
+"""The field that says a record was shortened, and where the whole one is."""
+STRING_LIMITS = (100_000, 10_000, 1_000, 100)
+"""Characters that a string may keep, tried in this order."""
+
+
+def shortened(stream: Stream, line: bytes, *, whole: str, longest: int) -> bytes:
+    """The record with its longest texts cut and a mark that names `whole`, the address of the uncut one.
+
+    Where cutting texts is not enough only identity and event time are left. Deterministic.
+    """
+    record: dict[str, Any] = msgspec.json.decode(line)
+    mark = {MARK: {"shortened": True, "bytes": len(line), "whole": whole}}
+    for limit in STRING_LIMITS:
+        short = msgspec.json.encode({**_cut(record, limit), **mark})
+        if len(short) <= longest:
+            return short
+    kept = {name: record[name] for name in (*stream.identity, stream.event_time)}
+    return msgspec.json.encode({**kept, **mark})
+
+
+def _cut(value: Any, limit: int) -> Any:
+    if isinstance(value, str):
+        return value[:limit]
+    if isinstance(value, list):
+        return [_cut(item, limit) for item in value]  # pyright: ignore[reportUnknownVariableType]  # JSON
+    if isinstance(value, dict):
+        return {key: _cut(item, limit) for key, item in value.items()}  # pyright: ignore[reportUnknownVariableType]  # JSON
+    return value

@@ -1,0 +1,125 @@
+"""The five things done to the bucket, and what S3's refusals mean.
+
+Conditional writes: https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html
+"""
+
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, NoRegionError
+
+from zendesk_pipeline.errors import DeliveryError, SettingsError
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+CONFLICT_TRIES = 5
+"""409: another write of the same key was under way; S3 asks to send it again."""
+
+
+class DeniedError(DeliveryError):
+    """The credential may not do that here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """An object as it is now."""
+
+    body: bytes
+    version: str
+    """Its ETag, for replacing just this version."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Store:
+    """One bucket. The client retries by itself what is worth it (connections, 500, 503 SlowDown)."""
+
+    client: "S3Client"
+    bucket: str
+    encryption: Mapping[str, Any]
+    """`ServerSideEncryption` and `SSEKMSKeyId` of every write, as PutObject takes them."""
+
+    def uri(self, key: str) -> str:
+        return f"s3://{self.bucket}/{key}"
+
+    def get(self, key: str) -> Stored | None:
+        """The object, or None; raises DeniedError, SettingsError, DeliveryError."""
+        with self._explaining("GetObject", key):
+            try:
+                answer = self.client.get_object(Bucket=self.bucket, Key=key)
+                return Stored(answer["Body"].read(), answer["ETag"])
+            except self.client.exceptions.NoSuchKey:
+                return None
+
+    def put_new(self, key: str, body: bytes, *, checksum: str, content_type: str) -> bool:
+        """Write an object that must not exist; False where it does.
+
+        `checksum` is the SHA-256 of the body in base64: S3 refuses a body that was damaged on its way.
+        """
+        checked = {"ChecksumSHA256": checksum, "ContentType": content_type}
+        return self._put(key, body, {"IfNoneMatch": "*", **checked}) is not None
+
+    def put_over(self, key: str, body: bytes, version: str | None) -> str | None:
+        """Replace just this version of an object, or make it (None); its new version, or None where a race is lost."""
+        condition = {"IfNoneMatch": "*"} if version is None else {"IfMatch": version}
+        return self._put(key, body, {"ContentType": "application/json", **condition})
+
+    def keys(self, prefix: str) -> list[str]:
+        """Every key under the prefix, in order."""
+        with self._explaining("ListBucket", prefix):
+            pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix)
+            return [entry.get("Key", "") for page in pages for entry in page.get("Contents", [])]
+
+    def _put(self, key: str, body: bytes, arguments: dict[str, Any]) -> str | None:
+        with self._explaining("PutObject", key):
+            for remaining in reversed(range(CONFLICT_TRIES)):
+                try:
+                    answer = self.client.put_object(
+                        Bucket=self.bucket, Key=key, Body=body, **arguments, **self.encryption
+                    )
+                    return answer["ETag"]
+                except ClientError as refused:
+                    code = _code(refused)
+                    # an If-Match on a key that is gone answers 404 on AWS and 412 elsewhere
+                    if code in {"PreconditionFailed", "412"} or (code == "NoSuchKey" and "IfMatch" in arguments):
+                        return None
+                    if code != "ConditionalRequestConflict" or not remaining:
+                        raise
+        raise AssertionError("the loop returns or raises")
+
+    @contextmanager
+    def _explaining(self, action: str, key: str) -> Generator[None]:
+        try:
+            yield
+        except ClientError as refused:
+            raise self._explained(action, key, refused) from None
+        except (NoCredentialsError, NoRegionError) as missing:
+            raise SettingsError(
+                f"S3 needs AWS credentials and a region ({type(missing).__name__}): set AWS_PROFILE,"
+                " or AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_DEFAULT_REGION, or run under a role."
+            ) from None
+        except BotoCoreError as problem:
+            raise DeliveryError(
+                f"S3 gave no answer to {action} on {self.uri(key)} ({type(problem).__name__}) after all retries."
+                " Check the network, AWS_DEFAULT_REGION and AWS_ENDPOINT_URL_S3 if this stays."
+            ) from None
+
+    def _explained(self, action: str, key: str, refused: ClientError) -> Exception:
+        code = _code(refused)
+        if code == "NoSuchBucket":
+            return SettingsError(f"S3_BUCKET={self.bucket} does not exist: create it, or name the right one.")
+        if code in {"AccessDenied", "403", "AllAccessDisabled"}:
+            return DeniedError(
+                f"S3 refuses {action} on {self.uri(key)} (AccessDenied): give the writer s3:{action} there."
+            )
+        if code in {"InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken"}:
+            return SettingsError(
+                f"S3 does not accept the AWS credentials ({code}): check AWS_ACCESS_KEY_ID and its like."
+            )
+        return DeliveryError(f"S3 refuses {action} on {self.uri(key)} ({code}) after all retries.")
+
+
+def _code(refused: ClientError) -> str:
+    return str(refused.response.get("Error", {}).get("Code", "?"))

@@ -1,0 +1,67 @@
+"""Hourly windows and ranges of them, in whole seconds since the epoch, UTC."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+HOUR = 3600
+PARTITION_KEY_FORMAT = "%Y-%m-%d-%H:%M"
+"""What Dagster's HourlyPartitionsDefinition writes, such as `2026-11-12-05:00`."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Window:
+    """One hour `[start, end)`: a record belongs to the window of its event time."""
+
+    start: int
+
+    @classmethod
+    def of(cls, time: int) -> "Window":
+        """The window that `time` falls into."""
+        return cls(time - time % HOUR)
+
+    @classmethod
+    def of_partition(cls, key: str) -> "Window":
+        """The window of a Dagster partition key; raises ValueError for anything else."""
+        return cls.of(int(datetime.strptime(key, PARTITION_KEY_FORMAT).replace(tzinfo=UTC).timestamp()))
+
+    @property
+    def end(self) -> int:
+        return self.start + HOUR
+
+    @property
+    def starts_at(self) -> datetime:
+        return datetime.fromtimestamp(self.start, UTC)
+
+    @property
+    def partition_key(self) -> str:
+        return f"{self.starts_at:{PARTITION_KEY_FORMAT}}"
+
+    def __str__(self) -> str:
+        return f"{self.starts_at:%Y-%m-%d %H:%M}"
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A range of whole windows `[start, end)`."""
+
+    start: int
+    end: int
+
+    def __iter__(self) -> Iterator[Window]:
+        return map(Window, range(self.start, self.end, HOUR))
+
+    def __len__(self) -> int:
+        return (self.end - self.start) // HOUR
+
+    def __contains__(self, window: Window) -> bool:
+        return self.start <= window.start < self.end
+
+    def __str__(self) -> str:
+        first, last = Window(self.start), Window(self.end - HOUR)
+        return f"{first}" if first == last else f"{first} to {last}"
+
+
+def timestamp(seconds: int) -> str:
+    """`2026-11-12T05:00:00Z`, the only form Zendesk's time filters accept."""
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%SZ}"
