@@ -1,0 +1,145 @@
+"""Faults: rules that a test turns on, each for the requests whose path it matches."""
+
+import re
+from collections.abc import Iterable
+from random import Random
+from threading import Lock
+from typing import Literal
+
+import msgspec
+
+from zendesk_pipeline.simulator.limits import retry_after
+from zendesk_pipeline.simulator.messages import HTML, JSON, TEXT, Answer, error, json_answer
+
+Kind = Literal[
+    "status",
+    "reset",
+    "reset_mid_body",
+    "hang",
+    "truncate",
+    "html",
+    "empty_object",
+    "empty_page",
+    "repeat_cursor",
+    "repeat_record",
+    "endless_body",
+    "gzip_bomb",
+    "redirect",
+    "revoke",
+    "expire_token",
+]
+PAGE_KINDS = frozenset({"empty_page", "repeat_cursor", "repeat_record"})
+WIRE_KINDS = frozenset({"reset", "reset_mid_body", "hang", "truncate", "endless_body", "gzip_bomb"})
+
+_PAGE = b"<!DOCTYPE html><html><head><title>Something went wrong</title></head><body><h1>Oops</h1></body></html>"
+_ERROR_NAMES = {404: "RecordNotFound", 409: "Conflict", 429: "APIRateLimitExceeded", 422: "InvalidValue"}
+
+
+class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One fault.
+
+    Attributes:
+        path: Regular expression looked for in path and query.
+        kind: What happens.
+        times: How many requests it happens to, 0 for all.
+        skip: How many matching requests pass before it starts.
+        probability: Share of the remaining matching requests it happens to, drawn with `seed`.
+        seed: See probability.
+        code: Status of kind "status" and "redirect".
+        retry_after: "seconds:N", "date:N" (N seconds from now, real clock), "list" ("50, 53"), or none.
+        body: Form of the body of kind "status".
+        seconds: How long kind "hang" holds the connection before it closes it.
+        location: Where kind "redirect" leads.
+        size: Bytes that kind "gzip_bomb" unpacks to.
+    """
+
+    path: str = ""
+    kind: Kind
+    times: int = 1
+    skip: int = 0
+    probability: float = 1.0
+    seed: int = 1
+    code: int = 503
+    retry_after: str | None = None
+    body: Literal["json", "text", "html"] = "json"
+    seconds: float = 3600
+    location: str = "https://elsewhere.example/login"
+    size: int = 1 << 30
+
+
+class _Armed:
+    """A rule with its counts."""
+
+    def __init__(self, rule: Rule) -> None:
+        self.rule = rule
+        self.fired = 0
+        self._matched = 0
+        self._pattern = re.compile(rule.path)
+        self._rng = Random(rule.seed)
+
+    def fires(self, target: str) -> bool:
+        """Whether the fault happens to this request; counts it."""
+        if (self.rule.times and self.fired >= self.rule.times) or not self._pattern.search(target):
+            return False
+        self._matched += 1
+        if self._matched <= self.rule.skip or self._rng.random() >= self.rule.probability:
+            return False
+        self.fired += 1
+        return True
+
+
+class Faults:
+    """The rules that are turned on."""
+
+    def __init__(self) -> None:
+        self._armed: list[_Armed] = []
+        self._lock = Lock()
+
+    def add(self, rules: Iterable[Rule]) -> None:
+        """Turn on more rules, behind those already on."""
+        with self._lock:
+            self._armed += [_Armed(rule) for rule in rules]
+
+    def clear(self) -> None:
+        """Turn off all."""
+        with self._lock:
+            self._armed.clear()
+
+    def choose(self, target: str) -> Rule | None:
+        """The first rule that happens to a request for this path and query."""
+        with self._lock:
+            return next((armed.rule for armed in self._armed if armed.fires(target)), None)
+
+    def shown(self) -> list[dict[str, object]]:
+        """The rules and how often each fired."""
+        with self._lock:
+            return [msgspec.to_builtins(armed.rule) | {"fired": armed.fired} for armed in self._armed]
+
+
+def faulty_answer(rule: Rule) -> Answer | None:
+    """The answer that stands in for the real one, for the kinds that need no page and no connection."""
+    if rule.kind == "status":
+        return _status(rule)
+    if rule.kind == "html":
+        return Answer(parts=(_PAGE,), content_type=HTML)
+    if rule.kind == "empty_object":
+        return json_answer({})
+    if rule.kind == "redirect":
+        code = rule.code if 300 <= rule.code < 400 else 302  # noqa: PLR2004 - the redirects
+        return Answer(status=code, headers=(("Location", rule.location),))
+    return None
+
+
+def _status(rule: Rule) -> Answer:
+    form, _, seconds = (rule.retry_after or "absent").partition(":")
+    bodies = {
+        "json": (
+            JSON,
+            error(rule.code, _ERROR_NAMES.get(rule.code, "InternalError"), "A simulated fault").body,
+        ),
+        "text": (TEXT, b"A simulated fault"),
+        "html": (HTML, _PAGE),
+    }
+    content_type, body = bodies[rule.body]
+    headers = retry_after(form, float(seconds or 1))
+    return Answer(status=rule.code, parts=(body,), content_type=content_type, headers=headers)

@@ -1,0 +1,81 @@
+"""Rate limits: how many requests a minute, the headers that tell, and the 429.
+
+https://developer.zendesk.com/api-reference/introduction/rate-limits/. The export's own limit never shows in the
+headers: they name the account's (recorded: 699 of 700 left on an export allowed 10).
+"""
+
+from collections import defaultdict, deque
+from dataclasses import dataclass, field
+from email.utils import formatdate
+from threading import Lock
+from time import monotonic, time
+
+from zendesk_pipeline.simulator.messages import TEXT, Answer, Request, error
+from zendesk_pipeline.simulator.settings import Settings
+
+MINUTE = 60
+_EXPORT = "/api/v2/incremental/"
+
+
+@dataclass(slots=True)
+class Limits:
+    """Times of the requests of the last minute, in real seconds: a frozen simulated clock must not block for ever."""
+
+    _times: dict[str, deque[float]] = field(default_factory=lambda: defaultdict(deque))
+    _lock: Lock = field(default_factory=Lock)
+
+    def refusal(self, request: Request, settings: Settings) -> Answer | None:
+        """Count a request; the 429 if it is one too many."""
+        now = monotonic()
+        with self._lock:
+            account = self._wait("account", settings.account_limit, now)
+            export = self._wait("export", settings.export_limit, now) if request.path.startswith(_EXPORT) else 0
+        if export:
+            return too_many("incremental export API", export, settings)
+        return too_many("API", account, settings) if account and settings.enforce_account_limit else None
+
+    def headers(self, settings: Settings) -> tuple[tuple[str, str], ...]:
+        """The account's budget in the spellings Zendesk uses."""
+        used = len(self._times["account"])
+        left = str(max(0, settings.account_limit - used))
+        families = {"ratelimit": ["ratelimit-limit", "ratelimit"], "rate-limit": ["rate-limit", "rate-limit"]}
+        shown = [settings.header_family] if settings.header_family != "both" else list(families)
+        names = [("x-rate-limit", str(settings.account_limit)), ("x-rate-limit-remaining", left)]
+        for family in shown:
+            limit, prefix = families[family]
+            names += [
+                (limit, str(settings.account_limit)),
+                (f"{prefix}-remaining", left),
+                (f"{prefix}-reset", "42"),
+            ]
+        return tuple(names)
+
+    def _wait(self, name: str, limit: int, now: float) -> int:
+        """Count one request; seconds to wait if it went past the limit, else 0."""
+        times = self._times[name]
+        while times and times[0] <= now - MINUTE:
+            times.popleft()
+        if limit and len(times) >= limit:
+            return max(1, round(times[-limit] + MINUTE - now))
+        times.append(now)
+        return 0
+
+
+def too_many(what: str, seconds: int, settings: Settings) -> Answer:
+    """429 in the form the settings chose."""
+    text = f"Number of allowed {what} requests per minute exceeded"
+    headers = retry_after(settings.retry_after, seconds)
+    if settings.limit_body == "text":
+        return Answer(status=429, parts=(text.encode(),), content_type=TEXT, headers=headers)
+    answer = error(429, "APIRateLimitExceeded", text)
+    return Answer(status=429, parts=answer.parts, headers=headers)
+
+
+def retry_after(form: str, seconds: float) -> tuple[tuple[str, str], ...]:
+    """The Retry-After header as seconds, as an HTTP date, as two values in one, or not at all."""
+    forms = {
+        "seconds": f"{seconds:g}",
+        "date": formatdate(time() + seconds, usegmt=True),
+        "list": "50, 53",
+    }
+    return (("Retry-After", forms[form]),) if form in forms else ()

@@ -1,0 +1,55 @@
+"""What can be switched while the simulator runs."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Literal
+
+import msgspec
+
+CANONICAL_HOST = "https://canonical-name.zendesk.example"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """The account's behaviour.
+
+    Attributes:
+        plan: Audit logs need "enterprise".
+        role: Role of the user behind every credential; exports need "admin".
+        export_limit: Requests a minute over all of /api/v2/incremental/, 0 for none.
+        account_limit: The number in the rate limit headers.
+        enforce_account_limit: Whether going past `account_limit` is answered with 429.
+        retry_after: How a 429 names its waiting time: seconds, an HTTP date, the list form a proxy makes of two
+            headers, or not at all.
+        limit_body: 429 as JSON, or as the plain text some of Zendesk's limits answer.
+        header_family: Which of the two spellings of the newer rate limit headers are sent.
+        filter_ends: Whether the ends of filter[created_at] belong to the range (undocumented at Zendesk).
+        latency_ms: Waiting time before every answer.
+        token_seconds: Lifetime of an OAuth token that asked for none.
+        canonical_host: The host in `after_url` and `links.next`: not the one that was asked, as recorded.
+    """
+
+    plan: Literal["enterprise", "professional"] = "enterprise"
+    role: Literal["admin", "agent"] = "admin"
+    export_limit: int = 0
+    account_limit: int = 700
+    enforce_account_limit: bool = False
+    retry_after: Literal["seconds", "date", "list", "absent"] = "seconds"
+    limit_body: Literal["json", "text"] = "json"
+    header_family: Literal["both", "ratelimit", "rate-limit"] = "both"
+    filter_ends: Literal["inclusive", "exclusive"] = "inclusive"
+    latency_ms: float = 0
+    token_seconds: int = 1800
+    canonical_host: str = CANONICAL_HOST
+
+
+def patched(settings: Settings, patch: Mapping[str, object]) -> Settings:
+    """The settings with some changed.
+
+    Raises:
+        ValueError: A name or a value is not one of the settings'.
+    """
+    unknown = patch.keys() - {field.name for field in fields(Settings)}
+    if unknown:
+        raise ValueError(f"no such setting: {', '.join(sorted(unknown))}")
+    return msgspec.convert({**asdict(settings), **patch}, Settings)

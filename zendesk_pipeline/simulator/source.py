@@ -1,0 +1,150 @@
+"""The simulated account's records: when each shows, and its exact bytes."""
+
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
+from pathlib import Path
+from threading import Lock
+
+import msgspec
+
+from zendesk_pipeline.simulator.audit_log_records import audit_log_record
+from zendesk_pipeline.simulator.history import (
+    AUDIT_LOGS,
+    FOREVER,
+    HIDDEN_SECONDS,
+    HOUR,
+    TICKETS,
+    Entry,
+    HistoryOptions,
+    TicketMaker,
+    Timeline,
+    audit_logs_of_hour,
+)
+from zendesk_pipeline.simulator.ticket_records import ticket_record
+
+CACHE_BYTES = 256 << 20
+
+
+class _GivenTicket(msgspec.Struct):
+    """What must be read from a ticket record that was given."""
+
+    id: int
+    generated_timestamp: int
+    status: str | None = None
+    support_type: str | None = None
+
+
+class _GivenAuditLog(msgspec.Struct):
+    """What must be read from an audit log record that was given."""
+
+    id: int
+    created_at: datetime
+
+
+class _RecordedBody(msgspec.Struct):
+    tickets: list[msgspec.Raw]
+
+
+class _RecordedAnswer(msgspec.Struct):
+    body: _RecordedBody
+
+
+class Source:
+    """Both streams of one account."""
+
+    def __init__(self, options: HistoryOptions, replay: Sequence[Path] = ()) -> None:
+        """With `replay`, the tickets of these recorded answers are the whole ticket history."""
+        self._options = options
+        first = options.since // HOUR
+        tickets = TicketMaker(options)
+        self._timelines = {
+            AUDIT_LOGS: Timeline(first, lambda hour: audit_logs_of_hour(options, hour)),
+            TICKETS: replayed(replay) if replay else Timeline(first, tickets),
+        }
+        self._pages: OrderedDict[tuple[Entry, ...], bytes] = OrderedDict()
+        self._pages_bytes = 0
+        self._lock = Lock()
+
+    def after(self, stream: str, position: tuple[int, int], now: float) -> Iterator[Entry]:
+        """Entries past a position, oldest first."""
+        return self._timelines[stream].after(position, now)
+
+    def before(self, stream: str, position: tuple[int, int], now: float) -> Iterator[Entry]:
+        """Entries ahead of a position, newest first."""
+        return self._timelines[stream].before(position, now)
+
+    def record(self, stream: str, entry: Entry) -> bytes:
+        """The record's bytes, always the same for the same entry."""
+        if entry.raw is not None:
+            return entry.raw
+        return audit_log_record(entry) if stream == AUDIT_LOGS else ticket_record(entry, self._options.ticket_bytes)
+
+    def joined(self, stream: str, entries: Sequence[Entry]) -> bytes:
+        """The records with commas between them; pages asked for again come from memory."""
+        key = tuple(entries)
+        with self._lock:
+            if key in self._pages:
+                self._pages.move_to_end(key)
+                return self._pages[key]
+        text = b",".join([self.record(stream, entry) for entry in entries])
+        self._remember(key, text)
+        return text
+
+    def visible(self, stream: str, start: int, end: int, now: float, *, ever: bool) -> Iterator[bytes]:
+        """Records with an event time in [start, end), as shown now, or `ever`: in every state shown up to now."""
+        for entry in self.after(stream, (start - 1, FOREVER), now):
+            if entry.at >= end:
+                return
+            if entry.ever_visible(now) if ever else entry.visible(now):
+                yield self.record(stream, entry)
+
+    def add(self, stream: str, records: Iterable[bytes], visible_at: int | None) -> None:
+        """Put in records by hand, shown from `visible_at`, or as soon as the stream would show them."""
+        for record in records:
+            self._timelines[stream].add(given_entry(stream, record, visible_at))
+
+    def forget_added(self) -> None:
+        """Back to the records of the history alone."""
+        for timeline in self._timelines.values():
+            timeline.forget_added()
+
+    def _remember(self, key: tuple[Entry, ...], text: bytes) -> None:
+        with self._lock:
+            self._pages_bytes += len(text) - len(self._pages.pop(key, b""))
+            self._pages[key] = text
+            while self._pages_bytes > CACHE_BYTES:
+                self._pages_bytes -= len(self._pages.popitem(last=False)[1])
+
+
+def given_entry(stream: str, record: bytes, visible_at: int | None) -> Entry:
+    """The place of a record that was given as text."""
+    if stream == AUDIT_LOGS:
+        log = msgspec.json.decode(record, type=_GivenAuditLog)
+        at = int(log.created_at.timestamp())
+        return Entry(at=at, id=log.id, visible_from=at if visible_at is None else visible_at, raw=record)
+    ticket = msgspec.json.decode(record, type=_GivenTicket)
+    at = ticket.generated_timestamp
+    return Entry(
+        at=at,
+        id=ticket.id,
+        visible_from=at + HIDDEN_SECONDS if visible_at is None else visible_at,
+        deleted=ticket.status == "deleted",
+        ai_agent=ticket.support_type == "ai_agent",
+        raw=record,
+    )
+
+
+def replayed(files: Sequence[Path]) -> Timeline:
+    """The tickets of recorded answers, each byte for byte as it stands in its file."""
+    decoder = msgspec.json.Decoder(_RecordedAnswer)
+    timeline = Timeline(FOREVER // HOUR, lambda _hour: ())
+    entries = {
+        given_entry(TICKETS, bytes(raw), None)
+        for file in files
+        for raw in decoder.decode(file.read_bytes()).body.tickets
+    }
+    for entry in entries:
+        timeline.add(entry)
+    timeline.keep_added()
+    return timeline

@@ -1,0 +1,118 @@
+"""Answers of the incremental ticket export, cursor paged: a feed of current states.
+
+https://developer.zendesk.com/api-reference/ticketing/ticket-management/incremental_exports/ and recorded answers:
+exactly six keys, `after_cursor` set on the last page too, `after_url` on another host than the one asked.
+"""
+
+import re
+from base64 import b64decode, b64encode
+from binascii import Error as NotBase64
+from collections.abc import Iterator
+from itertools import islice
+from urllib.parse import urlencode
+
+import msgspec
+
+from zendesk_pipeline.simulator.history import FOREVER, HIDDEN_SECONDS, TICKETS, Entry, place
+from zendesk_pipeline.simulator.messages import Answer, Request, error
+from zendesk_pipeline.simulator.settings import Settings
+from zendesk_pipeline.simulator.source import Source
+
+PATH = "/api/v2/incremental/tickets/cursor"
+PAGE_SIZE = 1000
+_CURSOR = re.compile(r"(\d+)\.\d+\|\|(\d+)\|")
+_KEPT = ("exclude_deleted", "include", "per_page", "support_type_scope")
+
+
+def cursor_of(position: tuple[int, int], fraction: int = 0) -> str:
+    """`<generated_timestamp>.0||<id>|` in base64: the answer after it starts past this position."""
+    return b64encode(b"%d.%d||%d|" % (position[0], fraction, position[1])).decode()
+
+
+def ticket_page(request: Request, source: Source, settings: Settings, now: float, twist: str | None = None) -> Answer:
+    """One page of tickets; `twist` is a fault that changes what the page holds or where it leads."""
+    position = asked_position(request, now)
+    if isinstance(position, Answer):
+        return position
+    size = page_size(request)
+    if isinstance(size, Answer):
+        return size
+    found = list(islice(matching(request, source, position, now), size + 1))
+    shown, more = found[:size], len(found) > size
+    reached = place(shown[-1]) if shown else position
+    cursor = cursor_of(reached)
+    if twist == "empty_page":
+        shown, more, cursor = [], True, _another_cursor(request, position)
+    elif twist == "repeat_cursor":
+        more, cursor = True, request.value("cursor") or cursor_of(position)
+    elif twist == "repeat_record":
+        shown = [*_last_before(request, source, position, now), *shown]
+    return _page(request, settings, source.joined(TICKETS, shown), cursor, more=more)
+
+
+def asked_position(request: Request, now: float) -> tuple[int, int] | Answer:
+    """What the page is to start after: the cursor's place, or everything before the start time."""
+    if (cursor := request.value("cursor")) is not None:
+        return _cursor_position(cursor)
+    text = request.value("start_time") or ""
+    if not text.isdecimal():
+        return error(400, "InvalidValue", "Invalid start_time or cursor: one of them is required")
+    if int(text) > now - HIDDEN_SECONDS:
+        description = "Too recent start_time. Use a start_time older than 5 minutes"
+        return error(422, "InvalidValue", description)
+    return int(text) - 1, FOREVER
+
+
+def page_size(request: Request) -> int | Answer:
+    """Records a page, at most 1000."""
+    text = request.value("per_page") or str(PAGE_SIZE)
+    if not text.isdecimal() or int(text) == 0:
+        return error(400, "InvalidValue", "Invalid per_page")
+    return min(int(text), PAGE_SIZE)
+
+
+def matching(request: Request, source: Source, position: tuple[int, int], now: float) -> Iterator[Entry]:
+    """The current states past a position that the request's parameters let through."""
+    return (entry for entry in source.after(TICKETS, position, now) if entry.visible(now) and _wanted(request, entry))
+
+
+def _wanted(request: Request, entry: Entry) -> bool:
+    scope = request.value("support_type_scope") or "agent"
+    in_scope = scope == "all" or entry.ai_agent == (scope == "ai_agent")
+    return in_scope and not (entry.deleted and request.value("exclude_deleted") == "true")
+
+
+def _cursor_position(cursor: str) -> tuple[int, int] | Answer:
+    try:
+        match = _CURSOR.fullmatch(b64decode(cursor, validate=True).decode())
+    except (NotBase64, UnicodeDecodeError):
+        match = None
+    return (int(match[1]), int(match[2])) if match else error(400, "InvalidValue", "Invalid cursor")
+
+
+def _another_cursor(request: Request, position: tuple[int, int]) -> str:
+    """A cursor that leads on from the same place but is not the one asked with."""
+    plain = cursor_of(position)
+    return cursor_of(position, fraction=1) if request.value("cursor") == plain else plain
+
+
+def _last_before(request: Request, source: Source, position: tuple[int, int], now: float) -> list[Entry]:
+    """The last record of the page before, if the request continues one."""
+    if request.value("cursor") is None:
+        return []
+    past = (position[0], position[1] + 1)
+    shown = (entry for entry in source.before(TICKETS, past, now) if entry.visible(now) and _wanted(request, entry))
+    return list(islice(shown, 1))
+
+
+def _page(request: Request, settings: Settings, records: bytes, cursor: str, *, more: bool) -> Answer:
+    kept = [(name, value) for name in _KEPT if (value := request.value(name)) is not None]
+    query = urlencode(sorted([("cursor", cursor), *kept]))
+    tail: dict[str, object] = {
+        "after_url": f"{settings.canonical_host}{PATH}.json?{query}",
+        "before_url": None,
+        "after_cursor": cursor,
+        "before_cursor": None,
+        "end_of_stream": not more,
+    }
+    return Answer(parts=(b'{"tickets":[', records, b"],", msgspec.json.encode(tail)[1:]))

@@ -1,0 +1,128 @@
+"""The simulated account as a whole: request in, answer out, and what the faults make of it."""
+
+from collections import Counter, deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from email.utils import formatdate
+from time import time
+
+from zendesk_pipeline.simulator import audit_log_list, ticket_export
+from zendesk_pipeline.simulator.accounts import Accounts
+from zendesk_pipeline.simulator.faults import PAGE_KINDS, Faults, Rule, faulty_answer
+from zendesk_pipeline.simulator.limits import Limits
+from zendesk_pipeline.simulator.messages import Answer, Request, forbidden, not_found
+from zendesk_pipeline.simulator.settings import Settings, patched
+from zendesk_pipeline.simulator.source import Source
+
+KEPT_REQUESTS = 100_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestSeen:
+    """A line of the request log; `time` is real epoch seconds, `status` None if no answer went out."""
+
+    time: float
+    method: str
+    path: str
+    query: str
+    pairs: list[tuple[str, str]]
+    status: int | None
+    authorization: str
+    fault: str | None
+
+
+@dataclass(slots=True)
+class Zendesk:
+    """One account with all that a running simulator remembers."""
+
+    source: Source
+    initial: Settings
+    frozen_at: float | None = None
+    settings: Settings = field(init=False)
+    clock: float | None = field(init=False)
+    accounts: Accounts = field(init=False)
+    limits: Limits = field(init=False)
+    faults: Faults = field(init=False)
+    requests: deque[RequestSeen] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Back to the state at the start: settings, clock, tokens, limits, faults, requests, added records."""
+        self.settings = self.initial
+        self.clock = self.frozen_at
+        self.accounts = Accounts()
+        self.limits = Limits()
+        self.faults = Faults()
+        self.requests = deque(maxlen=KEPT_REQUESTS)
+        self.source.forget_added()
+
+    def now(self) -> float:
+        """The simulated time in epoch seconds."""
+        return time() if self.clock is None else self.clock
+
+    def change_settings(self, patch: Mapping[str, object]) -> None:
+        """Switch some settings."""
+        self.settings = patched(self.settings, patch)
+
+    def answer(self, request: Request) -> tuple[Answer, Rule | None]:
+        """The answer to one request and the fault it met; faults of the wire are left to the server."""
+        rule = self.faults.choose(f"{request.path}?{request.query}")
+        self._lose_credentials(request, rule)
+        return (rule and faulty_answer(rule)) or self._real_answer(request, rule), rule
+
+    def headers(self) -> tuple[tuple[str, str], ...]:
+        """The headers that every answer carries."""
+        dated = ("Date", formatdate(self.now(), usegmt=True))
+        return dated, ("x-zendesk-api-version", "v2"), *self.limits.headers(self.settings)
+
+    def remember(self, request: Request, status: int | None, rule: Rule | None) -> None:
+        """Write a request down."""
+        seen = RequestSeen(
+            time=time(),
+            method=request.method,
+            path=request.path,
+            query=request.query,
+            pairs=request.pairs,
+            status=status,
+            authorization=request.authorization,
+            fault=rule.kind if rule else None,
+        )
+        self.requests.append(seen)
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Requests by path and by status."""
+        seen = list(self.requests)
+        by_status = Counter(str(one.status or "none") for one in seen)
+        return {"path": dict(Counter(one.path for one in seen)), "status": dict(by_status)}
+
+    def _lose_credentials(self, request: Request, rule: Rule | None) -> None:
+        if rule and rule.kind == "revoke":
+            self.accounts.revoke(request.authorization)
+        elif rule and rule.kind == "expire_token":
+            self.accounts.expire_tokens()
+
+    def _real_answer(self, request: Request, rule: Rule | None) -> Answer:
+        if (request.method, request.path) == ("POST", "/oauth/tokens"):
+            return self.accounts.issue(request, self.settings, self.now())
+        if refusal := self.limits.refusal(request, self.settings):
+            return refusal
+        if request.endpoint == "/api/v2/users/me":
+            return self.accounts.user(request, self.settings, self.now())
+        return self.accounts.refusal(request, self.now()) or self._records(request, rule)
+
+    def _records(self, request: Request, rule: Rule | None) -> Answer:
+        twist = rule.kind if rule and rule.kind in PAGE_KINDS else None
+        admin = self.settings.role == "admin"
+        if request.method != "GET":
+            return not_found(request.path)
+        if request.endpoint == ticket_export.PATH:
+            if not admin:
+                return forbidden()
+            return ticket_export.ticket_page(request, self.source, self.settings, self.now(), twist)
+        if request.endpoint == audit_log_list.PATH:
+            if not admin or self.settings.plan != "enterprise":
+                return forbidden()
+            return audit_log_list.audit_log_page(request, self.source, self.settings, self.now(), twist)
+        return not_found(request.path)
