@@ -1,0 +1,88 @@
+"""Local services: ready when they say so, and gone when the block ends, however it ends."""
+
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from zendesk_pipeline import local_services
+from zendesk_pipeline.local_services import LocalS3, LocalServiceError, local_s3, moto_s3, simulated_zendesk
+
+
+def listens(url: str) -> bool:
+    parts = urlsplit(url)
+    with socket.socket() as probe:
+        return probe.connect_ex((parts.hostname or "", parts.port or 0)) == 0
+
+
+@pytest.mark.parametrize("start", [local_s3, moto_s3], ids=["seaweedfs", "moto"])
+def test_an_s3_server_stores_conditionally_and_ends_with_its_block(
+    start: Callable[[Path], AbstractContextManager[LocalS3]], tmp_path: Path
+) -> None:
+    with start(tmp_path) as server:
+        put = {"Bucket": server.bucket, "Key": "a", "Body": b"1", "ServerSideEncryption": "AES256"}
+        client = server.client()
+        client.put_object(**put, IfNoneMatch="*")
+        with pytest.raises(client.exceptions.ClientError, match="PreconditionFailed"):
+            client.put_object(**put, IfNoneMatch="*")
+        assert [one["Key"] for one in client.list_objects_v2(Bucket=server.bucket)["Contents"]] == ["a"]
+    assert not listens(server.endpoint)
+
+
+def test_seaweedfs_finds_its_data_again(tmp_path: Path) -> None:
+    with local_s3(tmp_path) as server:
+        server.client().put_object(Bucket=server.bucket, Key="kept", Body=b"still here")
+    with local_s3(tmp_path) as server:
+        assert server.client().get_object(Bucket=server.bucket, Key="kept")["Body"].read() == b"still here"
+
+
+def test_a_service_ends_when_its_block_raises(tmp_path: Path) -> None:
+    urls: list[str] = []
+
+    def fail() -> None:
+        with simulated_zendesk(tmp_path) as zendesk:
+            urls.append(zendesk.url)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert not listens(urls[0])
+
+
+def test_a_service_ends_when_the_process_that_started_it_is_killed(tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from zendesk_pipeline.local_services import simulated_zendesk\n"
+        "with simulated_zendesk(Path(sys.argv[1])) as zendesk:\n"
+        "    print(zendesk.url, flush=True); sys.stdin.read()\n"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as starter:
+        assert starter.stdout
+        url = starter.stdout.readline().strip()
+        assert listens(url)
+        starter.send_signal(signal.SIGKILL)
+    for _ in range(20_000):
+        if not listens(url):
+            return
+    pytest.fail("the simulator outlived the process that started it")
+
+
+def test_a_service_that_cannot_start_says_why(tmp_path: Path) -> None:
+    with pytest.raises(LocalServiceError, match="No such option"), simulated_zendesk(tmp_path, "--no-such-option"):
+        pass
+
+
+def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(local_services.sys, "executable", str(tmp_path / "python"))
+    with pytest.raises(LocalServiceError, match=r"pip install 'zendesk-pipeline\[local\]'"), local_s3(tmp_path):
+        pass
+
+
+def test_free_ports_are_all_different() -> None:
+    assert len(set(local_services.free_ports(20))) == 20
