@@ -3,6 +3,7 @@
 import base64
 import gzip
 import hashlib
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -114,7 +115,7 @@ def content_of(key: str, body: bytes) -> bytes:
         return body
     try:
         return gzip.decompress(body)
-    except (OSError, EOFError) as problem:
+    except (OSError, EOFError, zlib.error) as problem:
         raise ValueError(str(problem)) from None
 
 

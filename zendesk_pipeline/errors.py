@@ -16,9 +16,14 @@
 Messages are sentences for people. They never hold a credential or anything of a record.
 """
 
+from click import ClickException
 
-class PipelineError(Exception):
-    """Anything this package raises on purpose."""
+
+class PipelineError(ClickException):
+    """Anything this package raises on purpose.
+
+    A ClickException, because click's commands, Dagster's among them, print such a one as its sentence without a trace.
+    """
 
 
 class SettingsError(PipelineError):

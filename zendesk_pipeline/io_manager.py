@@ -66,16 +66,17 @@ class S3IOManager(dg.ConfigurableIOManager):
         """
         try:
             delivery = self._delivery(obj, context.log.warning)
-            try:
-                self._deliver(obj, delivery, context.log.info)
-            except BaseException:
-                self._report_finished(context, delivery)
-                raise
         except PipelineError as problem:
-            lasting = isinstance(problem, SettingsError | RefusedError)
-            raise dg.Failure(str(problem), allow_retries=not lasting) from None
+            raise _failure(problem, f"{obj.stream.name} {obj.span}: nothing was read.") from None
+        try:
+            self._deliver(obj, delivery, context.log.info)
+        except BaseException as problem:
+            self._report_finished(context, obj.stream, delivery)
+            if isinstance(problem, PipelineError):
+                raise _failure(problem, _what_is_missing(obj, delivery)) from None
+            raise
         for window in obj.span:
-            obj.describe(window, self._metadata(window, delivery.tallies[window]))
+            obj.describe(window, self._metadata(obj.stream, window, delivery.tallies[window]))
         self._report_late(context, obj, delivery)
 
     def load_input(self, context: dg.InputContext) -> Iterator[bytes]:
@@ -130,10 +131,10 @@ class S3IOManager(dg.ConfigurableIOManager):
     def _layout(self) -> Layout:
         return Layout(feed=self.feed_prefix, state=self.state_prefix, quarantine=self.quarantine_prefix)
 
-    def _report_finished(self, context: dg.OutputContext, delivery: Delivery) -> None:
+    def _report_finished(self, context: dg.OutputContext, stream: Stream, delivery: Delivery) -> None:
         """Dagster reports a range only when all of it succeeded: report what is done before the failure goes on."""
         for window in delivery.finished:
-            metadata = self._metadata(window, delivery.tallies[window])
+            metadata = self._metadata(stream, window, delivery.tallies[window])
             context.log_event(
                 dg.AssetMaterialization(context.asset_key, partition=window.partition_key, metadata=metadata)
             )
@@ -142,12 +143,12 @@ class S3IOManager(dg.ConfigurableIOManager):
         """Records that showed up late belong to windows outside the run: note them there."""
         for window, tally in delivery.tallies.items():
             if tally.records and window not in pages.span:
-                metadata = self._metadata(window, tally)
+                metadata = self._metadata(pages.stream, window, tally)
                 context.log_event(
                     dg.AssetObservation(context.asset_key, partition=window.partition_key, metadata=metadata)
                 )
 
-    def _metadata(self, window: Window, tally: Tally) -> Metadata:
+    def _metadata(self, stream: Stream, window: Window, tally: Tally) -> Metadata:
         """What the UI shows of a window."""
         objects = [f"s3://{self.bucket}/{key}" for key in tally.objects]
         times = {"first_record": tally.first, "last_record": tally.last}
@@ -156,6 +157,7 @@ class S3IOManager(dg.ConfigurableIOManager):
             "bytes": tally.bytes,
             "objects": dg.MetadataValue.json(objects[:MOST_OBJECTS_LISTED]),
             "object_count": len(objects),
+            "ledger": f"s3://{self.bucket}/{self._layout().ledger(stream.name, window)}",
             "delivered_by_this_run": tally.records,
             "duplicates_removed": tally.duplicates,
             "late_arrivals": tally.late,
@@ -166,3 +168,16 @@ class S3IOManager(dg.ConfigurableIOManager):
             "lag_seconds": round((tally.finished_at or self._clock.now()) - window.end, 1),
             **{name: dg.MetadataValue.timestamp(float(at)) for name, at in times.items() if at is not None},
         }
+
+
+def _failure(problem: PipelineError, where: str) -> dg.Failure:
+    """What Dagster shows of a failed run: the sentence first, then the windows it means."""
+    lasting = isinstance(problem, SettingsError | RefusedError)
+    return dg.Failure(f"{problem} [{where}]", allow_retries=not lasting)
+
+
+def _what_is_missing(pages: PageStream, delivery: Delivery) -> str:
+    finished = set(delivery.finished)
+    missing = [window for window in pages.span if window not in finished]
+    first = f"; the first that is not: {missing[0]}" if missing and finished else ""
+    return f"{pages.stream.name} {pages.span}: {len(finished)} of {len(pages.span)} windows are finished{first}"

@@ -1,6 +1,7 @@
 """The ledger of a window: which identities it has delivered, and the objects that hold them."""
 
 import gzip
+import zlib
 
 import msgspec
 
@@ -58,7 +59,7 @@ def decode(content: bytes) -> Ledger:
     """Raises ValueError where the content is not a ledger of this version."""
     try:
         ledger = msgspec.json.decode(gzip.decompress(content), type=Ledger)
-    except (OSError, EOFError, msgspec.MsgspecError) as problem:
+    except (OSError, EOFError, zlib.error, msgspec.MsgspecError) as problem:
         raise ValueError(str(problem)) from None
     if ledger.version != VERSION:
         raise ValueError(f"version {ledger.version}, this release reads version {VERSION}")

@@ -1,7 +1,8 @@
 """Reading ahead: the next item is made while the last one is used."""
 
+import threading
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from queue import SimpleQueue
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -10,17 +11,31 @@ T = TypeVar("T")
 def prefetched(items: Iterable[T]) -> Iterator[T]:
     """The same items in the same order, each made in a thread while its predecessor is in use.
 
-    At most one item waits. An exception comes out where its item would have.
+    At most one item waits. An exception comes out where its item would have. A consumer that stops early does not
+    wait for the item under way: a cancelled run must not sit out a rate limit.
     """
-    ahead = iter(items)
-    with ThreadPoolExecutor(1, thread_name_prefix="prefetch") as thread:
-        following = thread.submit(_take, ahead)
-        while item := following.result():
-            following = thread.submit(_take, ahead)
-            yield item[0]
+    made: SimpleQueue[tuple[T] | BaseException | None] = SimpleQueue()
+    taken = threading.Semaphore(0)
+    stopped = threading.Event()
 
+    def make() -> None:
+        try:
+            for item in items:
+                made.put((item,))
+                taken.acquire()
+                if stopped.is_set():
+                    return
+            made.put(None)
+        except BaseException as problem:  # noqa: BLE001  # it is raised again where the items are used
+            made.put(problem)
 
-def _take(items: Iterator[T]) -> tuple[T] | tuple[()]:
-    for item in items:
-        return (item,)
-    return ()
+    threading.Thread(target=make, name="prefetch", daemon=True).start()
+    try:
+        while (following := made.get()) is not None:
+            if isinstance(following, BaseException):
+                raise following
+            taken.release()
+            yield following[0]
+    finally:
+        stopped.set()
+        taken.release()

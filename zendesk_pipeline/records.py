@@ -43,7 +43,6 @@ def page_reader(stream: Stream) -> Callable[[bytes], PageBody]:
 
     def read(body: bytes) -> PageBody:
         try:
-            body.decode()  # a line has to be UTF-8, and the decoder does not look into what it skips
             page: Any = decoder.decode(body)
             records = [record_of(raw) for raw in page.records]
         except UnicodeDecodeError:
@@ -59,22 +58,24 @@ def page_reader(stream: Stream) -> Callable[[bytes], PageBody]:
 
 
 def record_reader(stream: Stream) -> Callable[[bytes | msgspec.Raw], Record]:
-    """A function that finds identity and event time in a record; raises msgspec.MsgspecError where they lack."""
+    """A function that finds identity and event time in a record.
+
+    It raises msgspec.MsgspecError where they lack and UnicodeDecodeError for what is not UTF-8.
+    """
     types: dict[str, object] = dict.fromkeys(stream.identity, int | str)
     types[stream.event_time] = int | datetime
     decode = msgspec.json.Decoder(msgspec.defstruct("Record", list(types.items()))).decode
-    identity, event_time = stream.identity, stream.event_time
+    identity_of = ":".join("{}" for _ in stream.identity).format
+    time_at = list(types).index(stream.event_time)
 
     def read(raw: bytes | msgspec.Raw) -> Record:
-        fields = decode(raw)
         line = bytes(raw)
+        if not line.isascii():
+            line.decode()  # a line has to be UTF-8, and the decoder does not look into what it skips
+        values = msgspec.structs.astuple(decode(line))
         if b"\n" in line or b"\r" in line:
             line = msgspec.json.format(line, indent=-1)  # white space only: one record is one line
-        return Record(
-            line,
-            ":".join(str(getattr(fields, name)) for name in identity),
-            _seconds(getattr(fields, event_time)),
-        )
+        return Record(line, identity_of(*values), _seconds(values[time_at]))
 
     return read
 

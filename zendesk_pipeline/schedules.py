@@ -17,7 +17,11 @@ def hourly_collection(
 
     A stream that fails or waits for its rate limit then does not hold up the others.
     """
-    job = dg.define_asset_job("hourly_collection", selection=list(assets), partitions_def=windows)
+    job = dg.define_asset_job(
+        "hourly_collection",
+        selection=list(assets),
+        description="One window of every stream in RESOURCES.",
+    )
 
     @dg.schedule(
         name="hourly_collection_schedule",

@@ -1,5 +1,6 @@
 """A record that is too long for one line of the feed, cut down to what fits."""
 
+from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -11,20 +12,24 @@ MARK = "zendesk_pipeline"
 STRING_LIMITS = (100_000, 10_000, 1_000, 100)
 """Characters that a string may keep, tried in this order."""
 
+# numbers stay as they are written: no float holds 0.10 or 1e999
+_decode = msgspec.json.Decoder(float_hook=Decimal).decode
+_encode = msgspec.json.Encoder(decimal_format="number").encode
+
 
 def shortened(stream: Stream, line: bytes, *, whole: str, longest: int) -> bytes:
     """The record with its longest texts cut and a mark that names `whole`, the address of the uncut one.
 
     Where cutting texts is not enough only identity and event time are left. Deterministic.
     """
-    record: dict[str, Any] = msgspec.json.decode(line)
+    record: dict[str, Any] = _decode(line)
     mark = {MARK: {"shortened": True, "bytes": len(line), "whole": whole}}
     for limit in STRING_LIMITS:
-        short = msgspec.json.encode({**_cut(record, limit), **mark})
+        short = _encode({**_cut(record, limit), **mark})
         if len(short) <= longest:
             return short
     kept = {name: record[name] for name in (*stream.identity, stream.event_time)}
-    return msgspec.json.encode({**kept, **mark})
+    return _encode({**kept, **mark})
 
 
 def _cut(value: Any, limit: int) -> Any:
