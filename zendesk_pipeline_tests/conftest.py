@@ -1,0 +1,107 @@
+"""What tests stand on: a simulated Zendesk and real S3 servers, each its own process, reached over HTTP."""
+
+import itertools
+import os
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from zendesk_pipeline.clock import Clock
+from zendesk_pipeline.keys import Layout
+from zendesk_pipeline.local_services import LocalS3, SimulatedZendesk, local_s3, moto_s3, simulated_zendesk
+from zendesk_pipeline.store import Store
+
+SINCE, NOW = "2026-11-12T00:00:00Z", "2026-11-14T12:00:00Z"
+"""The simulated account's history, and its frozen clock; a test may set the clock."""
+
+_numbers = itertools.count()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--thorough` tries every case of the large families, not a sample of them (`make faults`)."""
+    parser.addoption("--thorough", action="store_true", help="try every crash point and every fault")
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test depends on the environment of whoever runs it, and none can reach a real account."""
+    own = ("AWS_", "S3_", "ZENDESK_", "DAGSTER_", "STATE_", "QUARANTINE_", "HTTP_", "SETTLE_", "LOOKBACK_", "BATCH_")
+    others = ("RESOURCES", "START_DATE", "AUTH_MODE", "MAX_PAGES", "COMPRESSION", "OUTPUT_FORMAT")
+    for name in os.environ:
+        if name.startswith(own) or name in others:
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="session")
+def _zendesk_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimulatedZendesk]:
+    with simulated_zendesk(tmp_path_factory.mktemp("zendesk"), "--since", SINCE, "--now", NOW) as running:
+        yield running
+
+
+@pytest.fixture
+def zendesk(_zendesk_process: SimulatedZendesk) -> SimulatedZendesk:
+    """A simulated Zendesk without faults, limits or remembered requests."""
+    _zendesk_process.control.reset()
+    return _zendesk_process
+
+
+@pytest.fixture(scope="session")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalS3]:
+    """SeaweedFS: checks checksums, credentials and conditional writes. Tests keep apart by prefix."""
+    with local_s3(tmp_path_factory.mktemp("s3")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def moto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalS3]:
+    """Moto: answers as AWS does where SeaweedFS differs (If-Match on an absent key, KMS)."""
+    with moto_s3(tmp_path_factory.mktemp("moto")) as running:
+        yield running
+
+
+@pytest.fixture
+def layout() -> Layout:
+    """Prefixes of the test's own."""
+    root = f"test-{next(_numbers):04d}"
+    return Layout(feed=f"{root}/crm/", state=f"{root}/state/", quarantine=f"{root}/quarantine/")
+
+
+@pytest.fixture
+def store(s3: LocalS3) -> Store:
+    return Store(client=s3.client(), bucket=s3.bucket, encryption={})
+
+
+@pytest.fixture
+def environment(zendesk: SimulatedZendesk, s3: LocalS3, layout: Layout) -> dict[str, str]:
+    """The settings of a pipeline that collects from `zendesk` into `s3`; AWS's variables are among them."""
+    return {
+        **zendesk.environment,
+        **s3.environment,
+        "S3_PREFIX": layout.feed,
+        "STATE_PREFIX": layout.state,
+        "QUARANTINE_PREFIX": layout.quarantine,
+        "START_DATE": SINCE,
+        "ZENDESK_EXPORT_RATE": "100000",
+    }
+
+
+class FakeClock:
+    """A clock that only sleeping moves; `clock` is what the code under test takes."""
+
+    def __init__(self, now: float) -> None:
+        self.time = now
+        self.slept: list[float] = []
+        self.clock = Clock(now=self._now, monotonic=self._now, sleep=self._sleep)
+
+    def _now(self) -> float:
+        return self.time
+
+    def _sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.time += seconds
+
+
+@pytest.fixture
+def fake_clock() -> Callable[[float], FakeClock]:
+    """Makes a clock that stands at the given seconds since the epoch."""
+    return FakeClock

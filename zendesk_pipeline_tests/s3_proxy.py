@@ -1,0 +1,156 @@
+"""A proxy in front of a real S3 server that does what networks and S3 do on bad days.
+
+The pipeline speaks to the proxy, the proxy hands every request on unchanged, and a function of the test decides for
+each what happens instead, before, or after it.
+"""
+
+import http.client
+import socket
+import struct
+import threading
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Literal
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+HOP_BY_HOP = {"connection", "expect", "keep-alive", "transfer-encoding", "content-length"}
+
+ERROR_BODY = "<?xml version='1.0'?><Error><Code>{code}</Code><Message>made by a test</Message></Error>"
+
+
+@dataclass(frozen=True, slots=True)
+class S3Request:
+    """One request as the pipeline sent it."""
+
+    method: str
+    key: str
+    """Without the bucket; the prefix for a LIST."""
+    number: int
+    """1 for the first request through the proxy since the last `reset`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """An error in S3's own form instead of the server's answer; nothing is handed on."""
+
+    status: int
+    code: str
+
+
+Fate = Literal["pass", "reset_before", "reset_after", "hang"] | Answer
+"""`reset_before`: the connection breaks and nothing is handed on; `reset_after`: the server has done it, and the
+pipeline never hears of it; `hang`: no answer until the pipeline gives up."""
+
+
+@dataclass(slots=True)
+class S3Proxy:
+    """A running proxy; `decide` may be set at any time and is asked before, `after` is told once the server did it."""
+
+    endpoint: str
+    decide: Callable[[S3Request], Fate] = field(default=lambda _: "pass")
+    after: Callable[[S3Request], None] = field(default=lambda _: None)
+    seen: list[S3Request] = field(default_factory=list[S3Request])
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def reset(self) -> None:
+        """Pass everything, remember nothing."""
+        self.decide, self.after = (lambda _: "pass"), (lambda _: None)
+        self.seen.clear()
+
+    def count(self, method: str) -> int:
+        return sum(request.method == method for request in self.seen)
+
+    def arrived(self, method: str, path: str) -> S3Request:
+        """Number a request."""
+        parts = urlsplit(path)
+        key = unquote(parts.path).split("/", 2)[-1] if parts.path.count("/") > 1 else ""
+        listed = dict(parse_qsl(parts.query))
+        with self._lock:
+            request = S3Request(
+                "LIST" if "list-type" in listed else method, key or unquote(listed.get("prefix", "")), 0
+            )
+            request = S3Request(request.method, request.key, len(self.seen) + 1)
+            self.seen.append(request)
+        return request
+
+
+@contextmanager
+def s3_proxy(upstream: str) -> Generator[S3Proxy]:
+    """A proxy on a free port in front of the S3 server at `upstream`."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
+    server.daemon_threads = True
+    proxy = S3Proxy(f"http://127.0.0.1:{server.server_address[1]}")
+    _Handler.proxies[server.server_address[1]] = (proxy, urlsplit(upstream).netloc)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield proxy
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    proxies: dict[int, tuple[S3Proxy, str]] = {}  # noqa: RUF012  # by port: the server makes handlers by itself
+
+    def handle_one_request(self) -> None:
+        try:
+            super().handle_one_request()
+        except (ConnectionError, TimeoutError):
+            self.close_connection = True  # the pipeline was killed in the middle: that is what the test wants
+
+    def _serve(self) -> None:
+        proxy, upstream = self.proxies[self.connection.getsockname()[1]]
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        request = proxy.arrived(self.command, self.path)
+        match proxy.decide(request):
+            case Answer(status=status, code=code):
+                self._reply(status, {"Content-Type": "application/xml"}, ERROR_BODY.format(code=code).encode())
+            case "reset_before":
+                self._reset()
+            case "hang":
+                self.connection.recv(1)  # returns when the pipeline goes away
+                self.close_connection = True
+            case "reset_after":
+                self._handed_on(upstream, body)
+                proxy.after(request)
+                self._reset()
+            case "pass":
+                status, headers, content = self._handed_on(upstream, body)
+                proxy.after(request)
+                self._reply(status, headers, content)
+
+    def __getattr__(self, name: str) -> Callable[[], None]:
+        """Every method is served alike."""
+        if name.startswith("do_"):
+            return self._serve
+        raise AttributeError(name)
+
+    def _handed_on(self, upstream: str, body: bytes) -> tuple[int, dict[str, str], bytes]:
+        connection = http.client.HTTPConnection(upstream, timeout=60)
+        headers = {name: value for name, value in self.headers.items() if name.lower() not in HOP_BY_HOP}
+        connection.request(self.command, self.path, body or None, {**headers, "Content-Length": str(len(body))})
+        answer = connection.getresponse()
+        content = answer.read()
+        kept = {name: value for name, value in answer.getheaders() if name.lower() not in HOP_BY_HOP}
+        connection.close()
+        return answer.status, kept, content
+
+    def _reply(self, status: int, headers: dict[str, str], content: bytes) -> None:
+        self.send_response_only(status)
+        for name, value in {**headers, "Content-Length": str(len(content))}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(content)
+
+    def _reset(self) -> None:
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.connection.close()
+        self.close_connection = True
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # the base class names it so
+        """Say nothing."""

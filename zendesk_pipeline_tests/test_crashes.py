@@ -1,0 +1,88 @@
+"""A run that dies at any point, and the run after it."""
+
+import itertools
+import random
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from zendesk_pipeline.keys import Layout
+from zendesk_pipeline.local_services import LocalS3, SimulatedZendesk
+from zendesk_pipeline.windows import HOUR, Span
+from zendesk_pipeline_tests.collector_process import Collection, collect, collecting
+from zendesk_pipeline_tests.reconcile import reconcile
+from zendesk_pipeline_tests.s3_proxy import Fate, S3Proxy, S3Request, s3_proxy
+
+START = 1_794_456_000  # 2026-11-12T04:00Z
+SPAN = Span(START, START + 2 * HOUR)
+SOON, LATER = SPAN.end + 10 * 60, SPAN.end + 20 * HOUR
+"""When the run that dies reads its windows, and when the next one does: many tickets have changed in between."""
+BATCH_BYTES = {"audit_logs": 2_500, "incremental_tickets": 45_000}
+"""Small ones, for many objects a window."""
+PUTS = 14
+"""A run over SPAN makes so many at least: every one of them is a point to die at, before and after."""
+SAMPLE = 16
+
+
+@pytest.fixture(scope="module")
+def proxy(s3: LocalS3) -> Iterator[S3Proxy]:
+    with s3_proxy(s3.endpoint) as running:
+        yield running
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Every point with --thorough, else a sample."""
+    if "put" in metafunc.fixturenames:
+        points = list(itertools.product(BATCH_BYTES, ("before", "after"), range(1, PUTS + 1)))
+        thorough = metafunc.config.getoption("--thorough")
+        chosen = points if thorough else random.Random(1).sample(points, SAMPLE)
+        metafunc.parametrize(("stream", "moment", "put"), sorted(chosen))
+
+
+def test_killed_at_any_put_and_run_again_every_record_is_there_once(
+    zendesk: SimulatedZendesk,
+    s3: LocalS3,
+    proxy: S3Proxy,
+    layout: Layout,
+    environment: dict[str, str],
+    stream: str,
+    moment: str,
+    put: int,
+) -> None:
+    """kill -9 before or after the n-th PUT, then a re-run over a source that has changed: nothing lost or repeated."""
+    settings = {**environment, "AWS_ENDPOINT_URL_S3": proxy.endpoint, "BATCH_BYTES": str(BATCH_BYTES[stream])}
+    collection = Collection(stream=stream, span=SPAN, environment=settings)
+    zendesk.control.set_clock(SOON)
+    proxy.reset()
+    with collecting(collection) as process:
+        _kill_at(proxy, process.kill, moment, put)
+        process.join(60)
+    died = process.exitcode
+
+    proxy.reset()
+    zendesk.control.set_clock(LATER)
+    assert collect(collection) == 0
+
+    verdict = reconcile(zendesk.control, s3, layout, stream, SPAN)
+    assert died == -9
+    assert verdict.exact, verdict
+    assert verdict.source > 0
+
+
+def _kill_at(proxy: S3Proxy, kill: Callable[[], None], moment: str, put: int) -> None:
+    """Have the proxy kill the process when its n-th PUT arrives, or once the server has done it."""
+
+    def is_the_one(request: S3Request) -> bool:
+        return request.method == "PUT" and sum(seen.method == "PUT" for seen in proxy.seen[: request.number]) == put
+
+    def before(request: S3Request) -> Fate:
+        if moment == "before" and is_the_one(request):
+            kill()
+            return "reset_before"
+        return "pass"
+
+    def after(request: S3Request) -> None:
+        if moment == "after" and is_the_one(request):
+            kill()
+
+    proxy.decide, proxy.after = before, after
