@@ -1,0 +1,266 @@
+"""The fault matrix: what Zendesk, the network and S3 do wrong, and what must be in S3 afterwards.
+
+Each cell is a real process that collects two windows while one thing goes wrong. Either it copes by itself, or it fails
+with a sentence that says what to do; then the cause is removed and it runs once more. Every cell ends with the same
+check. `make faults` prints the matrix; `test_faults.py` runs a part of it with every test run.
+"""
+
+import re
+import tempfile
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from zendesk_pipeline.keys import Layout
+from zendesk_pipeline.local_services import LocalS3, SimulatedZendesk, free_ports, local_s3, simulated_zendesk
+from zendesk_pipeline.simulator import accounts
+from zendesk_pipeline.simulator.faults import Rule
+from zendesk_pipeline.windows import HOUR, Span
+from zendesk_pipeline_tests.collector_process import Collection, collect
+from zendesk_pipeline_tests.reconcile import Verdict, reconcile
+from zendesk_pipeline_tests.s3_proxy import Answer, Fate, S3Proxy, S3Request, s3_proxy
+
+STREAMS = ("audit_logs", "incremental_tickets")
+SPAN = Span(1_794_456_000, 1_794_456_000 + 2 * HOUR)  # from 2026-11-12T04:00Z
+NOW = SPAN.end + 2 * HOUR
+HISTORY = ("--since", "2026-11-12T00:00:00Z", "--tickets-per-hour", "1400", "--audit-logs-per-hour", "130")
+"""Enough for three pages and more on each stream."""
+BATCH_BYTES = {"audit_logs": "20000", "incremental_tickets": "400000"}
+PAGE_PATHS = "audit_logs|incremental"
+OAUTH = {
+    "AUTH_MODE": "oauth",
+    "ZENDESK_CLIENT_ID": accounts.CLIENT_ID,
+    "ZENDESK_CLIENT_SECRET": accounts.CLIENT_SECRET,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What a cell runs against."""
+
+    zendesk: SimulatedZendesk
+    s3: LocalS3
+    proxy: S3Proxy
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """One thing that goes wrong."""
+
+    name: str
+    zendesk: tuple[Rule, ...] = ()
+    s3: Callable[[S3Request], Fate] | None = None
+    """What the proxy does with each request to S3."""
+    limits: Mapping[str, object] = field(default_factory=dict[str, object])
+    """Switches of the simulator."""
+    environment: Mapping[str, str] = field(default_factory=dict[str, str])
+    says: str | None = None
+    """The run fails at first, with a message that matches this; None: it copes by itself."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cell:
+    """What came of one fault on one stream."""
+
+    fault: Fault
+    stream: str
+    first_exit: int
+    log: str
+    requests: int
+    """To Zendesk, in both runs."""
+    verdict: Verdict
+
+    @property
+    def passed(self) -> bool:
+        expected = 0 if self.fault.says is None else 1
+        said = self.fault.says is None or re.search(self.fault.says, self.log) is not None
+        return self.verdict.exact and self.verdict.source > 0 and self.first_exit == expected and said
+
+
+def _puts(numbers: range, fate: Fate) -> Callable[[S3Request], Fate]:
+    """The fate of the PUTs with these numbers (1 for the first); the others pass."""
+    put = iter(range(1, 1_000_000))
+    return lambda request: fate if request.method == "PUT" and next(put) in numbers else "pass"
+
+
+def _each(method: str, fate: Fate) -> Callable[[S3Request], Fate]:
+    """The first request of this kind for every key meets the fate, the next one passes."""
+    met: set[str] = set()
+
+    def decide(request: S3Request) -> Fate:
+        if request.method != method or request.key in met:
+            return "pass"
+        met.add(request.key)
+        return fate
+
+    return decide
+
+
+def _page(kind: str, **parameters: object) -> tuple[Rule, ...]:
+    """The fault on the second page of the walk."""
+    return (Rule(path=PAGE_PATHS, kind=kind, skip=1, **parameters),)  # pyright: ignore[reportArgumentType]  # Rule checks
+
+
+def _status(code: int, times: int = 2, **parameters: object) -> tuple[Rule, ...]:
+    return _page("status", code=code, times=times, **parameters)
+
+
+ENDLESS = 0
+GIVES_UP = 1000
+
+FAULTS = [
+    Fault(name="nothing"),
+    Fault(name="429, Retry-After in seconds", zendesk=_status(429, retry_after="seconds:2")),
+    Fault(name="429, Retry-After as a date", zendesk=_status(429, retry_after="date:2")),
+    Fault(name="429, Retry-After as a list", zendesk=_status(429, retry_after="list")),
+    Fault(name="429, no Retry-After", zendesk=_status(429)),
+    Fault(name="429 in plain text", zendesk=_status(429, body="text")),
+    Fault(name="a storm of forty 429", zendesk=_status(429, times=40, retry_after="seconds:1")),
+    Fault(
+        name="429 without end",
+        zendesk=_status(429, times=ENDLESS, retry_after="seconds:600"),
+        says="rate limit let no request",
+    ),
+    Fault(name="500", zendesk=_status(500)),
+    Fault(name="500 in HTML", zendesk=_status(500, body="html")),
+    Fault(name="502", zendesk=_status(502)),
+    Fault(name="503", zendesk=_status(503)),
+    Fault(name="503 with Retry-After", zendesk=_status(503, retry_after="seconds:3")),
+    Fault(
+        name="503 for longer than HTTP_RETRIES", zendesk=_status(503, times=GIVES_UP), says="a fault on Zendesk's side"
+    ),
+    Fault(name="504 until the page is small", zendesk=_status(504, times=3)),
+    Fault(name="reset before the body", zendesk=_page("reset", times=2)),
+    Fault(name="reset in the body", zendesk=_page("reset_mid_body", times=2)),
+    Fault(name="hangs past HTTP_TIMEOUT", zendesk=_page("hang", seconds=30), environment={"HTTP_TIMEOUT": "0.3"}),
+    Fault(name="cut JSON", zendesk=_page("truncate", times=2)),
+    Fault(name="HTML with 200", zendesk=_page("html", times=2)),
+    Fault(name="{} with 200", zendesk=_page("empty_object", times=2)),
+    Fault(name="{} with 200 without end", zendesk=_page("empty_object", times=ENDLESS), says="is not a page of"),
+    Fault(name="an empty page in the middle", zendesk=_page("empty_page")),
+    Fault(name="a cursor twice", zendesk=_page("repeat_cursor"), says="same cursor twice"),
+    Fault(name="a record on two pages", zendesk=_page("repeat_record", times=2)),
+    Fault(name="a redirect", zendesk=_page("redirect"), says="credentials follow no redirect"),
+    Fault(name="token ends in the walk", zendesk=_page("expire_token"), environment=OAUTH),
+    Fault(name="credential revoked in the walk", zendesk=_page("revoke"), says="credential is not accepted"),
+    Fault(name="connection refused", environment={"ZENDESK_BASE_URL": "closed"}, says="gave no complete answer"),
+    Fault(name="filter ends exclusive", limits={"filter_ends": "exclusive"}),
+    Fault(name="S3: 503 SlowDown", s3=_puts(range(2, 4), Answer(status=503, code="SlowDown"))),
+    Fault(name="S3: 500", s3=_puts(range(1, 3), Answer(status=500, code="InternalError"))),
+    Fault(name="S3: 500 for every key once", s3=_each("PUT", Answer(status=500, code="InternalError"))),
+    Fault(name="S3: ledgers answer 500 once", s3=_each("GET", Answer(status=500, code="InternalError"))),
+    Fault(
+        name="S3: 500 without end", s3=_puts(range(2, 999), Answer(status=500, code="InternalError")), says="S3 refuses"
+    ),
+    Fault(name="S3: reset before it is done", s3=_each("PUT", "reset_before")),
+    Fault(name="S3: reset once it is done", s3=_each("PUT", "reset_after")),
+    Fault(name="S3: no answer in time", s3=_puts(range(2, 3), "hang")),
+    Fault(
+        name="S3: 403 in the middle",
+        s3=_puts(range(2, 999), Answer(status=403, code="AccessDenied")),
+        says="s3:PutObject",
+    ),
+    Fault(name="S3: conflict", s3=_each("PUT", Answer(status=409, code="ConditionalRequestConflict"))),
+    Fault(
+        name="S3: full",
+        s3=_puts(range(3, 999), Answer(status=507, code="InsufficientStorage")),
+        says="InsufficientStorage",
+    ),
+    Fault(
+        name="S3: credentials end",
+        s3=_puts(range(2, 999), Answer(status=400, code="ExpiredToken")),
+        says="AWS credentials",
+    ),
+]
+
+
+def run_cell(services: Services, layout: Layout, fault: Fault, stream: str) -> Cell:
+    """Collect with the fault, once more without where it is fatal, and reconcile."""
+    control, proxy = services.zendesk.control, services.proxy
+    _calm(services)
+    control.set(**fault.limits)
+    control.add_faults(*fault.zendesk)
+    proxy.decide = fault.s3 or (lambda _: "pass")
+    with tempfile.TemporaryDirectory() as folder:
+        log = Path(folder, "log")
+        environment = _environment(services, layout, fault, stream)
+        first_exit = collect(Collection(stream=stream, span=SPAN, environment=environment, log=log))
+        requests = len(control.requests())
+        if fault.says is not None:
+            _calm(services)
+            again = _environment(services, layout, Fault(name="none"), stream)
+            assert collect(Collection(stream=stream, span=SPAN, environment=again, log=log)) == 0
+            requests += len(control.requests())
+        verdict = reconcile(control, services.s3, layout, stream, SPAN)
+        return Cell(
+            fault=fault, stream=stream, first_exit=first_exit, log=log.read_text(), requests=requests, verdict=verdict
+        )
+
+
+def _calm(services: Services) -> None:
+    services.proxy.reset()
+    services.zendesk.control.reset()
+    services.zendesk.control.set_clock(NOW)
+
+
+def _environment(services: Services, layout: Layout, fault: Fault, stream: str) -> dict[str, str]:
+    environment = {
+        **services.zendesk.environment,
+        **services.s3.environment,
+        "AWS_ENDPOINT_URL_S3": services.proxy.endpoint,
+        "S3_PREFIX": layout.feed,
+        "STATE_PREFIX": layout.state,
+        "QUARANTINE_PREFIX": layout.quarantine,
+        "START_DATE": "2026-11-12",
+        "ZENDESK_EXPORT_RATE": "100000",
+        "BATCH_BYTES": BATCH_BYTES[stream],
+        **fault.environment,
+    }
+    if environment["ZENDESK_BASE_URL"] == "closed":
+        environment["ZENDESK_BASE_URL"] = f"http://127.0.0.1:{free_ports(1)[0]}"
+    return environment
+
+
+@contextmanager
+def services() -> Generator[Services]:
+    """A simulated Zendesk, SeaweedFS, and the proxy before it."""
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        simulated_zendesk(Path(folder), *HISTORY) as zendesk,
+        local_s3(Path(folder)) as s3,
+        s3_proxy(s3.endpoint) as proxy,
+    ):
+        yield Services(zendesk, s3, proxy)
+
+
+def main() -> None:
+    """Print the matrix; exit status 1 where a cell is not exact."""
+    table = Table("fault", "stream", "first run", "requests", "records", "missing", "repeated", "foreign", "")
+    cells: list[Cell] = []
+    with services() as running:
+        for number, (fault, stream) in enumerate((fault, stream) for fault in FAULTS for stream in STREAMS):
+            layout = Layout(
+                feed=f"cell-{number}/crm/", state=f"cell-{number}/state/", quarantine=f"cell-{number}/long/"
+            )
+            cell = run_cell(running, layout, fault, stream)
+            cells.append(cell)
+            table.add_row(*_row(cell))
+    Console(width=140).print(table)
+    failed = [cell for cell in cells if not cell.passed]
+    print(f"{len(cells)} cells, {len(failed)} of them not as they have to be")  # noqa: T201  # the command's output
+    raise SystemExit(1 if failed else 0)
+
+
+def _row(cell: Cell) -> list[str]:
+    verdict = cell.verdict
+    counts = (cell.requests, verdict.delivered, verdict.missing, verdict.repeated, verdict.foreign)
+    first = "copes" if cell.first_exit == 0 else "fails, says why"
+    return [cell.fault.name, cell.stream, first, *map(str, counts), "exact" if cell.passed else "NOT AS IT HAS TO BE"]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,42 @@
+"""The fault matrix, cell by cell: each fault on one stream, on both with --thorough."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from zendesk_pipeline.keys import Layout
+from zendesk_pipeline_tests.fault_matrix import FAULTS, STREAMS, Fault, Services, run_cell, services
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A cell a test."""
+    if "fault" in metafunc.fixturenames:
+        cells = [(fault, stream) for fault in FAULTS for stream in STREAMS]
+        chosen = cells if metafunc.config.getoption("--thorough") else cells[::4] + cells[3::4]
+        metafunc.parametrize(("fault", "stream"), chosen, ids=[f"{fault.name}-{stream}" for fault, stream in chosen])
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[Services]:
+    with services() as started:
+        yield started
+
+
+def test_whatever_goes_wrong_every_record_is_in_s3_once(
+    running: Services, layout: Layout, fault: Fault, stream: str
+) -> None:
+    """The run copes, or says why it cannot and the next one completes it: every record once, bytes equal."""
+    cell = run_cell(running, layout, fault, stream)
+
+    assert cell.verdict.exact, (cell.verdict, cell.log[-3000:])
+    assert cell.passed, (cell.first_exit, cell.log[-3000:])
+
+
+def test_a_504_halves_the_page(running: Services, layout: Layout) -> None:
+    """The requests after a 504 ask for fewer records a page."""
+    fault = next(fault for fault in FAULTS if fault.name.startswith("504"))
+
+    run_cell(running, layout, fault, "incremental_tickets")
+
+    sizes = [dict(seen.pairs)["per_page"] for seen in running.zendesk.control.requests()]
+    assert sizes[:5] == ["1000", "1000", "500", "250", "125"]
