@@ -1,0 +1,114 @@
+"""docs/settings.md, made from the code: `python -m zendesk_pipeline_tests.settings_doc` writes it."""
+
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
+
+from pydantic.fields import FieldInfo
+
+from zendesk_pipeline.resources import HOW_TO_GET
+from zendesk_pipeline.settings import CREDENTIALS, Settings
+
+PATH = Path(__file__).parents[1] / "docs" / "settings.md"
+
+REQUIRED = ("zendesk_base_url", "s3_bucket")
+
+OF_OTHERS = {
+    "AWS_PROFILE": "A profile of `~/.aws/config`; or one of the next two lines, or a role of the machine.",
+    "AWS_ACCESS_KEY_ID": "With `AWS_SECRET_ACCESS_KEY`: a key of the writer.",
+    "AWS_SECRET_ACCESS_KEY": "Its secret.",
+    "AWS_SESSION_TOKEN": "For temporary keys.",
+    "AWS_ROLE_ARN": "With `AWS_WEB_IDENTITY_TOKEN_FILE`: a role taken by web identity, as Kubernetes sets it.",
+    "AWS_WEB_IDENTITY_TOKEN_FILE": "The file that holds its token.",
+    "AWS_DEFAULT_REGION": "The bucket's region.",
+    "AWS_ENDPOINT_URL_S3": "Another S3 than Amazon's; it has to refuse conditional writes as S3 does.",
+    "DAGSTER_HOME": "The folder of `dagster.yaml`, where Dagster keeps its runs.",
+    "REQUESTS_CA_BUNDLE": "Certificates to trust, behind a proxy that opens TLS.",
+    "HTTPS_PROXY": "A proxy on the way to Zendesk.",
+}
+"""Variables that boto3, Dagster and requests read by themselves."""
+
+HEAD = """\
+<!-- Made by `python -m zendesk_pipeline_tests.settings_doc`; a test fails when it is stale. -->
+# Settings
+
+All settings are environment variables. `dagster dev` and Dagster's other commands also read a file `.env` in the folder
+they are started in, and what it says wins over the environment; [.env.example](../.env.example) has every setting with
+its default. An empty variable of the first three tables counts as not set. A value that is wrong is refused when
+Dagster loads the code, in a sentence that names the variable. A value that is missing is named by the run that needs
+it, so that the UI opens without any.
+
+"""
+
+
+def settings_doc() -> str:
+    """The page's text."""
+    required = [_row(name, Settings.model_fields[name]) for name in REQUIRED]
+    optional = [_row(name, field) for name, field in Settings.model_fields.items() if name not in REQUIRED]
+    credentials = [
+        f"| `{variable}` | `{mode}` | {HOW_TO_GET[variable][0].upper()}{HOW_TO_GET[variable][1:]}. |"
+        for mode, variables in CREDENTIALS.items()
+        for variable in variables
+    ]
+    others = [f"| `{name}` | {meaning} |" for name, meaning in OF_OTHERS.items()]
+    return HEAD + "\n\n".join(
+        (
+            _section("Required", "| variable | default | meaning |", required),
+            _section("Zendesk credentials", "| variable | `AUTH_MODE` | where it comes from |", credentials),
+            _section("With defaults", "| variable | default | meaning |", optional),
+            _section("Read by the libraries", "| variable | meaning |", others),
+        )
+    )
+
+
+def _section(title: str, header: str, rows: list[str]) -> str:
+    return "\n".join((f"## {title}", "", header, "|---" * (header.count("|") - 1) + "|", *rows)) + "\n"
+
+
+def _row(name: str, field: FieldInfo) -> str:
+    return f"| `{name.upper()}` | {_default(field.default)} | {field.description}{_bounds(field)} |"
+
+
+def _default(value: Any) -> str:
+    text = as_variable(value)
+    return f"`{text}`" if text else ""
+
+
+def as_variable(value: Any) -> str:
+    """A setting's value as the environment holds it; empty for none."""
+    match value:
+        case None:
+            return ""
+        case tuple():
+            return ",".join(map(str, value))  # pyright: ignore[reportUnknownArgumentType]  # whatever the setting holds
+        case datetime():
+            return f"{value:%Y-%m-%dT%H:%MZ}"
+        case float():
+            return f"{value:g}"
+        case _:
+            return str(value)
+
+
+def _bounds(field: FieldInfo) -> str:
+    """What a value may be, where the description does not say it."""
+    signs = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than"}
+    limits = [
+        f"{words} {getattr(limit, sign):,}"
+        for limit in field.metadata
+        for sign, words in signs.items()
+        if hasattr(limit, sign)
+    ]
+    choices = [choice for choice in _choices(field.annotation) if f"`{choice}`" not in (field.description or "")]
+    if choices:
+        limits.append("one of " + ", ".join(f"`{choice}`" for choice in _choices(field.annotation)))
+    return f" ({', '.join(limits)})" if limits else ""
+
+
+def _choices(annotation: Any) -> list[str]:
+    if get_origin(annotation) is Literal:
+        return [str(choice) for choice in get_args(annotation)]
+    return [choice for part in get_args(annotation) for choice in _choices(part)]
+
+
+if __name__ == "__main__":
+    PATH.write_text(settings_doc())
