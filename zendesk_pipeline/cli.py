@@ -2,6 +2,8 @@
 
 import click
 
+from zendesk_pipeline.demo import demo
+from zendesk_pipeline.dev import dev
 from zendesk_pipeline.simulator.command import simulate
 
 
@@ -11,4 +13,6 @@ def main() -> None:
     """Zendesk logs to Amazon S3 for Google SecOps. The pipeline itself runs in Dagster (make dev)."""
 
 
+main.add_command(demo)
+main.add_command(dev)
 main.add_command(simulate)

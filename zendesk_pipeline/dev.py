@@ -1,0 +1,159 @@
+"""`zendesk-pipeline dev`: the Dagster UI over a simulated Zendesk and a local S3 server, with data that stays.
+
+Everything lives in `.local/` below the current folder: the start of the simulated history, the bucket and Dagster's
+own files. Started again, it goes on where it was.
+"""
+
+import time
+import urllib.request
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.error import URLError
+
+import click
+
+from zendesk_pipeline import local_pipeline as local
+from zendesk_pipeline.local_pipeline import LocalError, LocalPipeline
+from zendesk_pipeline.local_services import ACCESS_KEY, LOOPBACK, SECRET_KEY
+from zendesk_pipeline.windows import HOUR, Span, timestamp
+
+if TYPE_CHECKING:
+    import subprocess
+
+    from zendesk_pipeline.display import Display
+
+PROJECT = Path(__file__).resolve().parents[1]
+FOLDER = Path(".local")
+PAST_HOURS = 48
+"""Of windows before the first start; the first half of them is collected then."""
+BEFORE_HOURS = 24
+"""Of history before the first window: tickets that change later were made then."""
+SETTLED = 360
+ZENDESK_PORT, S3_PORT = 8642, 8333
+"""Used where they are free."""
+POLL_SECONDS = 0.25
+
+
+@click.command()
+@click.option("--port", default=3000, show_default=True, type=click.IntRange(1, 65535), help="Of the UI.")
+def dev(port: int) -> None:
+    """Open the Dagster UI over a simulated Zendesk and a local S3 server. Needs no account; data stays in .local/."""
+    display = local.display()
+    for name in ("dagster.yaml", "workspace.yaml"):
+        if not (PROJECT / name).exists():
+            raise LocalError(
+                f"{name} is missing in {PROJECT}: dev needs a checkout of the project, installed from there."
+            )
+    if not local.is_free(port):
+        raise LocalError(f"Port {port} is taken: end what listens on {LOOPBACK}:{port}, or choose another with --port.")
+    if local.forget_account() or Path(".env").exists():
+        display.say("dev uses a simulated account, never the one of ZENDESK_BASE_URL or .env.")
+    try:
+        with local.one_interruption(), _alone():
+            _dev(display, port)
+    except KeyboardInterrupt:
+        display.say("\nStopped: nothing is left running. The data stays in .local/ for the next time.")
+
+
+@contextmanager
+def _alone() -> Generator[None]:
+    """Two servers on the same data would spoil it."""
+    import fcntl  # noqa: PLC0415 - not on Windows, where the other commands work
+
+    FOLDER.mkdir(exist_ok=True)
+    with (FOLDER / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise LocalError(f"Another `dev` is using {FOLDER.resolve()}: end that one first.") from None
+        yield
+
+
+def _dev(display: "Display", port: int) -> None:
+    start = _start()
+    first_time = not (FOLDER / "dagster").exists()
+    display.say("Starting a simulated Zendesk, an S3 server (SeaweedFS) and Dagster on this machine …")
+    options = ("--since", timestamp(start - BEFORE_HOURS * HOUR), "--port", str(_port(ZENDESK_PORT)))
+    instance = (PROJECT / "dagster.yaml").read_text()
+    s3_port = _port(S3_PORT)
+    with local.local_pipeline(FOLDER, *options, start=start, instance=instance, s3_port=s3_port) as pipeline:
+        if first_time:
+            _collect_half(pipeline, start, display)
+        else:
+            _end_lost_runs(pipeline)
+        with _dagster(pipeline, port) as process:
+            display.say(_directions(pipeline, port))
+            process.wait()
+        raise LocalError(f"Dagster ended by itself: {local.last_words(pipeline.folder / 'dagster.log')}")
+
+
+def _start() -> int:
+    """The first window (seconds since the epoch): decided at the first start, and kept."""
+    kept = FOLDER / "start"
+    if not kept.exists():
+        now = (int(time.time()) - SETTLED) // HOUR * HOUR
+        kept.write_text(str(now - PAST_HOURS * HOUR))
+    return int(kept.read_text())
+
+
+def _port(wanted: int) -> int:
+    """The port, or 0 for any where it is taken."""
+    return wanted if local.is_free(wanted) else 0
+
+
+def _collect_half(pipeline: LocalPipeline, start: int, display: "Display") -> None:
+    half = Span(start, start + PAST_HOURS // 2 * HOUR)
+    display.say(f"Collecting the first {len(half)} of {PAST_HOURS} hours, once, for the UI to have something to show:")
+    with display.progress(list(local.buckets(pipeline)), len(half)) as tell:
+        local.collect(pipeline, half, tell)
+
+
+def _end_lost_runs(pipeline: LocalPipeline) -> None:
+    """Runs that were under way when all of this was last ended, and hold their pool's slot."""
+    from dagster import DagsterInstance, DagsterRunStatus, RunsFilter  # noqa: PLC0415 - slow to import
+
+    under_way = [DagsterRunStatus.STARTING, DagsterRunStatus.STARTED, DagsterRunStatus.CANCELING]
+    with DagsterInstance.from_config(str(pipeline.home)) as instance:
+        for run in instance.get_runs(RunsFilter(statuses=under_way)):
+            instance.report_run_canceled(run, message="`dev` was ended while it ran: run it again.")
+            instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
+
+
+@contextmanager
+def _dagster(pipeline: LocalPipeline, port: int) -> Generator["subprocess.Popen[bytes]"]:
+    """`dagster dev`, from when its UI answers."""
+    log = pipeline.folder / "dagster.log"
+    log.unlink(missing_ok=True)
+    workspace = str(PROJECT / "workspace.yaml")
+    command = ("dagster", "dev", "--workspace", workspace, "--host", LOOPBACK, "--port", str(port))
+    with local.running(pipeline, log, *command) as process:
+        while process.poll() is None and not _answers(f"http://{LOOPBACK}:{port}/server_info"):
+            time.sleep(POLL_SECONDS)
+        yield process
+
+
+def _answers(url: str) -> bool:
+    with suppress(URLError, OSError), urllib.request.urlopen(url, timeout=POLL_SECONDS * 8) as answer:  # noqa: S310
+        return answer.status == 200  # noqa: PLR2004
+    return False
+
+
+def _directions(pipeline: LocalPipeline, port: int) -> str:
+    zendesk, s3 = pipeline.zendesk, pipeline.s3
+    return f"""
+[bold]Dagster UI[/bold]          http://{LOOPBACK}:{port}
+[bold]simulated Zendesk[/bold]   {zendesk.url}
+[bold]S3 (SeaweedFS)[/bold]      {s3.endpoint}, bucket {s3.bucket}, key {ACCESS_KEY}, secret {SECRET_KEY}
+[bold]Dagster's output[/bold]    {pipeline.folder / "dagster.log"}
+
+Try:
+  In the UI, Assets > audit_logs > Materialize > Missing: the other hours, as one run.
+  The schedule is on: each hour is collected five minutes after its end.
+  Trouble, on demand:
+    curl {zendesk.url}/_simulator/faults -d '[{{"path": "audit_logs", "kind": "status", "code": 503, "times": 3}}]'
+  What Zendesk was asked:
+    curl {zendesk.url}/_simulator/requests
+Ctrl-C ends all of it; the data stays in .local/ (make clean removes it).
+"""
