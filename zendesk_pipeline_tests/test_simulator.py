@@ -113,6 +113,7 @@ def ids(pages: Iterator[dict[str, Any]], name: str) -> list[int]:
 
 
 def test_the_export_gives_every_current_ticket_once_in_order(client: Client, control: SimulatorControl) -> None:
+    """Full pages of 1000, sorted by time and id, add up to exactly the tickets that the account has now."""
     pages = list(client.tickets("support_type_scope=all"))
     records = [record for page in pages for record in page["tickets"]]
     places = [(record["generated_timestamp"], record["id"]) for record in records]
@@ -122,12 +123,14 @@ def test_the_export_gives_every_current_ticket_once_in_order(client: Client, con
 
 
 def test_page_bytes_are_the_bytes_of_the_source(client: Client, control: SimulatorControl) -> None:
+    """Records stand in a page of the export unaltered and without spaces around them."""
     answer = client.get(TICKETS_PATH, "start_time=0&support_type_scope=all&per_page=200")
     assert raw_records(answer) == control.source(TICKETS)[:200]
     assert b", " not in answer.content[:11]
 
 
 def test_a_page_has_six_keys_and_the_last_one_a_cursor_too(client: Client) -> None:
+    """The final cursor names the last ticket; asking with it gives an empty page and the same cursor again."""
     *_, last = client.tickets()
     assert set(last) == {"tickets", "after_url", "before_url", "after_cursor", "before_cursor", "end_of_stream"}
     assert last["end_of_stream"] is True
@@ -138,6 +141,7 @@ def test_a_page_has_six_keys_and_the_last_one_a_cursor_too(client: Client) -> No
 
 
 def test_after_url_names_another_host(client: Client) -> None:
+    """The link to the next page leaves the host that was asked, but keeps the page size and an escaped cursor."""
     page = client.get(TICKETS_PATH, "start_time=0&per_page=3").json()
     assert not page["after_url"].startswith(client.url)
     assert "per_page=3" in page["after_url"]
@@ -145,12 +149,14 @@ def test_after_url_names_another_host(client: Client) -> None:
 
 
 def test_the_start_time_is_inclusive(client: Client, control: SimulatorControl) -> None:
+    """A ticket changed in the very second that is asked from comes first."""
     start = json.loads(control.source(TICKETS)[40])["generated_timestamp"]
     page = client.get(TICKETS_PATH, f"start_time={start}&support_type_scope=all").json()
     assert page["tickets"][0]["generated_timestamp"] == start
 
 
 def test_a_bulk_update_fills_more_than_a_page_in_one_second(client: Client, control: SimulatorControl) -> None:
+    """A thousand tickets of one page share a second and more follow: a time alone cannot say where to go on."""
     options = HistoryOptions(since=SINCE, bulk_update=1500)
     second = bulk_second(options, SINCE // 86400)
     if second < SINCE:
@@ -163,11 +169,13 @@ def test_a_bulk_update_fills_more_than_a_page_in_one_second(client: Client, cont
 
 
 def test_the_json_suffix_is_the_same_endpoint(client: Client) -> None:
+    """Old clients that add .json to the path get the same bytes."""
     query = "start_time=0&per_page=5"
     assert client.get(TICKETS_PATH + ".json", query).content == client.get(TICKETS_PATH, query).content
 
 
 def test_ai_agent_tickets_are_left_out_unless_asked_for(client: Client) -> None:
+    """The default scope and ai_agent have no ticket in common, and only scope all gives both."""
     agent = set(ids(client.tickets(), "tickets"))
     ai_agent = set(ids(client.tickets("support_type_scope=ai_agent"), "tickets"))
     assert ai_agent
@@ -176,6 +184,7 @@ def test_ai_agent_tickets_are_left_out_unless_asked_for(client: Client) -> None:
 
 
 def test_deleted_tickets_are_in_the_stream_unless_excluded(client: Client) -> None:
+    """Deletion is a status like others; exclude_deleted takes away that one status and no other."""
     statuses = {record["status"] for page in client.tickets() for record in page["tickets"]}
     kept = {record["status"] for page in client.tickets("exclude_deleted=true") for record in page["tickets"]}
     assert statuses - kept == {"deleted"}
@@ -185,12 +194,14 @@ def test_deleted_tickets_are_in_the_stream_unless_excluded(client: Client) -> No
     ("query", "status"), [(f"start_time={NOW - 59}", 422), ("", 400), ("cursor=nonsense", 400), ("start_time=x", 400)]
 )
 def test_a_start_that_cannot_be_is_refused(client: Client, query: str, status: int) -> None:
+    """Less than a minute ago is 422, no start or an unreadable one is 400; a minute ago is just old enough."""
     answer = client.get(TICKETS_PATH, query)
     assert (answer.status_code, answer.json()["error"]) == (status, "InvalidValue")
     assert client.get(TICKETS_PATH, f"start_time={NOW - 60}").status_code == 200
 
 
 def test_a_newer_state_replaces_the_older_one(client: Client, control: SimulatorControl) -> None:
+    """The old state is gone from pages but not from the record, and turning the clock back shows it once more."""
     record = b'{"id":%d,"generated_timestamp":%d,"note":1.0}'
     control.add_records(TICKETS, [record % (77, NOW - 5000), record % (77, NOW - 1000), record % (78, NOW - 900)])
     page = client.get(TICKETS_PATH, f"start_time={NOW - 5000}")
@@ -204,6 +215,7 @@ def test_a_newer_state_replaces_the_older_one(client: Client, control: Simulator
 
 
 def test_a_generated_ticket_is_replaced_too(control: SimulatorControl) -> None:
+    """A record put in by hand ousts the generated state of the ticket with its id."""
     old = control.source(TICKETS)[10]
     known = json.loads(old)["id"]
     new = b'{"id":%d,"generated_timestamp":%d}' % (known, NOW - 100)
@@ -214,6 +226,7 @@ def test_a_generated_ticket_is_replaced_too(control: SimulatorControl) -> None:
 
 
 def test_as_the_clock_goes_on_there_is_more(control: SimulatorControl) -> None:
+    """Three hours later everything shown before is still on the record, with new tickets besides."""
     before = control.source(TICKETS, ever=True)
     control.set_clock(NOW + 3 * HOUR)
     after = control.source(TICKETS, ever=True)
@@ -224,6 +237,7 @@ def test_as_the_clock_goes_on_there_is_more(control: SimulatorControl) -> None:
 
 
 def test_audit_logs_come_newest_first_unless_sorted(client: Client) -> None:
+    """Sorting by created_at reverses the default order; either way each audit log comes once."""
     newest_first = ids(client.audit_logs(), "audit_logs")
     oldest_first = ids(client.audit_logs("sort=created_at"), "audit_logs")
     assert newest_first == oldest_first[::-1]
@@ -231,11 +245,13 @@ def test_audit_logs_come_newest_first_unless_sorted(client: Client) -> None:
 
 
 def test_audit_log_bytes_are_the_bytes_of_the_source(client: Client, control: SimulatorControl) -> None:
+    """A page of the list carries its hundred records exactly as the account holds them."""
     answer = client.get(AUDIT_PATH, "page[size]=100&sort=created_at")
     assert raw_records(answer) == control.source(AUDIT_LOGS)[:100]
 
 
 def test_the_last_page_of_a_list_still_links_on(client: Client) -> None:
+    """Only has_more tells the end: links.next is set all the same, and on another host than the one asked."""
     *_, last = client.audit_logs("sort=created_at")
     assert last["meta"]["has_more"] is False
     assert last["links"]["next"]
@@ -244,6 +260,7 @@ def test_the_last_page_of_a_list_still_links_on(client: Client) -> None:
 
 
 def test_a_full_last_page_is_followed_by_an_empty_one(client: Client, control: SimulatorControl) -> None:
+    """With exactly a hundred records page one claims there are more; page two has neither records nor cursors."""
     control.set_clock(SINCE - HOUR)
     record = b'{"id":%d,"created_at":"2026-09-21T12:00:00Z"}'
     control.add_records(AUDIT_LOGS, [record % number for number in range(100)])
@@ -257,6 +274,7 @@ def test_a_full_last_page_is_followed_by_an_empty_one(client: Client, control: S
 
 
 def test_the_time_filter_needs_both_ends(client: Client) -> None:
+    """A single created_at is refused with a sentence on the format, and a pair of them is accepted."""
     times = ["filter[created_at][]=2026-09-21T16:00:00Z", "filter[created_at][]=2026-09-21T17:00:00Z"]
     one = client.get(AUDIT_PATH, f"page[size]=100&{times[0]}")
     assert (one.status_code, one.json()["error"]) == (400, "InvalidValue")
@@ -268,6 +286,7 @@ def test_the_time_filter_needs_both_ends(client: Client) -> None:
 def test_the_ends_of_the_time_filter_can_be_switched(
     client: Client, control: SimulatorControl, ends: str, expected: list[int]
 ) -> None:
+    """Records at both ends of the range are in or out by a setting, as Zendesk documents neither."""
     control.set(filter_ends=ends)
     control.set_clock(SINCE - HOUR)
     records = [b'{"id":%d,"created_at":"2026-09-21T12:00:0%dZ"}' % (number, number) for number in range(5)]
@@ -277,12 +296,14 @@ def test_the_ends_of_the_time_filter_can_be_switched(
 
 
 def test_a_cursor_is_refused_under_another_sort(client: Client) -> None:
+    """A cursor is bound to the order it was made for: changing the sort halfway is 400."""
     cursor = client.get(AUDIT_PATH, "page[size]=2").json()["meta"]["after_cursor"]
     assert client.get(AUDIT_PATH, f"page[size]=2&sort=created_at&page[after]={cursor}").status_code == 400
     assert client.get(AUDIT_PATH, f"page[size]=2&page[after]={cursor}").ok
 
 
 def test_without_a_page_size_paging_is_by_offset_up_to_a_wall(client: Client) -> None:
+    """Old-style pages have other keys and a count, and page 101 is refused instead of shown."""
     page = client.get(AUDIT_PATH, "page=2&per_page=50").json()
     assert set(page) == {"audit_logs", "next_page", "previous_page", "count"}
     assert len(page["audit_logs"]) == 50
@@ -290,10 +311,12 @@ def test_without_a_page_size_paging_is_by_offset_up_to_a_wall(client: Client) ->
 
 
 def test_audit_log_pages_hold_at_most_a_hundred(client: Client) -> None:
+    """Asking for 500 is no error, it just gives 100."""
     assert len(client.get(AUDIT_PATH, "page[size]=500").json()["audit_logs"]) == 100
 
 
 def test_a_record_can_be_made_to_show_late(control: SimulatorControl) -> None:
+    """An audit log with a time long past is invisible until the moment it was told to appear."""
     record = b'{"id":5,"created_at":"2026-09-21T16:00:00Z"}'
     control.add_records(AUDIT_LOGS, [record], visible_at=NOW + 100)
     assert record not in control.source(AUDIT_LOGS)
@@ -305,6 +328,7 @@ def test_a_record_can_be_made_to_show_late(control: SimulatorControl) -> None:
 
 
 def test_wrong_credentials_are_answered_as_their_kind_is(client: Client) -> None:
+    """Basic and bearer get 401s with different bodies, Basic with a challenge; a good bearer token passes."""
     client.session.auth = ("someone/token", "wrong")
     basic = client.get(AUDIT_PATH)
     assert (basic.status_code, basic.json()) == (401, {"error": "Couldn't authenticate you"})
@@ -316,6 +340,7 @@ def test_wrong_credentials_are_answered_as_their_kind_is(client: Client) -> None
 
 
 def test_users_me_is_200_for_anyone(client: Client, control: SimulatorControl) -> None:
+    """A stranger is a user without an id, not a 401: only the body tells whether a credential works."""
     assert client.get("/api/v2/users/me").json()["user"]["role"] == "admin"
     client.session.auth = None
     stranger = client.get("/api/v2/users/me.json")
@@ -330,6 +355,7 @@ def test_users_me_is_200_for_anyone(client: Client, control: SimulatorControl) -
 def test_a_missing_right_is_403_with_an_object_as_error(
     client: Client, control: SimulatorControl, setting: dict[str, str], path: str
 ) -> None:
+    """An agent at the export and a small plan at the audit logs are refused with a titled error object."""
     control.set(**setting)
     answer = client.get(path, "start_time=0")
     assert answer.status_code == 403
@@ -347,6 +373,7 @@ def bearer(answer: requests.Response, name: str = "access_token") -> dict[str, s
 
 
 def test_a_token_expires_though_the_answer_does_not_say_so(client: Client, control: SimulatorControl) -> None:
+    """It ends after half an hour unannounced; only a lifetime that was asked for is named in the answer."""
     answer = issue(client)
     assert answer.status_code == 201
     assert "expires_in" not in answer.json()
@@ -357,6 +384,7 @@ def test_a_token_expires_though_the_answer_does_not_say_so(client: Client, contr
 
 
 def test_token_requests_that_are_refused(client: Client) -> None:
+    """A wrong secret is 401; a lifetime too short, an unknown grant and a form instead of JSON are 400."""
     wrong = issue(client, client_secret="wrong")
     assert (wrong.status_code, wrong.json()["error"]) == (401, "invalid_client")
     assert issue(client, expires_in=299).status_code == 400
@@ -366,6 +394,7 @@ def test_token_requests_that_are_refused(client: Client) -> None:
 
 
 def test_a_scope_without_reading_is_issued_and_of_no_use(client: Client) -> None:
+    """A write-only token shows its flaw at the first use, with 403; the stream's own scope is enough."""
     answer = issue(client, scope="write")
     assert answer.status_code == 201
     refused = client.get(AUDIT_PATH, headers=bearer(answer))
@@ -374,6 +403,7 @@ def test_a_scope_without_reading_is_issued_and_of_no_use(client: Client) -> None
 
 
 def test_a_refresh_token_works_once_and_ends_the_pair_before(client: Client) -> None:
+    """Refreshing stops the earlier access token at once, and a spent refresh token is refused."""
     first = issue(client, grant_type="refresh_token", refresh_token=REFRESH_TOKEN)
     assert client.get(AUDIT_PATH, headers=bearer(first)).ok
     second = issue(client, grant_type="refresh_token", refresh_token=first.json()["refresh_token"])
@@ -386,6 +416,7 @@ def test_a_refresh_token_works_once_and_ends_the_pair_before(client: Client) -> 
     ("path", "name"), [("/api/v2/tickets/9", "RecordNotFound"), ("/api/v2/nope", "InvalidEndpoint")]
 )
 def test_what_is_not_there_is_404(client: Client, path: str, name: str) -> None:
+    """An unknown ticket and an unknown path are told apart by the name of the error."""
     assert client.get(path).json() == {"error": name, "description": "Not found"}
 
 
@@ -393,6 +424,7 @@ def test_what_is_not_there_is_404(client: Client, path: str, name: str) -> None:
 
 
 def test_headers_tell_the_simulated_time_and_the_account_budget(client: Client) -> None:
+    """Date follows the simulated clock, and every spelling of the rate limit headers counts the request."""
     headers = client.get(TICKETS_PATH, "start_time=0&per_page=1").headers
     assert parsedate_to_datetime(headers["Date"]).timestamp() == NOW
     assert (headers["x-rate-limit"], headers["x-rate-limit-remaining"]) == ("700", "699")
@@ -402,6 +434,7 @@ def test_headers_tell_the_simulated_time_and_the_account_budget(client: Client) 
 def test_the_export_limit_is_not_in_the_headers_and_counts_all_exports(
     client: Client, control: SimulatorControl
 ) -> None:
+    """Export calls past their limit get 429 with a wait, while headers show plenty left and audit logs go on."""
     control.set(export_limit=2)
     answers = [client.get(TICKETS_PATH, "start_time=0&per_page=1") for _ in range(3)]
     assert [answer.status_code for answer in answers] == [200, 200, 429]
@@ -415,6 +448,7 @@ def test_the_export_limit_is_not_in_the_headers_and_counts_all_exports(
 
 
 def test_the_account_limit_is_enforced_on_request_only(client: Client, control: SimulatorControl) -> None:
+    """The named limit has no effect until it is switched on; its 429 can be plain text without Retry-After."""
     control.set(account_limit=1, retry_after="absent", limit_body="text")
     assert [client.get(AUDIT_PATH).status_code for _ in range(2)] == [200, 200]
     control.set(enforce_account_limit=True)
@@ -428,6 +462,7 @@ def test_the_account_limit_is_enforced_on_request_only(client: Client, control: 
 
 
 def test_a_fault_skips_fires_and_is_over(client: Client, control: SimulatorControl) -> None:
+    """A rule lets one request by, hits two and rests, and the log says which requests it hit."""
     control.add_faults(Rule(path="audit_logs", kind="status", code=503, skip=1, times=2, retry_after="seconds:1"))
     answers = [client.get(AUDIT_PATH) for _ in range(4)]
     assert [answer.status_code for answer in answers] == [200, 503, 503, 200]
@@ -438,6 +473,8 @@ def test_a_fault_skips_fires_and_is_over(client: Client, control: SimulatorContr
 
 
 def test_a_fault_can_be_drawn_the_same_way_each_time(client: Client, control: SimulatorControl) -> None:
+    """A rule with a probability and a seed hits the same requests of a series whenever it is set anew."""
+
     def drawn() -> list[int]:
         control.clear_faults()
         control.add_faults(Rule(kind="status", times=0, probability=0.5, seed=3))
@@ -449,6 +486,7 @@ def test_a_fault_can_be_drawn_the_same_way_each_time(client: Client, control: Si
 
 @pytest.mark.parametrize("form", ["json", "text", "html"])
 def test_an_error_status_comes_in_any_form(client: Client, control: SimulatorControl, form: Any) -> None:
+    """A 429 can be JSON, text or HTML, and its Retry-After two values joined as a proxy joins them."""
     control.add_faults(Rule(kind="status", code=429, body=form, retry_after="list"))
     answer = client.get(AUDIT_PATH)
     assert (answer.status_code, answer.headers["Retry-After"]) == (429, "50, 53")
@@ -456,6 +494,7 @@ def test_an_error_status_comes_in_any_form(client: Client, control: SimulatorCon
 
 
 def test_retry_after_as_a_date_is_relative_to_the_real_clock(client: Client, control: SimulatorControl) -> None:
+    """A client waits in real time: the date is at most two seconds ahead, whatever the simulated clock shows."""
     control.add_faults(Rule(kind="status", retry_after="date:2"))
     named = parsedate_to_datetime(client.get(AUDIT_PATH).headers["Retry-After"]).timestamp()
     assert 0 <= named - control.requests()[-1].time <= 2
@@ -463,6 +502,7 @@ def test_retry_after_as_a_date_is_relative_to_the_real_clock(client: Client, con
 
 @pytest.mark.parametrize("kind", ["reset", "reset_mid_body"])
 def test_a_connection_is_reset(client: Client, control: SimulatorControl, kind: Any) -> None:
+    """Before the answer or in the middle of it, the client gets a reset; the next request is answered."""
     control.add_faults(Rule(kind=kind))
     with pytest.raises(requests.RequestException, match="reset by peer"):
         client.get(TICKETS_PATH, "start_time=0")
@@ -470,12 +510,14 @@ def test_a_connection_is_reset(client: Client, control: SimulatorControl, kind: 
 
 
 def test_a_server_that_hangs_is_left_after_the_read_timeout(client: Client, control: SimulatorControl) -> None:
+    """No byte arrives, so nothing but the client's own read timeout ends the wait."""
     control.add_faults(Rule(kind="hang"))
     with pytest.raises(requests.ReadTimeout):
         client.get(AUDIT_PATH, timeout=0.2)
 
 
 def test_a_truncated_answer_has_a_right_length_and_no_json(client: Client, control: SimulatorControl) -> None:
+    """Half a page under a Content-Length that fits it: only parsing shows that something is missing."""
     control.add_faults(Rule(kind="truncate"))
     answer = client.get(TICKETS_PATH, "start_time=0")
     assert int(answer.headers["Content-Length"]) == len(answer.content)
@@ -485,6 +527,7 @@ def test_a_truncated_answer_has_a_right_length_and_no_json(client: Client, contr
 
 @pytest.mark.parametrize(("kind", "start"), [("html", b"<!DOCTYPE html>"), ("empty_object", b"{}")])
 def test_a_200_need_not_be_a_page(client: Client, control: SimulatorControl, kind: Any, start: bytes) -> None:
+    """An HTML error page and an empty object both come with a status that promises success."""
     control.add_faults(Rule(kind=kind))
     answer = client.get(AUDIT_PATH)
     assert answer.status_code == 200
@@ -492,6 +535,7 @@ def test_a_200_need_not_be_a_page(client: Client, control: SimulatorControl, kin
 
 
 def test_an_empty_page_in_the_middle_leads_on(client: Client, control: SimulatorControl) -> None:
+    """Two pages without records, in both streams, cost nothing: following the cursors still gives every record."""
     query, sort = "support_type_scope=all", "sort=created_at"
     tickets, audit_logs = ids(client.tickets(query), "tickets"), ids(client.audit_logs(sort), "audit_logs")
     control.add_faults(*(Rule(path=path, kind="empty_page", skip=1, times=2) for path in ("cursor", "audit_logs")))
@@ -503,6 +547,7 @@ def test_an_empty_page_in_the_middle_leads_on(client: Client, control: Simulator
 
 
 def test_a_cursor_can_be_given_back_unchanged(client: Client, control: SimulatorControl) -> None:
+    """A page that claims more to come answers with the cursor it was asked with: a loop for whoever follows it."""
     cursor = client.get(TICKETS_PATH, "start_time=0&per_page=5").json()["after_cursor"]
     control.add_faults(Rule(kind="repeat_cursor", times=2))
     page = client.get(TICKETS_PATH, "per_page=5&cursor=" + cursor.replace("=", "%3D")).json()
@@ -513,6 +558,7 @@ def test_a_cursor_can_be_given_back_unchanged(client: Client, control: Simulator
 def test_a_page_can_begin_with_the_last_record_of_the_one_before(
     client: Client, control: SimulatorControl, sort: str
 ) -> None:
+    """Pages overlap by one record, in the export and in the list whichever way it is sorted."""
     control.add_faults(Rule(kind="repeat_record", times=0))
     first, second, *_ = client.tickets()
     assert second["tickets"][0] == first["tickets"][-1]
@@ -522,6 +568,7 @@ def test_a_page_can_begin_with_the_last_record_of_the_one_before(
 
 @pytest.mark.parametrize("kind", ["endless_body", "gzip_bomb"])
 def test_a_body_can_be_more_than_memory(client: Client, control: SimulatorControl, kind: Any) -> None:
+    """A client that reads on gets past 16 MiB, be it from a body without end or from a small packed one."""
     control.add_faults(Rule(kind=kind))
     with client.get(AUDIT_PATH, stream=True) as answer:
         read = 0
@@ -533,12 +580,14 @@ def test_a_body_can_be_more_than_memory(client: Client, control: SimulatorContro
 
 
 def test_a_redirect_leads_elsewhere(client: Client, control: SimulatorControl) -> None:
+    """A page request is answered with 302 and a foreign host, which must never see the credential."""
     control.add_faults(Rule(kind="redirect", location="https://elsewhere.example/"))
     answer = client.get(AUDIT_PATH, allow_redirects=False)
     assert (answer.status_code, answer.headers["Location"]) == (302, "https://elsewhere.example/")
 
 
 def test_credentials_can_be_revoked_and_tokens_ended(client: Client, control: SimulatorControl) -> None:
+    """A revoked credential stays refused, a token made to expire too, and a token issued later works."""
     control.add_faults(Rule(kind="revoke", skip=1))
     assert [client.get(AUDIT_PATH).status_code for _ in range(3)] == [200, 401, 401]
     token = bearer(issue(client))
@@ -551,6 +600,7 @@ def test_credentials_can_be_revoked_and_tokens_ended(client: Client, control: Si
 
 
 def test_requests_are_written_down_as_they_came(client: Client, control: SimulatorControl) -> None:
+    """The log keeps the raw query, repeated parameters in order and the credential, until it is emptied."""
     name = "filter%5Bcreated_at%5D%5B%5D"
     query = f"page%5Bsize%5D=2&{name}=2026-09-21T15:00:00Z&{name}=2026-09-21T16:00:00Z"
     client.get(AUDIT_PATH, query)
@@ -566,6 +616,7 @@ def test_requests_are_written_down_as_they_came(client: Client, control: Simulat
 
 
 def test_mistakes_in_the_control_are_told(control: SimulatorControl) -> None:
+    """A misspelt setting, a value that is none and an unknown stream raise, so no test runs without its setup."""
     with pytest.raises(ValueError, match="no such setting: rolle"):
         control.set(rolle="agent")
     with pytest.raises(ValueError, match="Invalid enum value"):
@@ -575,6 +626,7 @@ def test_mistakes_in_the_control_are_told(control: SimulatorControl) -> None:
 
 
 def test_a_kept_connection_serves_many_requests_without_delay(control: SimulatorControl) -> None:
+    """Three requests over one socket get a full answer each, with nothing closed in between."""
     address = control.url.removeprefix("http://").split(":")
     with socket.create_connection((address[0], int(address[1])), timeout=5) as connection:
         for _ in range(3):
@@ -583,6 +635,7 @@ def test_a_kept_connection_serves_many_requests_without_delay(control: Simulator
 
 
 def test_a_server_gives_the_bytes_that_the_history_gives(control: SimulatorControl) -> None:
+    """The running server and a history made here from the same options agree on every byte of both streams."""
     source = Source(HistoryOptions(since=SINCE, bulk_update=1500))
     for stream in (TICKETS, AUDIT_LOGS):
         assert control.source(stream) == list(source.visible(stream, 0, NOW, NOW, ever=False))
@@ -590,6 +643,7 @@ def test_a_server_gives_the_bytes_that_the_history_gives(control: SimulatorContr
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_the_server_ends_cleanly_on_a_signal(number: signal.Signals) -> None:
+    """SIGTERM and Ctrl-C both end it within seconds and with exit status 0."""
     command = [sys.executable, "-m", "zendesk_pipeline.simulator", "--port", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout
@@ -603,6 +657,7 @@ def test_the_server_ends_cleanly_on_a_signal(number: signal.Signals) -> None:
 
 @pytest.mark.parametrize("file", RECORDED_PAGES, ids=lambda file: file.stem)
 def test_pages_have_recorded_keys(client: Client, file: Path) -> None:
+    """Page keys in order, ticket fields (and one newer) and rate limit headers are as in the recorded answer."""
     recorded = json.loads(file.read_bytes())
     answer = client.get(TICKETS_PATH, "start_time=0&per_page=2")
     page = answer.json()
@@ -615,6 +670,7 @@ def test_pages_have_recorded_keys(client: Client, file: Path) -> None:
 
 @pytest.mark.parametrize("file", [page for page in RECORDED_PAGES if "_1000_" in page.name], ids=lambda file: file.stem)
 def test_a_replay_is_byte_for_byte(file: Path, tmp_path: Path) -> None:
+    """A recorded page served again has the same record bytes and the same cursor at its end."""
     recorded = msgspec.json.decode(file.read_bytes(), type=_RecordedFile).body.tickets
     with simulated_zendesk(tmp_path, "--replay", str(file)) as zendesk:
         page = requests.get(zendesk.url + TICKETS_PATH, "start_time=0", auth=BASIC, timeout=10)

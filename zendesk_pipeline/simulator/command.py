@@ -31,7 +31,7 @@ def _epoch(_context: click.Context, _parameter: click.Parameter, value: str | No
 def _history_options(arguments: dict[str, object], since: float | None, now: float | None) -> HistoryOptions:
     start = since if since is not None else (now or time()) - _PAST_HOURS * HOUR
     names = set(HistoryOptions.__dataclass_fields__) & arguments.keys()
-    return HistoryOptions(since=int(start) // HOUR * HOUR, **{name: arguments[name] for name in names})  # pyright: ignore[reportArgumentType]
+    return HistoryOptions(since=int(start) // HOUR * HOUR, **{name: arguments[name] for name in names})  # pyright: ignore[reportArgumentType]  # click has converted them
 
 
 def _serve(server: SimulatorServer) -> None:
@@ -73,7 +73,7 @@ def simulate(host: str, port: int, since: float | None, now: float | None, **arg
 
     The same options give the same records whenever it is started; as time goes on there are more.
     """
-    replay: tuple[Path, ...] = arguments.pop("replay")  # pyright: ignore[reportAssignmentType]
+    replay: tuple[Path, ...] = arguments.pop("replay")  # pyright: ignore[reportAssignmentType]  # as its option says
     source = Source(_history_options(arguments, since, now), replay)
     switches = {name: value for name, value in arguments.items() if name in Settings.__dataclass_fields__}
     zendesk = Zendesk(source, patched(Settings(), switches), frozen_at=now)

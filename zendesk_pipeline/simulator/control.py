@@ -70,7 +70,7 @@ class SimulatorControl:
 
     def now(self) -> float:
         """The simulated time, epoch seconds."""
-        return float(self.settings()["now"])  # pyright: ignore[reportArgumentType]
+        return float(self.settings()["now"])  # pyright: ignore[reportArgumentType]  # always a number
 
     def settings(self) -> dict[str, object]:
         """Every switch as it stands, `now`, and whether the clock is `frozen`."""

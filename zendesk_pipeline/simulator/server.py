@@ -41,7 +41,7 @@ class SimulatorServer(ThreadingMixIn, TCPServer):
     def handle_error(self, request: object, client_address: object) -> None:
         """A client that went away is no news; anything else is shown."""
         if not isinstance(sys.exception(), ConnectionError | TimeoutError):
-            super().handle_error(request, client_address)  # pyright: ignore[reportArgumentType]
+            super().handle_error(request, client_address)  # pyright: ignore[reportArgumentType]  # only printed there
 
 
 class Connection(BaseHTTPRequestHandler):
@@ -49,7 +49,7 @@ class Connection(BaseHTTPRequestHandler):
 
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
-    server: SimulatorServer  # pyright: ignore[reportIncompatibleVariableOverride]
+    server: SimulatorServer  # pyright: ignore[reportIncompatibleVariableOverride]  # no other server makes connections
 
     def do_GET(self) -> None:
         """Answer."""
