@@ -4,13 +4,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from importlib.metadata import version
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 import requests
 from requests.auth import AuthBase
-from requests.structures import CaseInsensitiveDict
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, wait_exponential_jitter
+from urllib3.exceptions import HTTPError
 
 from zendesk_pipeline.clock import Clock
 from zendesk_pipeline.credentials import AccessToken, Credential
@@ -18,8 +18,10 @@ from zendesk_pipeline.errors import (
     ForbiddenError,
     PageTooHeavyError,
     RefusedError,
+    SettingsError,
     StarvedError,
     TransientError,
+    ZendeskError,
 )
 from zendesk_pipeline.limits import MINUTE, RateLimiter, retry_after
 from zendesk_pipeline.paging import Params
@@ -31,10 +33,10 @@ T = TypeVar("T")
 CONNECT_TIMEOUT = 10.0
 LONGEST_BODY_TIME = 5
 """A body may take this many times the read timeout as a whole: a server that drips does not hold a run."""
-LARGEST_BODY = 256 * 1024 * 1024
-"""Bytes after decompression; the largest page of tickets seen is a tenth of it."""
+LARGEST_BODY = 64 * 1024 * 1024
+"""Bytes after decompression, twice the largest page of tickets seen; a larger one is asked for in parts."""
 LONGEST_WAIT = 3600.0
-"""Seconds of waiting for the rate limit that one request may take."""
+"""Seconds of waiting that Zendesk may ask of one request; a run that has to wait longer is better run again later."""
 TOKEN_SECONDS = 7200
 """The life we ask for our access tokens; Zendesk allows 300 to 172,800."""
 SHORTEST_TOKEN_SECONDS = 1800
@@ -81,6 +83,8 @@ class Transport:
     def __post_init__(self) -> None:
         self.session.headers["User-Agent"] = f"zendesk-pipeline/{version('zendesk-pipeline')}"
         self.session.headers["Accept"] = "application/json"
+        if self.base_url.startswith("http:"):
+            self.session.trust_env = False  # without TLS nothing leaves this machine, not by HTTP_PROXY either
 
     def send(
         self,
@@ -91,7 +95,11 @@ class Transport:
         params: Params | None = None,
         json: Any = None,
     ) -> Answer:
-        """Raises TransientError for whatever the network does, RefusedError where TLS does not trust the host."""
+        """Send it and read the answer.
+
+        Raises TransientError for whatever the network does, RefusedError where TLS does not trust the host, and
+        SettingsError where the certificates to trust by cannot be read.
+        """
         try:
             with self.session.request(
                 method,
@@ -109,17 +117,31 @@ class Transport:
                 f"{self.base_url} did not prove that it is the host it claims to be (TLS)."
                 " Check ZENDESK_BASE_URL; behind a proxy of your own set REQUESTS_CA_BUNDLE to its certificates."
             ) from None
-        except requests.exceptions.RequestException as problem:
+        except (requests.exceptions.RequestException, HTTPError) as problem:
             # its text can hold the whole address with parameters; the kind is what helps
             raise TransientError(
                 f"{self.base_url}{path} gave no complete answer ({_kind(problem)})."
                 " Check ZENDESK_BASE_URL and the network if this stays."
             ) from None
+        except OSError as problem:
+            raise SettingsError(
+                f"The certificates to trust cannot be read ({type(problem).__name__}): REQUESTS_CA_BUNDLE, or"
+                " CURL_CA_BUNDLE, names no file or folder of them. Mend it, or take it away."
+            ) from None
 
     def _body(self, path: str, response: requests.Response) -> bytes:
         body = bytearray()
+        try:
+            self._read(path, response, body)
+        except BaseException:
+            body.clear()  # the error's trace would keep it for as long as the garbage collector likes
+            raise
+        return bytes(body)
+
+    def _read(self, path: str, response: requests.Response, body: bytearray) -> None:
         latest = self.clock.monotonic() + LONGEST_BODY_TIME * self.timeout
-        for chunk in response.iter_content(CHUNK):
+        # read1 gives what has arrived; to wait for a whole chunk would be to notice a drip at its end
+        while chunk := response.raw.read1(CHUNK, decode_content=True):
             body += chunk
             if len(body) > LARGEST_BODY:
                 raise PageTooHeavyError(
@@ -127,7 +149,6 @@ class Transport:
                 )
             if self.clock.monotonic() > latest:
                 raise PageTooHeavyError(f"{path} was still sending after {LONGEST_BODY_TIME * self.timeout:.0f} s.")
-        return bytes(body)
 
 
 def _kind(problem: BaseException) -> str:
@@ -167,11 +188,7 @@ class ZendeskClient:
         `users/me` answers 200 to an unknown credential as well.
         https://developer.zendesk.com/api-reference/ticketing/users/users/#show-self
         """
-        answer = self._stubbornly(lambda: self._get("/api/v2/users/me", [], "account"))
-        try:
-            user = msgspec.json.decode(answer.body, type=_Me).user
-        except msgspec.MsgspecError:
-            return None, None
+        user = self._stubbornly(self._me)
         return user.id, user.role
 
     def _stubbornly(self, attempt: Callable[[], T]) -> T:
@@ -189,6 +206,14 @@ class ZendeskClient:
         except ForbiddenError as refused:
             raise self._explained(stream, refused) from None
         return answer, read(answer.body)
+
+    def _me(self) -> "_User":
+        path = "/api/v2/users/me"
+        answer = self._get(path, [], "account")
+        try:
+            return msgspec.json.decode(answer.body, type=_Me).user
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            raise TransientError(f"{path} answered 200 without a user.") from None
 
     def _get(self, path: str, params: Params, budget: str) -> Answer:
         renewed, waited = False, 0.0
@@ -232,7 +257,10 @@ class ZendeskClient:
 
     def _explained(self, stream: Stream, refused: ForbiddenError) -> ForbiddenError:
         """A 403 says little: ask who we are, and say what it means for this stream."""
-        identity, role = self.who()
+        try:
+            identity, role = self.who()
+        except ZendeskError:  # such as a scope that covers the stream and not the question
+            return ForbiddenError(f"{refused} The credential has to be an admin's. {stream.forbidden}")
         if identity is None:
             return ForbiddenError(f"{refused} Zendesk does not know the credential. {self.credential.remedy}")
         if role != "admin":
@@ -250,7 +278,9 @@ class _Me(msgspec.Struct):
 
 
 def _same_again_may_help(problem: BaseException) -> bool:
-    return isinstance(problem, TransientError) and not isinstance(problem, PageTooHeavyError)
+    if not isinstance(problem, TransientError) or isinstance(problem, PageTooHeavyError):
+        return False
+    return (problem.retry_after or 0.0) <= LONGEST_WAIT
 
 
 def _pause(state: RetryCallState) -> float:
@@ -260,7 +290,8 @@ def _pause(state: RetryCallState) -> float:
 
 
 class _Grant(msgspec.Struct):
-    access_token: str
+    access_token: Annotated[str, msgspec.Meta(pattern=r"^[!-~]+\Z")]
+    """What a header can hold; http.client would quote anything else in its error."""
     expires_in: float | None = None
 
 
@@ -290,11 +321,12 @@ def token_endpoint(
                     f"Zendesk answered {answer.status} to {path}: the OAuth client is not accepted."
                     " Check ZENDESK_CLIENT_ID and ZENDESK_CLIENT_SECRET."
                 )
-            headers = CaseInsensitiveDict(answer.headers)
-            raise refusal(path, answer.status, headers, b"", remedy="", now=asked_at)
+            problem = refusal(path, answer.status, answer.headers, b"", remedy="", now=asked_at)
+            # what a page is too heavy for, a token is not: a smaller page would not help
+            raise TransientError(str(problem)) if isinstance(problem, PageTooHeavyError) else problem
         try:
             grant = msgspec.json.decode(answer.body, type=_Grant)
-        except msgspec.MsgspecError:
+        except (msgspec.MsgspecError, UnicodeDecodeError):
             raise TransientError(f"{path} answered {answer.status} without an access token.") from None
         return AccessToken(grant.access_token, asked_at + (grant.expires_in or SHORTEST_TOKEN_SECONDS))
 

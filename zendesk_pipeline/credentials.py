@@ -57,10 +57,11 @@ class BearerToken(AuthBase):
     remedy = "Check ZENDESK_BEARER_TOKEN: access tokens end, most of them after 30 minutes to 48 hours."
 
     def __init__(self, token: str) -> None:
-        self._token = token
+        # UTF-8 on the wire: what is beyond Latin-1 would raise an error that shows the token
+        self._header = f"Bearer {token}".encode().decode("latin-1")
 
     def __call__(self, r: PreparedRequest) -> PreparedRequest:
-        r.headers["Authorization"] = f"Bearer {self._token}"
+        r.headers["Authorization"] = self._header
         return r
 
     def renew(self) -> bool:

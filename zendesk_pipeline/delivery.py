@@ -7,10 +7,10 @@ objects, and only when all of them are stored the ledger is, and only then the w
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from itertools import groupby
+from itertools import count, filterfalse, groupby
 from types import TracebackType
 from typing import Self
 
@@ -30,7 +30,9 @@ from zendesk_pipeline.streams import Stream
 from zendesk_pipeline.windows import Span, Window
 
 WRITERS = 4
-"""Threads that write to S3; two more batches than that may wait in memory."""
+"""Threads that talk to S3."""
+IN_FLIGHT = 2
+"""Batches on their way to S3, beside the one that grows: what memory depends on. The other threads see to ledgers."""
 RACES = 20
 """How often a ledger is read again after another run replaced it in between."""
 
@@ -62,7 +64,7 @@ class Tally:
     objects: list[str] = field(default_factory=list[str])
     """Their keys."""
     finished_at: float | None = None
-    """Seconds since the epoch; None until every record of the window is in S3."""
+    """Seconds since the epoch; None until every record of the window is in S3, as far as this run was shown them."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -75,12 +77,12 @@ class OpenWindow:
     """Of the ledger as read; None where there was none."""
     known: set[str]
     """Identities that must not be delivered (again)."""
-    sequence: int
-    """Of the next object."""
+    sequences: Iterator[int]
+    """Of the objects to come."""
     batch: Batch
     puts: list[Future[Delivered]] = field(default_factory=list[Future[Delivered]])
-    adopted: bool = False
-    """Whether the ledger has gained objects that a crash left behind."""
+    adopted: set[str] = field(default_factory=set[str])
+    """Identities in objects that no ledger named: a crash left those behind, or another run is writing just now."""
 
 
 class Delivery:
@@ -116,9 +118,10 @@ class Delivery:
         self._opening: dict[Window, Future[OpenWindow]] = {}
         self._commits: dict[Window, Future[None]] = {}
         self._pool = ThreadPoolExecutor(WRITERS, thread_name_prefix="writer")
-        self._room = threading.BoundedSemaphore(WRITERS + 2)
+        self._room = threading.BoundedSemaphore(IN_FLIGHT)
         self._listing = threading.Lock()
         self._days: dict[str, list[str]] = {}
+        self._written: set[str] = set()
         self.tallies: dict[Window, Tally] = {}
 
     def __enter__(self) -> Self:
@@ -159,6 +162,7 @@ class Delivery:
         if window not in self._opening:
             if window in self._commits:
                 self._commits.pop(window).result()  # a record out of order: take up the window again
+                self._tally(window).finished_at = None
             self._opening[window] = self._pool.submit(self._read_window, window)
         return self._opening[window]
 
@@ -214,6 +218,8 @@ class Delivery:
             tally.last = record.time if tally.last is None else max(tally.last, record.time)
             if record.identity in opened.known:
                 tally.duplicates += 1
+                if record.identity in opened.adopted:
+                    self._flush(opened)  # end where the one who wrote it did: then its other batches are ours as well
                 continue
             opened.known.add(record.identity)
             tally.records += 1
@@ -231,7 +237,7 @@ class Delivery:
     def _quarantine(self, opened: OpenWindow, record: Record) -> bytes:
         """Store the record whole outside the feed; what the feed gets of it."""
         encoded = encode(record.line, compress=False)
-        key = self._layout.quarantined(self._stream.name, opened.window, opened.sequence, encoded.sha256)
+        key = self._layout.quarantined(self._stream.name, opened.window, encoded.sha256)
         self._store.put_new(key, encoded.body, checksum=encoded.checksum, content_type="application/json")
         self._tally(opened.window).quarantined += 1
         self._warn(
@@ -239,15 +245,16 @@ class Delivery:
             f" feed. It lies whole at {self._store.uri(key)}; the feed gets it shortened."
         )
         whole = self._store.uri(key)
-        return shortened(self._stream, record.line, whole=whole, longest=self._form.longest_record)
+        longest = self._form.longest_record
+        # in a writer's thread: its stack is as short as the one the page was read on, if lists lie in lists in lists
+        return self._pool.submit(shortened, self._stream, record.line, whole=whole, longest=longest).result()
 
     def _flush(self, opened: OpenWindow) -> None:
         batch = opened.batch
         if not batch.identities:
             return
         self._room.acquire()
-        opened.puts.append(self._pool.submit(self._put, opened.window, opened.sequence, batch))
-        opened.sequence += 1
+        opened.puts.append(self._pool.submit(self._put, opened.window, next(opened.sequences), batch))
         opened.batch = Batch(self._form)
 
     def _put(self, window: Window, sequence: int, batch: Batch) -> Delivered:
@@ -256,6 +263,7 @@ class Delivery:
             key = self._layout.batch(self._stream.name, window, sequence, encoded.sha256, self._form.suffix)
             # False says that these very bytes are there: an earlier try got through without us hearing of it
             self._store.put_new(key, encoded.body, checksum=encoded.checksum, content_type=self._form.content_type)
+            self._written.add(key)
             return Delivered(key=key, sha256=encoded.sha256, bytes=len(encoded.body), identities=batch.identities)
         finally:
             self._room.release()
@@ -265,18 +273,20 @@ class Delivery:
     def _read_window(self, window: Window) -> OpenWindow:
         ledger, version = self._read_ledger(window)
         named = {delivered.key for delivered in ledger.objects}
-        unnamed = [self._adopt(key) for key in self._listed(window) if key not in named]
-        ledger = msgspec.structs.replace(ledger, objects=[*ledger.objects, *filter(None, unnamed)])
-        sequences = [sequence_in(delivered.key, self._stream.name, window) or 0 for delivered in ledger.objects]
-        redeliver = self._redeliver and window in self._span
+        unnamed = [*filter(None, (self._adopt(key) for key in self._listed(window) if key not in named))]
+        ledger = msgspec.structs.replace(ledger, objects=[*ledger.objects, *unnamed])
+        taken = {sequence_in(delivered.key, self._stream.name, window) for delivered in ledger.objects}
+        counted = ledger
+        if self._redeliver and window in self._span:  # only what this very run has sent counts
+            counted = msgspec.structs.replace(ledger, objects=[o for o in ledger.objects if o.key in self._written])
         return OpenWindow(
             window=window,
             ledger=ledger,
             version=version,
-            known=set() if redeliver else ledger.identities(),
-            sequence=max(sequences, default=-1) + 1,
+            known=counted.identities(),
+            sequences=filterfalse(taken.__contains__, count()),
             batch=Batch(self._form),
-            adopted=any(unnamed),
+            adopted={identity for delivered in unnamed for identity in delivered.identities},
         )
 
     def _read_ledger(self, window: Window) -> tuple[Ledger, str | None]:
@@ -292,7 +302,7 @@ class Delivery:
         if stored is None:
             return empty, None
         try:
-            return ledgers.decode(stored.body), stored.version
+            return ledgers.decode(stored.body, empty), stored.version
         except ValueError as problem:
             raise DeliveryError(
                 f"{self._stream.name} {window}: the ledger {self._store.uri(key)} cannot be read ({problem})."
@@ -323,7 +333,7 @@ class Delivery:
         try:
             content = content_of(key, stored.body)
             identities = [record.identity for record in records_in(self._stream, content)]
-        except ValueError:
+        except (ValueError, RecursionError):
             raise DeliveryError(
                 f"{self._store.uri(key)} has a name of ours and a content that is not: look who wrote it, and move it"
                 " out of the feed. Nothing was delivered into its window."
@@ -334,7 +344,8 @@ class Delivery:
     def _commit(self, opened: OpenWindow, *, complete: bool = True) -> None:
         """Once every object is stored, the ledger; then the window is finished."""
         objects = [put.result() for put in opened.puts]
-        complete = opened.ledger.complete or (complete and opened.window in self._span)
+        finished = complete and opened.window in self._span
+        complete = opened.ledger.complete or finished
         after = msgspec.structs.replace(opened.ledger, objects=[*opened.ledger.objects, *objects], complete=complete)
         if objects or opened.adopted or complete != opened.ledger.complete:
             after = self._save(opened, after)
@@ -342,7 +353,7 @@ class Delivery:
         tally.objects = [delivered.key for delivered in after.objects]
         tally.bytes = sum(delivered.bytes for delivered in after.objects)
         tally.total = sum(len(delivered.identities) for delivered in after.objects)
-        if complete:
+        if finished:
             tally.finished_at = self._clock.now()
 
     def _save(self, opened: OpenWindow, ledger: Ledger) -> Ledger:

@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import dagster as dg
+from botocore.exceptions import BotoCoreError
 from dagster_aws.s3 import S3Resource
 from pydantic import Field, PrivateAttr
 
 from zendesk_pipeline import ledger as ledgers
-from zendesk_pipeline.batches import BatchFormat, content_of
+from zendesk_pipeline.batches import BatchFormat, content_of, records_in
 from zendesk_pipeline.clock import Clock
 from zendesk_pipeline.delivery import Delivery, Tally
 from zendesk_pipeline.errors import DeliveryError, PipelineError, RefusedError, SettingsError
@@ -17,8 +18,10 @@ from zendesk_pipeline.keys import Layout
 from zendesk_pipeline.pages import Page
 from zendesk_pipeline.prefetch import prefetched
 from zendesk_pipeline.progress import Progress
+from zendesk_pipeline.records import Record
+from zendesk_pipeline.resources import settled
 from zendesk_pipeline.store import Store
-from zendesk_pipeline.streams import Stream
+from zendesk_pipeline.streams import STREAMS, Stream
 from zendesk_pipeline.windows import Span, Window
 
 Metadata = Mapping[str, Any]
@@ -59,6 +62,10 @@ class S3IOManager(dg.ConfigurableIOManager):
 
     _clock: Clock = PrivateAttr(default_factory=Clock)
 
+    def get_resource_definition(self) -> Any:
+        """What Dagster makes the IO manager of in a run."""
+        return settled(super().get_resource_definition())
+
     def handle_output(self, context: dg.OutputContext, obj: PageStream) -> None:
         """Deliver every window of the stream's span; raises Failure with one sentence for people.
 
@@ -80,18 +87,29 @@ class S3IOManager(dg.ConfigurableIOManager):
         self._report_late(context, obj, delivery)
 
     def load_input(self, context: dg.InputContext) -> Iterator[bytes]:
-        """The records of the windows asked for, one JSON object each, for assets of your own downstream.
+        """The records of the windows asked for, each once, one JSON object each, for assets of your own downstream.
 
-        Raises DeliveryError where the feed has deleted an object after its transfer.
+        Raises DeliveryError where a window was never delivered, or the feed has deleted an object after its transfer.
         """
-        stream, store, layout = context.asset_key.path[-1], self._store(), self._layout()
-        for key in context.asset_partition_keys:
-            stored = store.get(layout.ledger(stream, Window.of_partition(key)))
-            for delivered in ledgers.decode(stored.body).objects if stored else []:
-                found = store.get(delivered.key)
-                if found is None:
-                    raise DeliveryError(f"{store.uri(delivered.key)} is gone: the feed deletes what it has read.")
-                yield from content_of(delivered.key, found.body).splitlines()
+        stream = STREAMS[context.asset_key.path[-1]]
+        for window in map(Window.of_partition, context.asset_partition_keys):
+            seen: set[str] = set()
+            for record in self._delivered(stream, window):
+                if record.identity not in seen:
+                    seen.add(record.identity)
+                    yield record.line
+
+    def _delivered(self, stream: Stream, window: Window) -> Iterator[Record]:
+        """What the objects of a window hold; a redelivery repeats records."""
+        store, layout = self._store(), self._layout()
+        stored = store.get(layout.ledger(stream.name, window))
+        if stored is None:
+            raise DeliveryError(f"{stream.name} {window} was never delivered: materialize it first.")
+        for delivered in ledgers.decode(stored.body).objects:
+            found = store.get(delivered.key)
+            if found is None:
+                raise DeliveryError(f"{store.uri(delivered.key)} is gone: the feed deletes what it has read.")
+            yield from records_in(stream, content_of(delivered.key, found.body))
 
     def _deliver(self, pages: PageStream, delivery: Delivery, log: Callable[[str], object]) -> None:
         progress = Progress(name=pages.stream.name, span=pages.span, clock=self._clock, log=log)
@@ -121,9 +139,16 @@ class S3IOManager(dg.ConfigurableIOManager):
     def _store(self) -> Store:
         if not self.bucket:
             raise SettingsError("S3_BUCKET is not set: the bucket that the SecOps feed reads.")
+        try:
+            client = self.s3.get_client()
+        except (BotoCoreError, ValueError) as wrong:  # neither holds a credential
+            raise SettingsError(
+                f"An AWS setting is wrong ({wrong}): check AWS_PROFILE, AWS_ACCESS_KEY_ID and its like,"
+                " and AWS_ENDPOINT_URL_S3."
+            ) from None
         encryption = {"ServerSideEncryption": self.sse, "SSEKMSKeyId": self.kms_key_id}
         return Store(
-            client=self.s3.get_client(),
+            client=client,
             bucket=self.bucket,
             encryption={name: value for name, value in encryption.items() if value},
         )

@@ -22,11 +22,11 @@ class Layout:
 
     def batch(self, stream: str, window: Window, sequence: int, digest: str, suffix: str) -> str:
         """An object of the feed; `suffix` is `.json` or `.json.gz`."""
-        return f"{self.feed}{_name(stream, window, sequence, digest)}{suffix}"
+        return f"{self.feed}{_name(stream, window)}-{sequence:04d}-{digest[:DIGEST_LENGTH]}{suffix}"
 
-    def quarantined(self, stream: str, window: Window, sequence: int, digest: str) -> str:
-        """A whole record that is too long for a line of the feed."""
-        return f"{self.quarantine}{_name(stream, window, sequence, digest)}.json"
+    def quarantined(self, stream: str, window: Window, digest: str) -> str:
+        """A whole record that is too long for a line of the feed; one key, since its shortened line names it."""
+        return f"{self.quarantine}{_name(stream, window)}-{digest[:DIGEST_LENGTH]}.json"
 
     def ledger(self, stream: str, window: Window) -> str:
         """What a window has delivered."""
@@ -37,8 +37,8 @@ class Layout:
         return f"{self.feed}{window.starts_at:%Y/%m/%d}/"
 
 
-def _name(stream: str, window: Window, sequence: int, digest: str) -> str:
-    return f"{window.starts_at:%Y/%m/%d/%H%M%S}-zendesk-{stream}-{sequence:04d}-{digest[:DIGEST_LENGTH]}"
+def _name(stream: str, window: Window) -> str:
+    return f"{window.starts_at:%Y/%m/%d/%H%M%S}-zendesk-{stream}"
 
 
 _BATCH = re.compile(
@@ -52,3 +52,9 @@ def sequence_in(key: str, stream: str, window: Window) -> int | None:
     if match is None or match["stream"] != stream or match["hour"] != f"{window.starts_at:%H}":
         return None
     return int(match["sequence"])
+
+
+def stream_in(key: str) -> str | None:
+    """The stream whose batch a key names; None for whatever is not named like one."""
+    match = _BATCH.search(key)
+    return match["stream"] if match and "//" not in key else None

@@ -55,12 +55,14 @@ def encode(ledger: Ledger) -> bytes:
     return gzip.compress(msgspec.json.encode(ledger), mtime=0)
 
 
-def decode(content: bytes) -> Ledger:
-    """Raises ValueError where the content is not a ledger of this version."""
+def decode(content: bytes, blank: Ledger | None = None) -> Ledger:
+    """Raises ValueError where the content is not a ledger of this version, or of another window than `blank`."""
     try:
         ledger = msgspec.json.decode(gzip.decompress(content), type=Ledger)
     except (OSError, EOFError, zlib.error, msgspec.MsgspecError) as problem:
         raise ValueError(str(problem)) from None
     if ledger.version != VERSION:
         raise ValueError(f"version {ledger.version}, this release reads version {VERSION}")
+    if blank and (ledger.stream, ledger.window) != (blank.stream, blank.window):
+        raise ValueError(f"it is the one of {ledger.stream} {ledger.window}")
     return ledger

@@ -28,7 +28,7 @@ def retry_after(headers: Mapping[str, str], now: float) -> float | None:
     if value is not None and (numbers := _numbers(value)):
         return max(numbers)
     for text in (value, headers.get("ratelimit-reset")):
-        if text is not None and (moment := _moment(text)) is not None:
+        if text is not None and (moment := moment_of(text)) is not None:
             return max(0.0, moment - now)
     return None
 
@@ -56,11 +56,12 @@ def _numbers(text: str) -> list[float]:
     return [float(part) for part in parts if _NUMBER.fullmatch(part)]
 
 
-def _moment(text: str) -> float | None:
+def moment_of(text: str) -> float | None:
+    """Seconds since the epoch of a date as HTTP or ISO writes it, UTC where it names no zone; None for others."""
     for parse in (parsedate_to_datetime, datetime.fromisoformat):
         try:
             moment = parse(text)
-        except ValueError:
+        except (ValueError, OverflowError):
             continue
         return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
     return None
@@ -76,7 +77,7 @@ class RateLimiter:
 
     clock: Clock
     per_minute: float | None = None
-    """None: no limit known yet."""
+    """At least one goes out. None: no limit known yet."""
     share: float | None = None
     sent: deque[float] = field(default_factory=deque[float])
     paused_until: float = 0.0
@@ -91,9 +92,9 @@ class RateLimiter:
         return now - began
 
     def _pause(self, now: float) -> float:
-        while self.sent and self.sent[0] <= now - MINUTE:
+        while self.sent and self.sent[0] + MINUTE <= now:
             self.sent.popleft()
-        full = self.per_minute is not None and len(self.sent) >= self.per_minute
+        full = self.per_minute is not None and len(self.sent) + 1 > max(1.0, self.per_minute)
         return max(self.paused_until - now, self.sent[0] + MINUTE - now if full else 0.0)
 
     def observe(self, headers: Mapping[str, str]) -> None:
@@ -102,6 +103,6 @@ class RateLimiter:
         if self.share is None or budget is None:
             return
         limit, remaining, reset = budget
-        self.per_minute = max(1.0, limit * self.share)
+        self.per_minute = limit * self.share
         if remaining < limit * HEADROOM:
             self.paused_until = self.clock.monotonic() + min(reset, MINUTE)

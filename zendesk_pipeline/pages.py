@@ -1,19 +1,23 @@
 """The walk over Zendesk's pages for a range of windows."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
+from dataclasses import dataclass, replace
 from itertools import count
 
 from zendesk_pipeline.client import ZendeskClient
 from zendesk_pipeline.clock import Clock
 from zendesk_pipeline.errors import PageLimitError, PageTooHeavyError, ProtocolError, TooEarlyError
+from zendesk_pipeline.limits import moment_of
 from zendesk_pipeline.records import PageBody, Record, page_reader
 from zendesk_pipeline.streams import Stream
 from zendesk_pipeline.windows import Span
 
 LONGEST_EARLINESS = 900.0
 """Seconds that a run waits for its range to settle; a range that ends later than that is asked for too early."""
+LONGEST_CURSOR = 10_000
+"""Characters; those seen have a hundred, and a request has to hold one."""
+CLOCK_SKEW = 300.0
+"""Seconds that a record may be ahead of the clocks; what is further ahead is of the future."""
 PAGES_BEFORE_GROWING = 10
 """After a 504 halved the page size, so many good pages double it again."""
 
@@ -80,14 +84,20 @@ class Walk:
         while True:
             body, headers = self.client.page(self.stream, params, read)
             if cursor is not None or self._settled_at_source(headers):
-                return body
+                return self._up_to_now(body, headers)
+
+    def _up_to_now(self, body: PageBody, headers: Mapping[str, str]) -> PageBody:
+        """The page without records of the future: at its end one would end the walk before its time.
+
+        None of them belongs to a window that can be read now; each is left to its own.
+        """
+        latest = max(self.clock.now(), moment_of(headers.get("Date", "")) or 0.0) + CLOCK_SKEW
+        return replace(body, records=[record for record in body.records if record.time <= latest])
 
     def _settled_at_source(self, headers: Mapping[str, str]) -> bool:
         """Zendesk's clock decides what it shows; where it is behind ours the first page is asked for again."""
-        date = headers.get("Date")
-        if date is None:
-            return True
-        return not self._wait_until_settled(parsedate_to_datetime(date).timestamp(), "Zendesk's clock")
+        date = moment_of(headers.get("Date", ""))
+        return date is None or not self._wait_until_settled(date, "Zendesk's clock")
 
     def _wait_until_settled(self, now: float, whose: str) -> bool:
         """Whether it had to wait; never is a part of a window read as the whole."""
@@ -104,6 +114,8 @@ class Walk:
     def _checked(self, cursor: str | None, seen: set[str]) -> str:
         if cursor is None:
             raise ProtocolError(f"{self.stream.name} {self.span}: Zendesk says there is more, but not where.")
+        if len(cursor) > LONGEST_CURSOR:
+            raise ProtocolError(f"{self.stream.name} {self.span}: Zendesk gave a cursor that no request can hold.")
         if cursor in seen:
             raise ProtocolError(
                 f"{self.stream.name} {self.span}: Zendesk gave the same cursor twice; following it would never end."

@@ -10,6 +10,11 @@ import msgspec
 from zendesk_pipeline.errors import TransientError
 from zendesk_pipeline.streams import Stream
 
+LONGEST_IDENTITY = 100
+"""Characters; Zendesk's are numbers or as short as a UUID, and a ledger holds them all."""
+LAST_TIME = 253_402_300_799
+"""The end of the year 9999: later than that no window can be named."""
+
 
 class Record(NamedTuple):
     """One record of a stream."""
@@ -47,7 +52,7 @@ def page_reader(stream: Stream) -> Callable[[bytes], PageBody]:
             records = [record_of(raw) for raw in page.records]
         except UnicodeDecodeError:
             raise TransientError(f"{stream.path} answered with something that is not UTF-8.") from None
-        except msgspec.MsgspecError as problem:
+        except (msgspec.MsgspecError, RecursionError) as problem:
             # msgspec names the place and the types, never the value
             raise TransientError(
                 f"{stream.path} answered 200 with a body that is not a page of {stream.items}: {problem}."
@@ -60,7 +65,7 @@ def page_reader(stream: Stream) -> Callable[[bytes], PageBody]:
 def record_reader(stream: Stream) -> Callable[[bytes | msgspec.Raw], Record]:
     """A function that finds identity and event time in a record.
 
-    It raises msgspec.MsgspecError where they lack and UnicodeDecodeError for what is not UTF-8.
+    It raises msgspec.MsgspecError where they lack or cannot be meant, and UnicodeDecodeError for what is not UTF-8.
     """
     types: dict[str, object] = dict.fromkeys(stream.identity, int | str)
     types[stream.event_time] = int | datetime
@@ -75,9 +80,21 @@ def record_reader(stream: Stream) -> Callable[[bytes | msgspec.Raw], Record]:
         values = msgspec.structs.astuple(decode(line))
         if b"\n" in line or b"\r" in line:
             line = msgspec.json.format(line, indent=-1)  # white space only: one record is one line
-        return Record(line, identity_of(*values), _seconds(values[time_at]))
+        return Record(line, _checked_identity(identity_of(*values)), _checked_time(_seconds(values[time_at])))
 
     return read
+
+
+def _checked_identity(identity: str) -> str:
+    if len(identity) > LONGEST_IDENTITY:
+        raise msgspec.ValidationError(f"Identity longer than {LONGEST_IDENTITY} characters")
+    return identity
+
+
+def _checked_time(seconds: int) -> int:
+    if not 0 <= seconds <= LAST_TIME:
+        raise msgspec.ValidationError("Event time out of range")
+    return seconds
 
 
 def _seconds(time: int | datetime) -> int:

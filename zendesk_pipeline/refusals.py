@@ -18,11 +18,15 @@ from zendesk_pipeline.errors import (
     TransientError,
     ZendeskError,
 )
-from zendesk_pipeline.limits import retry_after
+from zendesk_pipeline.limits import MINUTE, retry_after
 
 SERVER_ERRORS = range(500, 600)
 REDIRECTS = range(300, 400)
 LONGEST_QUOTE = 200
+LONGEST_ERROR = 100_000
+"""Bytes of an error body that are looked at."""
+DEEPEST_WORD = 6
+"""Levels of an error body at which words are looked for; those seen have four."""
 
 
 def refusal(  # noqa: PLR0911  # a case a line
@@ -35,6 +39,9 @@ def refusal(  # noqa: PLR0911  # a case a line
         return PageTooHeavyError(f"{what}: it could not build the page in time.")
     if status in SERVER_ERRORS or status == HTTPStatus.CONFLICT:
         return TransientError(f"{what}: a fault on Zendesk's side.", retry_after=retry_after(headers, now))
+    if status == HTTPStatus.TOO_MANY_REQUESTS:
+        told = retry_after(headers, now)
+        return TransientError(f"{what}: the rate limit.", retry_after=MINUTE if told is None else told)
     if status == HTTPStatus.UNAUTHORIZED:
         return RefusedError(f"{what}: the credential is not accepted. {remedy}")
     if status == HTTPStatus.FORBIDDEN and "scope" in said:
@@ -55,24 +62,26 @@ def refusal(  # noqa: PLR0911  # a case a line
 
 def quote(body: bytes) -> str:
     """What an error body says, in a few words; empty for HTML and for what is not understood."""
+    text = body[:LONGEST_ERROR].decode(errors="replace").strip()
     try:
-        parsed: Any = msgspec.json.decode(body)
-    except msgspec.DecodeError:
-        text = body[:LONGEST_QUOTE].decode(errors="replace").strip()
-        return "" if text.startswith("<") else _short(text)
+        parsed: Any = msgspec.json.decode(text)
+    except (msgspec.DecodeError, RecursionError):
+        return "" if text.startswith("<") else _short(text[:LONGEST_QUOTE])
     return _short(" ".join(_words(parsed)))
 
 
-def _words(parsed: Any) -> list[str]:
+def _words(parsed: Any, depth: int = DEEPEST_WORD) -> list[str]:
     """The strings under the keys that Zendesk's error bodies use, in their order."""
     if isinstance(parsed, str):
         return [parsed]
+    if not depth:
+        return []
     if isinstance(parsed, list):
-        return [word for item in parsed[:3] for word in _words(item)]  # pyright: ignore[reportUnknownVariableType]  # JSON
+        return [word for item in parsed[:3] for word in _words(item, depth - 1)]  # pyright: ignore[reportUnknownVariableType]  # JSON
     if not isinstance(parsed, dict):
         return []
     keys = ("error", "title", "message", "description", "error_description", "errors", "detail")
-    return [word for key in keys if key in parsed for word in _words(parsed[key])]  # pyright: ignore[reportUnknownArgumentType]  # JSON
+    return [word for key in keys if key in parsed for word in _words(parsed[key], depth - 1)]  # pyright: ignore[reportUnknownArgumentType]  # JSON
 
 
 def _short(text: str) -> str:

@@ -1,5 +1,7 @@
 """The Zendesk account as a Dagster resource."""
 
+from typing import Any
+
 import dagster as dg
 from pydantic import Field, PrivateAttr
 
@@ -28,6 +30,19 @@ def _secret(description: str) -> str:
     return field
 
 
+def settled(definition: dg.ResourceDefinition) -> Any:
+    """The resource with the values it was made with, and none that a run's configuration could change.
+
+    Without this whoever may launch a run could have a secret sent to a host of theirs, or an environment variable
+    shown: Dagster takes `{"env": NAME}` for a value there.
+    """
+
+    def values(_: object) -> Any:
+        return definition.config_field.default_value if definition.config_field else {}
+
+    return definition.configured(values, config_schema={})
+
+
 class ZendeskResource(dg.ConfigurableResource[ZendeskClient]):
     """A Zendesk account, its credential, and how it is read. The fields are the settings of the same names."""
 
@@ -48,6 +63,10 @@ class ZendeskResource(dg.ConfigurableResource[ZendeskClient]):
     max_pages: int | None = Field(default=None, description="MAX_PAGES")
 
     _clock: Clock = PrivateAttr(default_factory=Clock)
+
+    def get_resource_definition(self) -> Any:
+        """What Dagster makes the resource of in a run."""
+        return settled(super().get_resource_definition())
 
     def client(self) -> ZendeskClient:
         """A client for this account; raises SettingsError where something lacks."""
@@ -119,3 +138,5 @@ class ZendeskResource(dg.ConfigurableResource[ZendeskClient]):
 def _required(name: str, value: str, mode: str) -> None:
     if not value:
         raise SettingsError(f"{name} is not set, and AUTH_MODE={mode} needs it: {HOW_TO_GET[name]}.")
+    if value != value.strip() or not value.isprintable():
+        raise SettingsError(f"{name} begins or ends with a blank, or holds a line end: copy it again.")

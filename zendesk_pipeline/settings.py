@@ -119,13 +119,19 @@ class Settings(BaseSettings):
         ge=1,
         description="The most pages a run may read; more is an error that loses nothing. No bound if unset.",
     )
-    http_timeout: float = Field(default=60, gt=0, description="Seconds that Zendesk may take to go on with an answer.")
+    http_timeout: float = Field(
+        default=60,
+        gt=0,
+        allow_inf_nan=False,
+        description="Seconds that Zendesk may take to go on with an answer.",
+    )
     http_retries: int = Field(
         default=3, ge=0, description="Tries after the first for connection errors, 5xx and broken bodies."
     )
     zendesk_export_rate: float = Field(
         default=10,
-        gt=0,
+        ge=1,
+        allow_inf_nan=False,
         description="Requests a minute to the incremental exports: 10, or 30 with the High Volume add-on.",
     )
     zendesk_rate_share: float = Field(

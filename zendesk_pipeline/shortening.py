@@ -22,14 +22,27 @@ def shortened(stream: Stream, line: bytes, *, whole: str, longest: int) -> bytes
 
     Where cutting texts is not enough only identity and event time are left. Deterministic.
     """
-    record: dict[str, Any] = _decode(line)
     mark = {MARK: {"shortened": True, "bytes": len(line), "whole": whole}}
-    for limit in STRING_LIMITS:
-        short = _encode({**_cut(record, limit), **mark})
-        if len(short) <= longest:
-            return short
-    kept = {name: record[name] for name in (*stream.identity, stream.event_time)}
-    return _encode({**kept, **mark})
+    return _cut_down(line, mark, longest) or _encode({**_kept(stream, line), **mark})
+
+
+def _cut_down(line: bytes, mark: dict[str, Any], longest: int) -> bytes | None:
+    """The record with its texts cut; None where that is not enough, or where it cannot be taken apart."""
+    try:
+        record: dict[str, Any] = _decode(line)
+        for limit in STRING_LIMITS:
+            short = _encode({**_cut(record, limit), **mark})
+            if len(short) <= longest:
+                return short
+    except (msgspec.MsgspecError, ArithmeticError, RecursionError):
+        return None  # numbers of thousands of digits, exponents beyond all use, or lists in lists in lists
+    return None
+
+
+def _kept(stream: Stream, line: bytes) -> dict[str, Any]:
+    """Identity and event time, as they are written."""
+    record: dict[str, Any] = msgspec.json.decode(line, type=dict[str, msgspec.Raw])
+    return {name: record[name] for name in (*stream.identity, stream.event_time)}
 
 
 def _cut(value: Any, limit: int) -> Any:

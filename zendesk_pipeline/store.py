@@ -8,7 +8,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, NoRegionError
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    NoCredentialsError,
+    NoRegionError,
+    ParamValidationError,
+)
 
 from zendesk_pipeline.errors import DeliveryError, SettingsError
 
@@ -68,9 +74,13 @@ class Store:
 
     def keys(self, prefix: str) -> list[str]:
         """Every key under the prefix, in order."""
+        return list(self.sizes(prefix))
+
+    def sizes(self, prefix: str) -> dict[str, int]:
+        """Every key under the prefix with its size in bytes, in order."""
         with self._explaining("ListBucket", prefix):
             pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix)
-            return [entry.get("Key", "") for page in pages for entry in page.get("Contents", [])]
+            return {entry.get("Key", ""): entry.get("Size", 0) for page in pages for entry in page.get("Contents", [])}
 
     def _put(self, key: str, body: bytes, arguments: dict[str, Any]) -> str | None:
         with self._explaining("PutObject", key):
@@ -99,6 +109,10 @@ class Store:
             raise SettingsError(
                 f"S3 needs AWS credentials and a region ({type(missing).__name__}): set AWS_PROFILE,"
                 " or AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_DEFAULT_REGION, or run under a role."
+            ) from None
+        except ParamValidationError:
+            raise SettingsError(
+                f"S3_BUCKET={self.bucket} is not a bucket's name: name the bucket that the SecOps feed reads."
             ) from None
         except BotoCoreError as problem:
             raise DeliveryError(

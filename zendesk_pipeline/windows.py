@@ -23,7 +23,10 @@ class Window:
     @classmethod
     def of_partition(cls, key: str) -> "Window":
         """The window of a Dagster partition key; raises ValueError for anything else."""
-        return cls.of(int(datetime.strptime(key, PARTITION_KEY_FORMAT).replace(tzinfo=UTC).timestamp()))
+        window = cls.of(int(datetime.strptime(key, PARTITION_KEY_FORMAT).replace(tzinfo=UTC).timestamp()))
+        if window.partition_key != key:
+            raise ValueError(f"{key} is not the key of an hourly window")
+        return window
 
     @property
     def end(self) -> int:

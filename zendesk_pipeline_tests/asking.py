@@ -1,0 +1,62 @@
+"""What the tests of the Zendesk side ask with: the real client and walk, with bounds and clock of the test's choice."""
+
+from zendesk_pipeline.client import Transport, ZendeskClient
+from zendesk_pipeline.clock import Clock
+from zendesk_pipeline.credentials import ApiToken, Credential
+from zendesk_pipeline.limits import RateLimiter
+from zendesk_pipeline.pages import Walk
+from zendesk_pipeline.records import PageBody, page_reader
+from zendesk_pipeline.simulator.accounts import API_TOKEN, EMAIL
+from zendesk_pipeline.streams import INCREMENTAL_TICKETS, Stream
+from zendesk_pipeline.windows import Span, Window
+
+NOW = 1_794_657_600
+"""What the frozen clock of the simulated Zendesk shows, 2026-11-14T12:00Z."""
+DAY = Span(Window.of_partition("2026-11-13-00:00").start, Window.of_partition("2026-11-14-00:00").start)
+"""Twenty-four windows that are long over: several pages of both streams."""
+
+
+def client_for(
+    url: str,
+    clock: Clock,
+    *,
+    credential: Credential | None = None,
+    retries: int = 3,
+    timeout: float = 5.0,
+    limiters: dict[str, RateLimiter] | None = None,
+) -> ZendeskClient:
+    """A client, by default with the simulated account's API token and no rate limit of its own."""
+    return ZendeskClient(
+        transport=Transport(base_url=url, timeout=timeout, clock=clock),
+        credential=credential or ApiToken(EMAIL, API_TOKEN),
+        retries=retries,
+        limiters=limiters or {"export": RateLimiter(clock=clock), "account": RateLimiter(clock=clock)},
+        clock=clock,
+    )
+
+
+def first_page(client: ZendeskClient, stream: Stream = INCREMENTAL_TICKETS, span: Span = DAY) -> PageBody:
+    """The first page of a span."""
+    params = stream.paging.params(span, None, stream.page_size)
+    return client.page(stream, params, page_reader(stream))[0]
+
+
+def walk_with(
+    client: ZendeskClient,
+    stream: Stream = INCREMENTAL_TICKETS,
+    span: Span = DAY,
+    *,
+    lookback: int = 0,
+    settle: float = 300,
+    max_pages: int | None = None,
+) -> Walk:
+    """A walk, by the client's clock."""
+    return Walk(
+        stream=stream,
+        client=client,
+        span=span,
+        lookback=lookback,
+        settle=settle,
+        max_pages=max_pages,
+        clock=client.clock,
+    )

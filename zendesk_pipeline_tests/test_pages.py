@@ -1,0 +1,449 @@
+"""The walk over pages, against the simulated Zendesk wherever it can be made to behave so."""
+
+import itertools
+import time
+from collections.abc import Callable, Iterator, Sequence
+
+import pytest
+
+from zendesk_pipeline import client as client_module
+from zendesk_pipeline.clock import Clock
+from zendesk_pipeline.errors import (
+    PageLimitError,
+    PageTooHeavyError,
+    ProtocolError,
+    TooEarlyError,
+    TransientError,
+)
+from zendesk_pipeline.local_services import SimulatedZendesk
+from zendesk_pipeline.pages import Page
+from zendesk_pipeline.paging import Params
+from zendesk_pipeline.simulator.faults import Rule
+from zendesk_pipeline.streams import AUDIT_LOGS, INCREMENTAL_TICKETS, STREAMS, Stream
+from zendesk_pipeline.windows import HOUR, Span
+from zendesk_pipeline_tests.asking import DAY, NOW, client_for, first_page, walk_with
+from zendesk_pipeline_tests.conftest import FakeClock
+from zendesk_pipeline_tests.scripted_server import Reply, answering, audit_logs_page, tickets_page
+
+Clocks = Callable[[float], FakeClock]
+each_stream = pytest.mark.parametrize("stream", [pytest.param(stream, id=name) for name, stream in STREAMS.items()])
+PAGE_OF = {"audit_logs": audit_logs_page, "incremental_tickets": tickets_page}
+QUIET = Span(NOW - HOUR, NOW)
+"""The hour before the frozen clock's: the export's end of stream lies in it."""
+
+
+def _lines(pages: Sequence[Page], span: Span) -> list[bytes]:
+    """The records that belong into the span, in the order they came."""
+    return [record.line for page in pages for record in page.records if span.start <= record.time < span.end]
+
+
+def _queries(zendesk: SimulatedZendesk) -> list[Params]:
+    return [seen.pairs for seen in zendesk.control.requests()]
+
+
+def _sizes(zendesk: SimulatedZendesk) -> list[int]:
+    """How many records a page each request asked for."""
+    return [int(dict(query).get("per_page") or dict(query)["page[size]"]) for query in _queries(zendesk)]
+
+
+# On the wire
+
+
+@each_stream
+def test_every_record_of_the_range_comes_once_in_order(
+    stream: Stream, zendesk: SimulatedZendesk, fake_clock: Clocks
+) -> None:
+    """The pages hold what Zendesk has, byte for byte, ascending by time, in as few requests as its page size allows."""
+    pages = list(walk_with(client_for(zendesk.url, fake_clock(NOW).clock), stream).pages())
+    times = [record.time for page in pages for record in page.records]
+
+    assert _lines(pages, DAY) == zendesk.control.source(stream.name, DAY.start, DAY.end)
+    assert times == sorted(times)
+    assert [page.number for page in pages] == list(range(1, len(pages) + 1))
+    assert len(zendesk.control.requests()) == len(pages) > 5
+    assert {len(page.records) for page in pages[:-1]} == {stream.page_size}
+
+
+@pytest.mark.parametrize("ends", ["inclusive", "exclusive"])
+def test_the_ends_of_the_range_are_whole_whatever_zendesk_means_by_them(
+    ends: str, zendesk: SimulatedZendesk, fake_clock: Clocks
+) -> None:
+    """Whether or not the ends of filter[created_at] belong to it, the first and last second are there."""
+    zendesk.control.set(filter_ends=ends)
+    at_the_ends = [
+        b'{"id":1,"created_at":"2026-11-13T00:00:00Z"}',
+        b'{"id":2,"created_at":"2026-11-13T23:59:59Z"}',
+    ]
+    zendesk.control.add_records("audit_logs", at_the_ends)
+    pages = list(walk_with(client_for(zendesk.url, fake_clock(NOW).clock), AUDIT_LOGS).pages())
+    assert _lines(pages, DAY) == zendesk.control.source("audit_logs", DAY.start, DAY.end)
+    assert set(at_the_ends) <= set(_lines(pages, DAY))
+
+
+def test_audit_logs_are_asked_for_as_zendesk_wants_it(zendesk: SimulatedZendesk, fake_clock: Clocks) -> None:
+    """The filter twice and a second wider at both ends, ascending, by cursor, and the same on every page."""
+    list(walk_with(client_for(zendesk.url, fake_clock(NOW).clock), AUDIT_LOGS).pages())
+    query = [
+        ("filter[created_at][]", "2026-11-12T23:59:59Z"),
+        ("filter[created_at][]", "2026-11-14T00:00:01Z"),
+        ("sort", "created_at"),
+        ("page[size]", "100"),
+    ]
+    first, *later = _queries(zendesk)
+    assert first == query
+    assert all(each[:-1] == query and each[-1][0] == "page[after]" for each in later)
+    assert len({each[-1] for each in later}) == len(later)
+
+
+def test_tickets_are_asked_for_as_zendesk_wants_it(zendesk: SimulatedZendesk, fake_clock: Clocks) -> None:
+    """A start for the first page and a cursor after it, a thousand a page, AI agents' tickets with the others."""
+    list(walk_with(client_for(zendesk.url, fake_clock(NOW).clock)).pages())
+    first, *later = _queries(zendesk)
+    assert first == [("start_time", str(DAY.start)), ("per_page", "1000"), ("support_type_scope", "all")]
+    assert all([name for name, _ in each] == ["cursor", "per_page", "support_type_scope"] for each in later)
+    assert all(each[1:] == first[1:] for each in later)
+    assert all(seen.path == "/api/v2/incremental/tickets/cursor" for seen in zendesk.control.requests())
+
+
+@pytest.mark.parametrize(
+    ("stream", "parameter", "value"),
+    [
+        pytest.param(AUDIT_LOGS, "filter[created_at][]", "2026-11-12T22:59:59Z", id="audit_logs"),
+        pytest.param(INCREMENTAL_TICKETS, "start_time", str(DAY.start - HOUR), id="tickets"),
+    ],
+)
+def test_a_walk_reads_back(
+    stream: Stream, parameter: str, value: str, zendesk: SimulatedZendesk, fake_clock: Clocks
+) -> None:
+    """With a lookback of an hour the hour before the range is read as well."""
+    client = client_for(zendesk.url, fake_clock(NOW).clock)
+    pages = list(walk_with(client, stream, lookback=HOUR).pages())
+    wider = Span(DAY.start - HOUR, DAY.end)
+    assert _queries(zendesk)[0][0] == (parameter, value)
+    assert _lines(pages, wider) == zendesk.control.source(stream.name, wider.start, wider.end)
+
+
+@each_stream
+def test_a_page_tells_what_it_took(stream: Stream, zendesk: SimulatedZendesk, fake_clock: Clocks) -> None:
+    """Requests with tries that failed, and the seconds that the rate limit cost."""
+    zendesk.control.add_faults(
+        Rule(path="cursor=|after", kind="status", code=503),
+        Rule(path="cursor=|after", kind="status", code=429, retry_after="seconds:7"),
+    )
+    first, second, third, *_ = walk_with(client_for(zendesk.url, fake_clock(NOW).clock), stream).pages()
+    costs = [(page.number, page.requests, page.waited) for page in (first, second, third)]
+    assert costs == [(1, 1, 0), (2, 3, 7), (3, 1, 0)]
+
+
+@each_stream
+def test_no_address_from_an_answer_is_followed(stream: Stream, zendesk: SimulatedZendesk, fake_clock: Clocks) -> None:
+    """`after_url` and `links.next` name another host, as real answers do: it receives nothing, and nothing lacks."""
+    with answering(Reply(PAGE_OF[stream.name]())) as elsewhere:
+        zendesk.control.set(canonical_host=elsewhere.url)
+        pages = list(walk_with(client_for(zendesk.url, fake_clock(NOW).clock), stream).pages())
+    assert _lines(pages, DAY) == zendesk.control.source(stream.name, DAY.start, DAY.end)
+    assert elsewhere.received == []
+
+
+# Where a walk ends
+
+
+@each_stream
+def test_an_empty_page_is_not_the_end(stream: Stream, zendesk: SimulatedZendesk, fake_clock: Clocks) -> None:
+    """A page without records that says there is more is followed."""
+    zendesk.control.add_faults(Rule(path=stream.path, kind="empty_page", skip=1))
+    pages = list(walk_with(client_for(zendesk.url, fake_clock(NOW).clock), stream).pages())
+    assert [len(page.records) for page in pages[:3]] == [stream.page_size, 0, stream.page_size]
+    assert _lines(pages, DAY) == zendesk.control.source(stream.name, DAY.start, DAY.end)
+
+
+def test_more_that_turns_out_empty_is_fine(zendesk: SimulatedZendesk, fake_clock: Clocks) -> None:
+    """Where the records fill their last page Zendesk says there is more, and an empty page says there is not."""
+    before = Span(DAY.start - 48 * HOUR, DAY.start - 47 * HOUR)  # the account has no history there
+    added = [b'{"id":%d,"created_at":"2026-11-11T00:30:00Z"}' % number for number in range(100, 300)]
+    zendesk.control.add_records("audit_logs", added)
+    pages = list(walk_with(client_for(zendesk.url, fake_clock(NOW).clock), AUDIT_LOGS, before).pages())
+    assert [len(page.records) for page in pages] == [100, 100, 0]
+    assert _lines(pages, before) == added
+
+
+@each_stream
+def test_the_last_page_ends_the_walk_though_a_cursor_is_set(
+    stream: Stream, zendesk: SimulatedZendesk, fake_clock: Clocks
+) -> None:
+    """`end_of_stream` and `has_more` decide; the cursor and links that are still set lead nowhere."""
+    client = client_for(zendesk.url, fake_clock(NOW).clock)
+    body = first_page(client, stream, QUIET)
+    assert (body.has_more, body.cursor is None) == (False, False)
+
+    pages = list(walk_with(client, stream, QUIET, settle=0).pages())
+    assert len(pages) == 1
+    assert len(zendesk.control.requests()) == 2
+
+
+@pytest.mark.parametrize("hours", [1, 6, 20])
+def test_the_export_is_left_at_the_ranges_end(hours: int, zendesk: SimulatedZendesk, fake_clock: Clocks) -> None:
+    """It has no end of its own: the first page whose last record lies at or after the range's end is the last asked."""
+    span = Span(DAY.start, DAY.start + hours * HOUR)
+    pages = list(walk_with(client_for(zendesk.url, fake_clock(NOW).clock), span=span).pages())
+    assert all(page.records[-1].time < span.end for page in pages[:-1])
+    assert pages[-1].records[-1].time >= span.end
+    assert len(zendesk.control.requests()) == len(pages)
+    assert _lines(pages, span) == zendesk.control.source("incremental_tickets", span.start, span.end)
+
+
+def test_a_record_at_the_very_end_ends_the_walk(fake_clock: Clocks) -> None:
+    """The range's end belongs to the next range; a second before it does not end the walk."""
+    inside, at_end = (b'{"id":%d,"generated_timestamp":%d}' % (number, DAY.end - 1 + number) for number in (0, 1))
+    with answering(
+        Reply(tickets_page([inside], cursor="a", more=True)), Reply(tickets_page([at_end], cursor="b", more=True))
+    ) as server:
+        pages = list(walk_with(client_for(server.url, fake_clock(NOW).clock)).pages())
+    assert [record.line for page in pages for record in page.records] == [inside, at_end]
+    assert len(server.received) == 2
+
+
+def test_a_record_of_the_future_is_no_end(fake_clock: Clocks) -> None:
+    """One with a time that has not come yet belongs to no window that can be read, and does not end the walk."""
+    early, future, late = (b'{"id":1,"generated_timestamp":%d}' % time for time in (DAY.start, NOW + 3600, DAY.end - 1))
+    date = {"Date": "Sat, 14 Nov 2026 12:00:00 GMT"}
+    with answering(
+        Reply(tickets_page([early, future], cursor="a", more=True), 200, date), Reply(tickets_page([late]), 200, date)
+    ) as server:
+        pages = list(walk_with(client_for(server.url, fake_clock(NOW).clock)).pages())
+    assert [record.line for page in pages for record in page.records] == [early, late]
+
+
+# What contradicts Zendesk's promises
+
+
+@each_stream
+def test_a_cursor_that_repeats_is_an_error(stream: Stream, zendesk: SimulatedZendesk, fake_clock: Clocks) -> None:
+    """Following it would never end, and to stop there could lose records."""
+    zendesk.control.add_faults(Rule(path="cursor=|after", kind="repeat_cursor", times=5))
+    walk = walk_with(client_for(zendesk.url, fake_clock(NOW).clock), stream)
+    with pytest.raises(ProtocolError, match="same cursor twice"):
+        list(walk.pages())
+    assert len(zendesk.control.requests()) == 2
+
+
+@each_stream
+def test_cursors_that_alternate_are_an_error(stream: Stream, fake_clock: Clocks) -> None:
+    """A, B, A: every cursor of the walk is remembered, not the last one alone."""
+    page = PAGE_OF[stream.name]
+    replies = [Reply(page(cursor=cursor, more=True)) for cursor in ("A", "B", "A", "B")]
+    with answering(*replies, Reply(page())) as server:
+        walk = walk_with(client_for(server.url, fake_clock(NOW).clock), stream)
+        with pytest.raises(ProtocolError, match="same cursor twice"):
+            list(walk.pages())
+    assert len(server.received) == 3
+
+
+@each_stream
+def test_more_without_a_cursor_is_an_error(stream: Stream, fake_clock: Clocks) -> None:
+    """Zendesk says there is more, but not where: the page is given, and then the error."""
+    with answering(Reply(PAGE_OF[stream.name](more=True))) as server:
+        pages = walk_with(client_for(server.url, fake_clock(NOW).clock), stream).pages()
+        assert next(pages).records == []
+        with pytest.raises(ProtocolError, match="not where"):
+            next(pages)
+
+
+@each_stream
+def test_a_cursor_that_no_request_can_hold_is_an_error(stream: Stream, fake_clock: Clocks) -> None:
+    """It is not sent: a server would refuse the address for its length, and nobody would know why."""
+    with answering(Reply(PAGE_OF[stream.name](cursor="x" * 100_000, more=True))) as server:
+        walk = walk_with(client_for(server.url, fake_clock(NOW).clock), stream)
+        with pytest.raises(ProtocolError, match="no request can hold"):
+            list(walk.pages())
+    assert len(server.received) == 1
+
+
+@each_stream
+def test_max_pages_bounds_a_walk(stream: Stream, zendesk: SimulatedZendesk, fake_clock: Clocks) -> None:
+    """As many pages as allowed are read and given, then the error names the setting; enough is no error."""
+    client = client_for(zendesk.url, fake_clock(NOW).clock)
+    needed = len(list(walk_with(client, stream).pages()))
+    assert len(list(walk_with(client, stream, max_pages=needed).pages())) == needed
+
+    zendesk.control.forget_requests()
+    given: list[Page] = []
+    with pytest.raises(PageLimitError, match=f"MAX_PAGES={needed - 1}"):
+        given.extend(walk_with(client, stream, max_pages=needed - 1).pages())
+    assert len(given) == len(zendesk.control.requests()) == needed - 1
+
+
+def test_a_body_that_is_no_page_is_never_the_end(zendesk: SimulatedZendesk, fake_clock: Clocks) -> None:
+    """`{}` in the middle of a walk, for longer than HTTP_RETRIES: an error, not the end of the data."""
+    zendesk.control.add_faults(Rule(path="cursor=", kind="empty_object", times=0))
+    pages = walk_with(client_for(zendesk.url, fake_clock(NOW).clock)).pages()
+    assert len(next(pages).records) == 1000
+    with pytest.raises(TransientError, match="is not a page of tickets"):
+        next(pages)
+
+
+# When a range may be read
+
+
+@pytest.mark.parametrize(
+    ("after_the_end", "waits"),
+    [
+        pytest.param(300, [], id="settled"),
+        pytest.param(299.5, [0.5], id="nearly"),
+        pytest.param(0, [300], id="just-over"),
+        pytest.param(-600, [900], id="not-over"),
+    ],
+)
+def test_a_range_that_is_nearly_settled_is_waited_for(
+    after_the_end: float, waits: list[float], zendesk: SimulatedZendesk, fake_clock: Clocks
+) -> None:
+    """SETTLE_SECONDS after the range's end it is read, not before; up to a quarter of an hour is waited."""
+    fake = fake_clock(DAY.end + after_the_end)
+    first = next(walk_with(client_for(zendesk.url, fake.clock), AUDIT_LOGS, settle=300).pages())
+    assert fake.slept == waits
+    assert first.records
+
+
+def test_a_range_that_is_far_from_settled_is_too_early(zendesk: SimulatedZendesk, fake_clock: Clocks) -> None:
+    """More than a quarter of an hour is not waited: nothing is asked, and the error says when."""
+    fake = fake_clock(DAY.end + 300 - 1800)
+    with pytest.raises(TooEarlyError, match=r"this machine's clock .* 30 minutes"):
+        next(walk_with(client_for(zendesk.url, fake.clock), settle=300).pages())
+    assert (fake.slept, zendesk.control.requests()) == ([], [])
+
+
+def _together(zendesk: SimulatedZendesk, fake: FakeClock, behind: float) -> Clock:
+    """A clock whose sleep is Zendesk's too; Zendesk's shows less."""
+    zendesk.control.set_clock(fake.time - behind)
+
+    def sleep(seconds: float) -> None:
+        fake.clock.sleep(seconds)
+        zendesk.control.set_clock(fake.time - behind)
+
+    return Clock(now=fake.clock.now, monotonic=fake.clock.monotonic, sleep=sleep)
+
+
+@each_stream
+def test_zendesks_clock_decides_what_it_shows(stream: Stream, zendesk: SimulatedZendesk, fake_clock: Clocks) -> None:
+    """Where it is behind ours the first page is asked for again once its clock has come so far: nothing lacks."""
+    span = Span(DAY.end - HOUR, DAY.end)
+    late = {
+        "audit_logs": b'{"id":1,"created_at":"2026-11-13T23:59:59Z"}',
+        "incremental_tickets": b'{"id":1,"generated_timestamp":%d}' % (span.end - 1),
+    }[stream.name]
+    zendesk.control.add_records(stream.name, [late], visible_at=span.end + 290)
+    fake = fake_clock(span.end + 300)
+    client = client_for(zendesk.url, _together(zendesk, fake, behind=240))
+
+    pages = list(walk_with(client, stream, span, settle=300).pages())
+    assert fake.slept == [240]
+    assert late in _lines(pages, span)
+    assert _lines(pages, span) == zendesk.control.source(stream.name, span.start, span.end)
+    first, second, *later = _queries(zendesk)
+    assert first == second
+    assert all(query != first for query in later)
+    assert (pages[0].number, pages[0].requests) == (1, 2)
+
+
+def test_a_zendesk_far_behind_is_too_early(zendesk: SimulatedZendesk, fake_clock: Clocks) -> None:
+    """By its clock the range settles in more than a quarter of an hour: an error, and nothing is given."""
+    fake = fake_clock(DAY.end + 300)
+    zendesk.control.set_clock(DAY.end - 900)
+    with pytest.raises(TooEarlyError, match=r"Zendesk's clock .* 20 minutes"):
+        next(walk_with(client_for(zendesk.url, fake.clock), settle=300).pages())
+    assert fake.slept == []
+
+
+@pytest.fixture
+def _machine_elsewhere() -> Iterator[None]:
+    """This machine is eight hours behind UTC."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TZ", "America/Los_Angeles")
+        time.tzset()
+        yield
+    time.tzset()
+
+
+@pytest.mark.usefixtures("_machine_elsewhere")
+@pytest.mark.parametrize(
+    ("date", "asked"),
+    [
+        pytest.param(None, 1, id="no-date"),
+        pytest.param("Sat, 14 Nov 2026 00:05:00 GMT", 1, id="settled"),
+        pytest.param("Sat, 14 Nov 2026 00:04:00 GMT", 2, id="a-minute-behind"),
+        pytest.param("Sat, 14 Nov 2026 00:04:00 -0000", 2, id="without-a-zone-is-utc"),
+        pytest.param("a while ago", 1, id="unreadable"),
+    ],
+)
+def test_the_date_of_the_answer_is_zendesks_clock(date: str | None, asked: int, fake_clock: Clocks) -> None:
+    """Whatever the zone of this machine; an answer that does not tell its time is taken as it is."""
+    settled = Reply(tickets_page(), 200, {"Date": "Sat, 14 Nov 2026 00:05:00 GMT"})
+    with answering(Reply(tickets_page(), 200, {"Date": date} if date else {}), settled) as server:
+        list(walk_with(client_for(server.url, fake_clock(DAY.end + 300).clock), settle=300).pages())
+    assert len(server.received) == asked
+
+
+def test_a_start_too_recent_for_zendesk_is_too_early(zendesk: SimulatedZendesk, fake_clock: Clocks) -> None:
+    """Its 422 means not yet: no retry, and no other error."""
+    zendesk.control.set_clock(DAY.start + 30)
+    with pytest.raises(TooEarlyError, match="422"):
+        next(walk_with(client_for(zendesk.url, fake_clock(NOW).clock)).pages())
+    assert len(zendesk.control.requests()) == 1
+
+
+# Pages that are too heavy
+
+
+@each_stream
+def test_a_504_halves_the_page_down_to_one(stream: Stream, zendesk: SimulatedZendesk, fake_clock: Clocks) -> None:
+    """From the same place each time, until Zendesk can build it."""
+    sizes = {
+        "audit_logs": [100, 50, 25, 12, 6, 3, 1],
+        "incremental_tickets": [1000, 500, 250, 125, 62, 31, 15, 7, 3, 1],
+    }
+    expected = sizes[stream.name]
+    zendesk.control.add_faults(Rule(path=stream.path, kind="status", code=504, times=len(expected) - 1))
+    first = next(walk_with(client_for(zendesk.url, fake_clock(NOW).clock), stream).pages())
+    assert _sizes(zendesk) == expected
+    assert (len(first.records), first.requests) == (1, len(expected))
+
+
+@each_stream
+def test_a_504_on_a_page_of_one_is_an_error(stream: Stream, zendesk: SimulatedZendesk, fake_clock: Clocks) -> None:
+    """Nothing smaller can be asked for."""
+    zendesk.control.add_faults(Rule(path=stream.path, kind="status", code=504, times=0))
+    with pytest.raises(PageTooHeavyError, match="504"):
+        next(walk_with(client_for(zendesk.url, fake_clock(NOW).clock), stream).pages())
+    assert _sizes(zendesk)[-2:] == [3, 1]
+
+
+def test_pages_grow_back(zendesk: SimulatedZendesk, fake_clock: Clocks) -> None:
+    """After ten good pages the size doubles, until it is what it was; no record is lost or repeated on the way."""
+    zendesk.control.add_faults(Rule(path="cursor=", kind="status", code=504, times=2))
+    span = Span(DAY.start - 24 * HOUR, DAY.end)
+    pages = list(walk_with(client_for(zendesk.url, fake_clock(NOW).clock), span=span).pages())
+    assert [len(list(group)) for _, group in itertools.groupby(_sizes(zendesk))][:4] == [2, 1, 10, 10]
+    assert [size for size, _ in itertools.groupby(_sizes(zendesk))][:5] == [1000, 500, 250, 500, 1000]
+    assert _lines(pages, span) == zendesk.control.source("incremental_tickets", span.start, span.end)
+
+
+def test_a_fault_between_does_not_hinder_growing(zendesk: SimulatedZendesk, fake_clock: Clocks) -> None:
+    """What counts are good pages; a 503 that was tried again made none bad."""
+    zendesk.control.add_faults(
+        Rule(path="cursor=", kind="status", code=504), Rule(path="cursor=", kind="status", code=503, skip=5)
+    )
+    list(walk_with(client_for(zendesk.url, fake_clock(NOW).clock), span=Span(DAY.start - 24 * HOUR, DAY.end)).pages())
+    groups = [(size, len(list(group))) for size, group in itertools.groupby(_sizes(zendesk))]
+    assert groups[:2] == [(1000, 2), (500, 11)]
+    assert groups[2][0] == 1000
+
+
+def test_a_page_larger_than_we_take_is_asked_for_in_parts(
+    zendesk: SimulatedZendesk, fake_clock: Clocks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A body beyond LARGEST_BODY is halved like one that Zendesk cannot build, and every record comes."""
+    monkeypatch.setattr(client_module, "LARGEST_BODY", 600_000)
+    span = Span(DAY.start, DAY.start + 6 * HOUR)
+    pages = list(walk_with(client_for(zendesk.url, fake_clock(NOW).clock), span=span).pages())
+    assert _sizes(zendesk)[:3] == [1000, 500, 250]
+    assert _lines(pages, span) == zendesk.control.source("incremental_tickets", span.start, span.end)

@@ -1,0 +1,113 @@
+"""Reading ahead."""
+
+import threading
+import time
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import closing
+from typing import Any, TypeVar, cast
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from zendesk_pipeline.prefetch import prefetched
+
+T = TypeVar("T")
+LONG = 5.0
+"""Seconds after which a test that would hang fails instead."""
+
+
+def _generator(items: Iterable[T]) -> Generator[T]:
+    """What is promised as an iterator can be closed, as its consumer does by going away."""
+    return cast("Generator[T]", prefetched(items))
+
+
+@given(st.lists(st.none() | st.booleans() | st.integers() | st.just(()) | st.builds(ValueError), max_size=20))
+def test_items_come_in_their_order(items: list[Any]) -> None:
+    """All of them, each once, whatever they are."""
+    assert [item is kept for item, kept in zip(prefetched(items), items, strict=True)] == [True] * len(items)
+
+
+def test_the_next_item_is_made_while_one_is_used() -> None:
+    """Before the second is asked for, it is there."""
+    second_made = threading.Event()
+
+    def items() -> Iterator[int]:
+        yield 1
+        second_made.set()
+        yield 2
+
+    with closing(_generator(items())) as ahead:
+        assert next(ahead) == 1
+        assert second_made.wait(LONG)
+
+
+def test_one_item_waits_and_no_more() -> None:
+    """While the first is in use the second is made, and the third is not."""
+    made, second_made, third_made = list[int](), threading.Event(), threading.Event()
+
+    def items() -> Iterator[int]:
+        for number in (1, 2, 3):
+            made.append(number)
+            (threading.Event(), second_made, third_made)[number - 1].set()
+            yield number
+
+    ahead = prefetched(items())
+    next(ahead)
+    second_made.wait(LONG)
+    assert not third_made.wait(0.05)
+    assert made == [1, 2]
+    assert list(ahead) == [2, 3]
+
+
+def test_nothing_is_made_before_it_is_asked_for() -> None:
+    """An iterator that nobody uses asks Zendesk nothing."""
+    made: list[int] = []
+
+    def items() -> Iterator[int]:
+        made.append(1)
+        yield 1
+
+    ahead = prefetched(items())
+    assert made == []
+    assert list(ahead) == [1]
+
+
+def test_an_exception_comes_out_in_its_place() -> None:
+    """The items before it are given first, then it is raised as it was, and then there is nothing more."""
+    problem = ValueError("no third")
+
+    def items() -> Iterator[int]:
+        yield from (1, 2)
+        raise problem
+
+    ahead, given = prefetched(items()), list[int]()
+    with pytest.raises(ValueError, match="no third") as raised:
+        given.extend(ahead)
+    assert raised.value is problem
+    assert list(ahead) == []
+
+
+def test_who_stops_early_does_not_wait() -> None:
+    """The item under way may wait for a rate limit: it is left behind, and none is made after it."""
+    under_way, may_go_on, made = threading.Event(), threading.Event(), list[int]()
+
+    def items() -> Iterator[int]:
+        yield 1
+        under_way.set()
+        may_go_on.wait(LONG)
+        made.append(2)
+        yield 2
+        made.append(3)
+
+    began = time.monotonic()
+    with closing(_generator(items())) as ahead:
+        next(ahead)
+        assert under_way.wait(LONG)
+    assert time.monotonic() - began < LONG / 2
+
+    may_go_on.set()
+    for thread in threading.enumerate():
+        if thread.name == "prefetch":
+            thread.join(LONG)
+    assert made == [2]
