@@ -69,24 +69,27 @@ class Batch:
 
     def __init__(self, form: BatchFormat) -> None:
         self._form = form
-        self._lines = bytearray(form.head)
+        self._parts = [form.head]
+        self._size = len(form.head)
         self.identities: list[str] = []
 
     def has_room(self, line: bytes) -> bool:
         """Whether the line fits; an empty batch takes any."""
-        return not self.identities or len(self._lines) + len(line) + 4 <= self._form.size_limit
+        grown = self._size + len(self._form.separator) + len(line) + len(self._form.tail)
+        return not self.identities or grown <= self._form.size_limit
 
     def add(self, record: Record, line: bytes) -> None:
         """Put the record's line, whole or shortened, at the end."""
-        if self.identities:
-            self._lines += self._form.separator
-        self._lines += line
+        parts = (self._form.separator, line) if self.identities else (line,)
+        self._parts += parts
+        self._size += sum(map(len, parts))
         self.identities.append(record.identity)
 
     def content(self) -> bytes:
-        """All of it; the batch takes nothing more after this."""
-        self._lines += self._form.tail
-        return bytes(self._lines)
+        """All of it, once: the batch lets go of its lines."""
+        content = b"".join((*self._parts, self._form.tail))
+        self._parts.clear()
+        return content
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,10 @@ LONGEST_CURSOR = 10_000
 """Characters; those seen have a hundred, and a request has to hold one."""
 CLOCK_SKEW = 300.0
 """Seconds that a record may be ahead of the clocks; what is further ahead is of the future."""
+FIRST_PAGES = 3
+"""How often the first page is asked for while Zendesk's clock is behind ours."""
+LONGEST_PAUSE = 60.0
+"""Seconds before a page that was too heavy is asked for in a smaller size; one second at first, then twice as long."""
 PAGES_BEFORE_GROWING = 10
 """After a 504 halved the page size, so many good pages double it again."""
 
@@ -57,7 +61,7 @@ class Walk:
         """
         self._wait_until_settled(self.clock.now(), "this machine's clock")
         read = page_reader(self.stream)
-        ask = _shrinking(self.stream.page_size, lambda cursor, size: self._ask(read, cursor, size))
+        ask = _shrinking(self.stream.page_size, lambda cursor, size: self._ask(read, cursor, size), self.clock.sleep)
         cursor: str | None = None
         seen: set[str] = set()
         for number in count(1):
@@ -81,10 +85,14 @@ class Walk:
     def _ask(self, read: Callable[[bytes], PageBody], cursor: str | None, size: int) -> PageBody:
         asked = Span(self.span.start - self.lookback, self.span.end)
         params = self.stream.paging.params(asked, cursor, size)
-        while True:
+        for _ in range(FIRST_PAGES):
             body, headers = self.client.page(self.stream, params, read)
             if cursor is not None or self._settled_at_source(headers):
                 return self._up_to_now(body, headers)
+        raise TooEarlyError(
+            f"{self.stream.name} {self.span}: Zendesk's clock does not go on, as behind a proxy that answers from its"
+            " memory. Nothing was delivered."
+        )
 
     def _up_to_now(self, body: PageBody, headers: Mapping[str, str]) -> PageBody:
         """The page without records of the future: at its end one would end the walk before its time.
@@ -125,23 +133,27 @@ class Walk:
         return cursor
 
 
-def _shrinking(full: int, ask: Callable[[str | None, int], PageBody]) -> Callable[[str | None], PageBody]:
+def _shrinking(
+    full: int, ask: Callable[[str | None, int], PageBody], sleep: Callable[[float], None]
+) -> Callable[[str | None], PageBody]:
     """`ask` with a page size that halves where a page is too heavy, down to 1, and grows back after good pages."""
     size, good = full, 0
 
     def asked(cursor: str | None) -> PageBody:
         nonlocal size, good
-        while True:
+        for pause in (min(2.0**tries, LONGEST_PAUSE) for tries in count()):
             try:
                 body = ask(cursor, size)
             except PageTooHeavyError:
                 if size == 1:
                     raise
                 size, good = size // 2, 0
+                sleep(pause)
                 continue
             good += 1
             if good >= PAGES_BEFORE_GROWING and size < full:
                 size, good = min(full, size * 2), 0
             return body
+        raise AssertionError("the pauses never end")
 
     return asked

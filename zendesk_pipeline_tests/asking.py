@@ -1,5 +1,11 @@
 """What the tests of the Zendesk side ask with: the real client and walk, with bounds and clock of the test's choice."""
 
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+
+import pytest
+
 from zendesk_pipeline.client import Transport, ZendeskClient
 from zendesk_pipeline.clock import Clock
 from zendesk_pipeline.credentials import ApiToken, Credential
@@ -14,6 +20,16 @@ NOW = 1_794_657_600
 """What the frozen clock of the simulated Zendesk shows, 2026-11-14T12:00Z."""
 DAY = Span(Window.of_partition("2026-11-13-00:00").start, Window.of_partition("2026-11-14-00:00").start)
 """Twenty-four windows that are long over: several pages of both streams."""
+
+
+@contextmanager
+def machine_in(zone: str) -> Generator[None]:
+    """This machine's clock shows the time of a zone."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TZ", zone)
+        time.tzset()
+        yield
+    time.tzset()
 
 
 def client_for(

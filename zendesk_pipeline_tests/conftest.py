@@ -4,6 +4,7 @@ import itertools
 import os
 from collections.abc import Callable, Iterator
 
+import hypothesis
 import pytest
 
 from zendesk_pipeline.clock import Clock
@@ -15,6 +16,10 @@ SINCE, NOW = "2026-11-12T00:00:00Z", "2026-11-14T12:00:00Z"
 """The simulated account's history, and its frozen clock; a test may set the clock."""
 
 _numbers = itertools.count()
+
+# A shared machine may take its time for an example; how long is no behaviour of ours.
+hypothesis.settings.register_profile("patient", deadline=None)
+hypothesis.settings.load_profile("patient")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

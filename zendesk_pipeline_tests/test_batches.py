@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import pytest
 from hypothesis import given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from zendesk_pipeline.batches import LONGEST_LINE, Batch, BatchFormat, content_of, encode, records_in
@@ -16,6 +17,8 @@ from zendesk_pipeline.records import Record
 from zendesk_pipeline.streams import AUDIT_LOGS, INCREMENTAL_TICKETS
 from zendesk_pipeline_tests.by_hand import FIRST, audit_log, audit_logs, hours, ticket
 
+UNHURRIED = hypothesis_settings(deadline=None)
+"""A busy machine is no failure."""
 NDJSON = BatchFormat(items="audit_logs", envelope=False, compress=False, limit=4096)
 PAGE = replace(NDJSON, envelope=True)
 FORMATS = pytest.mark.parametrize("form", [pytest.param(NDJSON, id="ndjson"), pytest.param(PAGE, id="page")])
@@ -56,6 +59,7 @@ def test_page_is_one_line_with_the_recipes_envelope() -> None:
     assert [entry["id"] for entry in json.loads(_contents(PAGE, sent)[0])["audit_logs"]] == [1, 2]
 
 
+@UNHURRIED
 @given(form=forms, sent=records)
 def test_no_object_is_longer_than_its_bound(form: BatchFormat, sent: list[Record]) -> None:
     """A content stays within BATCH_BYTES, unless it holds a single record that is longer by itself."""
@@ -65,7 +69,8 @@ def test_no_object_is_longer_than_its_bound(form: BatchFormat, sent: list[Record
         assert content.endswith(b"\n")
 
 
-@FORMS
+@FORMATS
+@UNHURRIED
 @given(sent=records, spare=st.integers(-6, 6), held=st.integers(1, 40))
 def test_the_bound_holds_to_the_byte(form: BatchFormat, sent: list[Record], spare: int, held: int) -> None:
     """Separators and envelope count: a bound that just fits, or just does not, is not passed either."""
@@ -75,6 +80,7 @@ def test_the_bound_holds_to_the_byte(form: BatchFormat, sent: list[Record], spar
         assert len(content) <= bound.limit or sum(1 for _ in records_in(AUDIT_LOGS, content)) == 1
 
 
+@UNHURRIED
 @given(form=forms, sent=records)
 def test_no_object_is_shorter_than_it_could_be(form: BatchFormat, sent: list[Record]) -> None:
     """A batch ends only where the next record would not have fitted: few large objects, not many small ones."""
@@ -84,6 +90,7 @@ def test_no_object_is_shorter_than_it_could_be(form: BatchFormat, sent: list[Rec
         assert len(content) + len(following) + 2 > form.limit
 
 
+@UNHURRIED
 @given(form=forms, sent=records)
 def test_records_come_back_in_order_from_either_format(form: BatchFormat, sent: list[Record]) -> None:
     """What is read out of an object is what was put in: bytes, identity, time and order."""
@@ -149,6 +156,7 @@ def test_an_object_has_the_digests_of_content_and_body(*, compress: bool) -> Non
     assert content_of("a.json.gz" if compress else "a.json", encoded.body) == content
 
 
+@UNHURRIED
 @given(st.binary(max_size=400))
 def test_a_damaged_compressed_object_is_refused(body: bytes) -> None:
     """Whatever lies under a key that ends in .gz: it is decompressed or raises ValueError."""

