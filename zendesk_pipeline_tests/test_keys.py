@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from zendesk_pipeline import settings
@@ -13,6 +14,8 @@ from zendesk_pipeline.keys import Layout, sequence_in
 from zendesk_pipeline.streams import STREAMS
 from zendesk_pipeline.windows import Window
 
+UNHURRIED = hypothesis_settings(deadline=None)
+"""A busy machine is no failure."""
 LAYOUT = Layout(feed="zendesk/crm/", state="zendesk/state/", quarantine="zendesk/quarantine/")
 WINDOW = Window.of_partition("2026-11-12-05:00")
 DIGEST = "0123456789abcdef" * 4
@@ -56,6 +59,7 @@ def test_the_layout_is_pinned(key: str, literal: str) -> None:
     assert key == literal
 
 
+@UNHURRIED
 @every_key
 def test_keys_need_no_encoding(window: Window, stream: str, sequence: int, digest: str, suffix: str) -> None:
     """A key holds letters, digits and / _ . - only, and no empty folder: a feed over SQS takes nothing else."""
@@ -68,6 +72,7 @@ def test_keys_need_no_encoding(window: Window, stream: str, sequence: int, diges
         assert re.fullmatch(r"[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)+", key)
 
 
+@UNHURRIED
 @every_key
 def test_a_batch_is_found_again_by_its_key(
     window: Window, stream: str, sequence: int, digest: str, suffix: str
@@ -78,6 +83,7 @@ def test_a_batch_is_found_again_by_its_key(
     assert sequence_in(key, stream, window) == sequence
 
 
+@UNHURRIED
 @every_key
 def test_a_batch_is_taken_for_its_own_windows_only(
     window: Window, stream: str, sequence: int, digest: str, suffix: str
@@ -113,6 +119,7 @@ def test_a_foreign_key_is_no_batch(key: str) -> None:
     assert sequence_in(key, "audit_logs", WINDOW) is None
 
 
+@UNHURRIED
 @given(earlier=windows, later=windows)
 def test_keys_sort_by_window(earlier: Window, later: Window) -> None:
     """The keys of one stream lie in the bucket in the order of their windows."""

@@ -5,12 +5,15 @@ import gzip
 import msgspec
 import pytest
 from hypothesis import given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from zendesk_pipeline import ledger as ledgers
 from zendesk_pipeline.ledger import Delivered, Ledger
 from zendesk_pipeline.windows import Window
 
+UNHURRIED = hypothesis_settings(deadline=None)
+"""A busy machine is no failure."""
 WINDOW = Window.of_partition("2026-11-12-05:00")
 
 delivered = st.builds(
@@ -33,12 +36,14 @@ def _known(ledger: Ledger) -> tuple[bool, dict[str, Delivered]]:
     return ledger.complete, {each.key: each for each in ledger.objects}
 
 
+@UNHURRIED
 @given(ledger_of_window)
 def test_a_ledger_comes_back_as_it_was_written(ledger: Ledger) -> None:
     """Writing and reading changes nothing."""
     assert ledgers.decode(ledgers.encode(ledger)) == ledger
 
 
+@UNHURRIED
 @given(ledger_of_window)
 def test_the_same_ledger_is_the_same_bytes(ledger: Ledger) -> None:
     """No time and nothing random gets into a ledger's bytes."""
@@ -64,12 +69,14 @@ def test_a_window_never_delivered_knows_nothing() -> None:
     assert empty.identities() == set()
 
 
+@UNHURRIED
 @given(ledger_of_window)
 def test_a_ledger_knows_every_identity_of_its_objects(ledger: Ledger) -> None:
     """An identity is known if any object holds it."""
     assert ledger.identities() == set().union(*(each.identities for each in ledger.objects))
 
 
+@UNHURRIED
 @given(ledger_of_window, ledger_of_window)
 def test_merging_keeps_what_either_knows(mine: Ledger, theirs: Ledger) -> None:
     """Both ledgers' objects are in the merged one, each key once, and complete stays complete."""
@@ -78,6 +85,7 @@ def test_merging_keeps_what_either_knows(mine: Ledger, theirs: Ledger) -> None:
     assert merged.complete == (mine.complete or theirs.complete)
 
 
+@UNHURRIED
 @given(ledger_of_window, ledger_of_window, ledger_of_window)
 def test_the_order_of_merging_does_not_matter(one: Ledger, two: Ledger, three: Ledger) -> None:
     """Runs that meet may merge in any order: keys name contents, so the same key is the same object."""
@@ -119,6 +127,7 @@ def test_the_ledger_of_another_window_is_refused(blank: Ledger) -> None:
         ledgers.decode(ledgers.encode(ledgers.empty("audit_logs", WINDOW)), blank)
 
 
+@UNHURRIED
 @given(ledger_of_window, st.data())
 def test_a_damaged_ledger_is_never_read_as_another(ledger: Ledger, data: st.DataObject) -> None:
     """Whatever byte is changed: the ledger is read as it was or refused, not read as something else."""

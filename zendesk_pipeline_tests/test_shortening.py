@@ -6,12 +6,15 @@ from typing import Any
 import msgspec
 import pytest
 from hypothesis import given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from zendesk_pipeline.batches import LONGEST_LINE
 from zendesk_pipeline.shortening import shortened
 from zendesk_pipeline.streams import AUDIT_LOGS, INCREMENTAL_TICKETS
 
+UNHURRIED = hypothesis_settings(deadline=None, max_examples=50)
+"""A busy machine is no failure."""
 WHOLE = "s3://bucket/zendesk/quarantine/2026/11/12/050000-zendesk-incremental_tickets-0000-ab.json"
 TIME = 1_794_459_600
 
@@ -107,6 +110,7 @@ def test_an_audit_log_keeps_its_own_identity_and_time() -> None:
     assert (short["id"], short["created_at"]) == (9, "2026-11-12T05:00:00Z")
 
 
+@UNHURRIED
 @given(fields=st.dictionaries(st.text(max_size=20), values, max_size=8), longest=st.integers(400, 1500))
 def test_whatever_the_record_it_gets_short_enough(fields: dict[str, object], longest: int) -> None:
     """Any record becomes a line within the limit that keeps identity and time and carries the mark."""

@@ -1,0 +1,105 @@
+"""Which missing windows are asked for, and when."""
+
+from collections.abc import Iterable
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from zendesk_pipeline.catch_up import FIRST_PAUSE, GRACE, LONGEST_PAUSE, SUSPICIOUS, Attempt, due, settled, troubles
+from zendesk_pipeline.windows import HOUR, Span, Window
+
+START = 1_794_456_000
+NOW = START + 100 * HOUR
+
+
+def _window(number: int) -> Window:
+    return Window(START + number * HOUR)
+
+
+def _windows(numbers: Iterable[int]) -> list[Window]:
+    return [_window(number) for number in numbers]
+
+
+def _span(first: int, last: int) -> Span:
+    return Span(_window(first).start, _window(last).end)
+
+
+def test_nothing_is_asked_for_where_nothing_is_missing() -> None:
+    """Delivered windows are left alone."""
+    assert due(_windows(range(10)), set(_windows(range(10))), [], NOW) == []
+
+
+def test_missing_windows_are_asked_for_as_few_ranges_oldest_first() -> None:
+    """Neighbours share a run."""
+    delivered = set(_windows([0, 4, 5]))
+
+    assert due(_windows(range(9)), delivered, [], NOW) == [_span(1, 3), _span(6, 8)]
+
+
+def test_windows_under_way_are_not_asked_for_again() -> None:
+    """A queued or running run keeps its windows, the ones around it are requested."""
+    attempts = [Attempt(_span(2, 3), None)]
+
+    assert due(_windows(range(6)), set(), attempts, NOW) == [_span(0, 1), _span(4, 5)]
+
+
+def test_a_range_that_failed_pauses_and_the_pauses_grow() -> None:
+    """Five minutes after the first failure, twice as long after each further one, six hours at most."""
+    failed = [Attempt(_span(0, 3), NOW)]
+
+    assert due(_windows(range(4)), set(), failed, NOW + FIRST_PAUSE - 1) == []
+    assert due(_windows(range(4)), set(), failed, NOW + FIRST_PAUSE) == [_span(0, 3)]
+    assert due(_windows(range(4)), set(), failed * 2, NOW + FIRST_PAUSE) == []
+    assert due(_windows(range(4)), set(), failed * 2, NOW + 2 * FIRST_PAUSE) == [_span(0, 3)]
+    assert troubles(_windows(range(4)), failed * 40)[_window(0)].next_try == NOW + LONGEST_PAUSE
+
+
+def test_a_run_broke_off_at_its_first_window_that_is_still_missing() -> None:
+    """The windows it finished before are no trouble."""
+    attempts = [Attempt(_span(0, 5), NOW)]
+
+    assert set(troubles(_windows([3, 4, 5]), attempts)) == {_window(3)}
+
+
+def test_a_poisoned_window_does_not_hold_up_those_behind_it() -> None:
+    """After three failures it is asked for by itself and the others go on without it."""
+    failed = [Attempt(_span(2, 8), NOW)] * SUSPICIOUS
+
+    assert due(_windows(range(2, 9)), set(), failed, NOW) == [_span(3, 8)]
+    assert due(_windows(range(2, 9)), set(), failed, NOW + LONGEST_PAUSE) == [_span(2, 2), _span(3, 8)]
+
+
+def test_the_newest_window_is_left_to_the_schedule_first() -> None:
+    """The range of interest ends a quarter of an hour after a window did, and begins no earlier than START_DATE."""
+    end = START + 10 * HOUR
+
+    assert settled(START, end + GRACE, 4) == Span(end - 4 * HOUR, end)
+    assert settled(START, end + GRACE - 1, 4) == Span(end - 5 * HOUR, end - HOUR)
+    assert settled(START, end + GRACE, 72) == Span(START, end)
+    assert len(settled(START, START, 72)) == 0
+
+
+@given(
+    missing=st.sets(st.integers(0, 30)),
+    poisoned=st.sets(st.integers(0, 30), max_size=3),
+    outage=st.integers(0, 40),
+)
+def test_whatever_is_missing_everything_that_can_be_delivered_is_soon(
+    missing: set[int], poisoned: set[int], outage: int
+) -> None:
+    """Looking every five minutes: a day after the outage only the poisoned windows are missing, each known by name."""
+    delivered = set(_windows(set(range(31)) - missing))
+    attempts: list[Attempt] = []
+    for look in range(outage + 24 * 12):
+        now = NOW + look * 300
+        for span in due(_windows(range(31)), delivered, attempts, now):
+            for window in span:
+                bad = look < outage or window in _windows(poisoned)
+                if bad and window not in delivered:
+                    attempts.append(Attempt(span, now))
+                    break
+                delivered.add(window)
+
+    left = set(_windows(range(31))) - delivered
+    assert left == set(_windows(poisoned & missing))
+    assert set(troubles(left, attempts)) == left
