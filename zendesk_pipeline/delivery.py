@@ -12,7 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import count, filterfalse, groupby
 from types import TracebackType
-from typing import Self
+from typing import Any, Self, TypeVar
 
 import msgspec
 
@@ -28,6 +28,8 @@ from zendesk_pipeline.shortening import shortened
 from zendesk_pipeline.store import DeniedError, Store
 from zendesk_pipeline.streams import Stream
 from zendesk_pipeline.windows import Span, Window
+
+T = TypeVar("T")
 
 WRITERS = 4
 """Threads that talk to S3."""
@@ -117,6 +119,7 @@ class Delivery:
         self._ahead = deque(span)
         self._opening: dict[Window, Future[OpenWindow]] = {}
         self._commits: dict[Window, Future[None]] = {}
+        self._failed: list[Future[Any]] = []
         self._pool = ThreadPoolExecutor(WRITERS, thread_name_prefix="writer")
         self._room = threading.BoundedSemaphore(IN_FLIGHT)
         self._listing = threading.Lock()
@@ -177,11 +180,11 @@ class Delivery:
             return
         opening = self._opening.pop(window, None)
         if opening is None:
-            self._commits[window] = self._pool.submit(lambda: self._commit(self._read_window(window)))
+            self._commits[window] = self._watched(self._pool.submit(lambda: self._commit(self._read_window(window))))
             return
         opened = opening.result()
         self._flush(opened)
-        self._commits[window] = self._pool.submit(self._commit, opened)
+        self._commits[window] = self._watched(self._pool.submit(self._commit, opened))
 
     def _finish(self) -> None:
         self._close_before(Window(self._span.end))
@@ -202,10 +205,18 @@ class Delivery:
 
     def _raise_failure(self) -> None:
         """Stop the walk soon after a write failed."""
-        puts = [put for opening in self._opening.values() if opening.done() for put in opening.result().puts]
-        for future in (*puts, *self._commits.values()):
-            if future.done():
-                future.result()
+        if self._failed:
+            self._failed[0].result()
+
+    def _watched(self, write: Future[T]) -> Future[T]:
+        """A write whose failure stops the walk."""
+
+        def note(done: Future[T]) -> None:
+            if done.exception() is not None:
+                self._failed.append(done)
+
+        write.add_done_callback(note)
+        return write
 
     # Records
 
@@ -254,7 +265,8 @@ class Delivery:
         if not batch.identities:
             return
         self._room.acquire()
-        opened.puts.append(self._pool.submit(self._put, opened.window, next(opened.sequences), batch))
+        put = self._pool.submit(self._put, opened.window, next(opened.sequences), batch)
+        opened.puts.append(self._watched(put))
         opened.batch = Batch(self._form)
 
     def _put(self, window: Window, sequence: int, batch: Batch) -> Delivered:
