@@ -1,4 +1,4 @@
-"""Wiring: settings to resources to assets and schedule; the module that Dagster loads."""
+"""Wiring: settings to resources to assets, schedule and sensors; the module that Dagster loads."""
 
 import os
 
@@ -7,9 +7,11 @@ from dagster_aws.s3 import S3Resource
 
 from zendesk_pipeline import settings
 from zendesk_pipeline.assets import hourly_windows, stream_asset
+from zendesk_pipeline.clock import Clock
 from zendesk_pipeline.io_manager import S3IOManager
 from zendesk_pipeline.resources import ZendeskResource
 from zendesk_pipeline.schedules import hourly_collection
+from zendesk_pipeline.sensors import catch_up_sensor
 from zendesk_pipeline.settings import Settings
 from zendesk_pipeline.streams import STREAMS
 
@@ -23,6 +25,7 @@ def build(chosen: Settings) -> dg.Definitions:
     """Everything Dagster needs to know, from the settings."""
     windows = hourly_windows(chosen.start_date)
     assets = [stream_asset(STREAMS[name], windows) for name in chosen.resources]
+    hours = chosen.catch_up_hours
     zendesk = ZendeskResource(
         base_url=chosen.zendesk_base_url,
         auth_mode=chosen.auth_mode,
@@ -55,6 +58,7 @@ def build(chosen: Settings) -> dg.Definitions:
     return dg.Definitions(
         assets=assets,
         schedules=[hourly_collection(assets, windows)],
+        sensors=[catch_up_sensor(assets, windows, hours=hours, clock=Clock())] if hours else [],
         resources={"zendesk": zendesk, "s3_io_manager": s3_io_manager},
         executor=dg.in_process_executor,
     )

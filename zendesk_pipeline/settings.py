@@ -114,6 +114,13 @@ class Settings(BaseSettings):
         ge=0,
         description="Seconds before its range that a run reads again on streams that show records late.",
     )
+    catch_up_hours: int = Field(
+        default=72,
+        ge=0,
+        le=24 * 31,
+        description="Windows of so many last hours are collected later by themselves where they are missing or failed;"
+        " 0 switches it off.",
+    )
     max_pages: int | None = Field(
         default=None,
         ge=1,

@@ -286,7 +286,7 @@ def test_a_body_is_bounded(
     zendesk.control.add_faults(Rule(path=EXPORT, kind=kind, size=1 << 28))
     tracemalloc.start()
     with pytest.raises(PageTooHeavyError, match="more than 4,000,000 bytes"):
-        first_page(client_for(zendesk.url, fake_clock(NOW).clock, timeout=0.5))
+        first_page(client_for(zendesk.url, Clock(now=fake_clock(NOW).clock.now), timeout=0.5))
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 16_000_000

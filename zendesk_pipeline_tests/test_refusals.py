@@ -21,6 +21,7 @@ from zendesk_pipeline_tests.asking import NOW
 from zendesk_pipeline_tests.test_records import RECORDED
 
 PATH = "/api/v2/audit_logs"
+RECORDED_ERRORS = sorted(RECORDED.glob("error_*.json"))
 NO_ACCESS = b'{"error":{"title":"Forbidden","message":"You do not have access to this page. Please contact"}}'
 NO_SCOPE = b'{"error":"Forbidden","description":"Missing the following required scopes: read"}'
 TOO_RECENT = b'{"error":"InvalidValue","description":"Too recent start_time. Use a start_time older than 5 minutes"}'
@@ -125,10 +126,12 @@ def test_no_error_body_is_too_strange(body: bytes) -> None:
     assert said.isprintable()
 
 
-@pytest.mark.parametrize("path", [pytest.param(path, id=path.stem) for path in sorted(RECORDED.glob("error_*.json"))])
-def test_recorded_errors_are_understood(path: Path) -> None:
-    """A really recorded error is quoted in Zendesk's own words."""
-    answer = json.loads(path.read_bytes())
-    error = _refusal(answer["status"]["code"], json.dumps(answer["body"]).encode())
-    assert type(error) is RefusedError
-    assert "(RecordNotFound Not found)" in str(error)
+if RECORDED_ERRORS:  # pytest would call a test without rows a skipped one
+
+    @pytest.mark.parametrize("path", [pytest.param(path, id=path.stem) for path in RECORDED_ERRORS])
+    def test_recorded_errors_are_understood(path: Path) -> None:
+        """A really recorded error is quoted in Zendesk's own words."""
+        answer = json.loads(path.read_bytes())
+        error = _refusal(answer["status"]["code"], json.dumps(answer["body"]).encode())
+        assert type(error) is RefusedError
+        assert "(RecordNotFound Not found)" in str(error)

@@ -1,0 +1,89 @@
+"""Self-healing: which windows are missing, and which of them to ask for now.
+
+Dagster's schedules do not catch up on hours in which the daemon was down, and a failed window stays failed. The sensor
+looks for both and requests them, oldest first, in as few runs as it can. The decision is a pure function.
+"""
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+from zendesk_pipeline.windows import HOUR, Span, Window
+
+GRACE = 15 * 60
+"""Seconds after its end in which a window is left to the hourly schedule."""
+FIRST_PAUSE = 5 * 60
+LONGEST_PAUSE = 6 * HOUR
+"""A window that fails is tried again after five minutes, then after ten, and so on up to this."""
+SUSPICIOUS = 3
+"""A window at which so many runs broke off is asked for by itself: it must not hold up those behind it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """A run over some windows of one stream."""
+
+    span: Span
+    failed_at: float | None
+    """Seconds since the epoch; None while it is queued or under way."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """A window at which runs broke off."""
+
+    window: Window
+    failures: int
+    next_try: float
+    """Seconds since the epoch."""
+
+
+def troubles(missing: Collection[Window], attempts: Iterable[Attempt]) -> dict[Window, Trouble]:
+    """The windows at which failed runs broke off: of each run the first that is still missing."""
+    missed = sorted(missing)
+    failures: Counter[Window] = Counter()
+    latest: dict[Window, float] = {}
+    for attempt in attempts:
+        broken = next((window for window in missed if window in attempt.span), None)
+        if attempt.failed_at is not None and broken is not None:
+            failures[broken] += 1
+            latest[broken] = max(latest.get(broken, 0.0), attempt.failed_at)
+    return {
+        window: Trouble(window, count, latest[window] + min(FIRST_PAUSE * 2 ** (count - 1), LONGEST_PAUSE))
+        for window, count in failures.items()
+    }
+
+
+def due(
+    expected: Iterable[Window], delivered: Collection[Window], attempts: Sequence[Attempt], now: float
+) -> list[Span]:
+    """The ranges to request now: missing, under way in no run, and not tried too short a time ago."""
+    missing = [window for window in expected if window not in delivered]
+    trouble = troubles(missing, attempts)
+    under_way = [attempt.span for attempt in attempts if attempt.failed_at is None]
+    open_windows = [window for window in missing if not any(window in span for span in under_way)]
+    return [
+        span
+        for span in _ranges(open_windows, alone={w for w, t in trouble.items() if t.failures >= SUSPICIOUS})
+        if (first := trouble.get(Window(span.start))) is None or first.next_try <= now
+    ]
+
+
+def _ranges(windows: Iterable[Window], *, alone: Collection[Window]) -> Iterator[Span]:
+    """Contiguous windows as ranges; those of `alone` each by itself."""
+    numbered = enumerate(windows)
+
+    def run_of(item: tuple[int, Window]) -> tuple[int, Window | None]:
+        position, window = item
+        return window.start - position * HOUR, window if window in alone else None
+
+    for _, group in groupby(numbered, run_of):
+        members = [window for _, window in group]
+        yield Span(members[0].start, members[-1].end)
+
+
+def settled(start: int, now: float, hours: int) -> Span:
+    """The windows of the last `hours` that the schedule has had its time for, none before `start` (on the hour)."""
+    end = Window.of(int(now) - GRACE).start
+    return Span(min(max(start, end - hours * HOUR), end), end)

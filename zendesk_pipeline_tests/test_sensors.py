@@ -1,0 +1,143 @@
+"""The catch-up sensor on a Dagster instance with real runs."""
+
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+
+import dagster as dg
+import pytest
+
+from zendesk_pipeline import settings
+from zendesk_pipeline.assets import hourly_windows, stream_asset
+from zendesk_pipeline.catch_up import FIRST_PAUSE, GRACE
+from zendesk_pipeline.definitions import build
+from zendesk_pipeline.local_services import SimulatedZendesk
+from zendesk_pipeline.sensors import catch_up_sensor
+from zendesk_pipeline.simulator.faults import Rule
+from zendesk_pipeline.streams import AUDIT_LOGS
+from zendesk_pipeline.windows import HOUR, Span, Window
+from zendesk_pipeline_tests.conftest import FakeClock
+from zendesk_pipeline_tests.runs import QUIET, RANGE_END, RANGE_START, Project, project
+
+pytestmark = QUIET
+
+START = datetime(2026, 11, 12, 4, tzinfo=UTC)
+FIRST = Window(int(START.timestamp()))
+SPAN = Span(FIRST.start, FIRST.start + 4 * HOUR)
+Look = Callable[[Project], dg.SensorResult]
+
+
+@pytest.fixture
+def collector(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Project]:
+    """The project over the simulated Zendesk and SeaweedFS; a failing request is not tried again."""
+    with project({**environment, "HTTP_RETRIES": "0"}, monkeypatch) as running:
+        yield running
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    """Just when the last window of SPAN is no longer the schedule's alone."""
+    return FakeClock(SPAN.end + GRACE)
+
+
+@pytest.fixture
+def look(clock: FakeClock) -> Look:
+    """One tick of the sensor over the audit logs."""
+    windows = hourly_windows(START)
+    sensor = catch_up_sensor([stream_asset(AUDIT_LOGS, windows)], windows, hours=24 * 31, clock=clock.clock)
+
+    def tick(collector: Project) -> dg.SensorResult:
+        result = sensor(dg.build_sensor_context(instance=collector.instance))
+        assert isinstance(result, dg.SensorResult)
+        return result
+
+    return tick
+
+
+def _asked(result: dg.SensorResult) -> list[tuple[str, str]]:
+    """First and last partition of each requested run."""
+    requests = result.run_requests or []
+    return [
+        (
+            request.tags.get(RANGE_START, str(request.partition_key)),
+            request.tags.get(RANGE_END, str(request.partition_key)),
+        )
+        for request in requests
+    ]
+
+
+def test_what_dagster_remembers_it_by_is_pinned() -> None:
+    """Name and that it is on from the first start."""
+    (pinned,) = _sensors()
+    assert pinned.name == "catch_up_sensor"
+    assert pinned.default_status == dg.DefaultSensorStatus.RUNNING
+
+
+def test_hours_that_the_schedule_missed_are_asked_for_as_one_range(collector: Project, look: Look) -> None:
+    """After a daemon that was down: one run over all of them, and nothing more once it is through."""
+    assert _asked(look(collector)) == [("2026-11-12-04:00", "2026-11-12-07:00")]
+
+    assert collector.run("audit_logs", SPAN).success
+    after = look(collector)
+    assert _asked(after) == []
+    assert "Every window is delivered or under way." in str(after.skip_reason)
+
+
+def test_a_failed_range_is_tried_again_from_where_it_broke_off_and_is_named(
+    collector: Project, look: Look, clock: FakeClock, zendesk: SimulatedZendesk
+) -> None:
+    """What was finished stays, the tick names the window, and after a pause the rest is asked for."""
+    assert collector.run("audit_logs", Span(FIRST.start, FIRST.end)).success
+    zendesk.control.add_faults(Rule(path="audit_logs", kind="status", code=500, times=0))
+    assert not collector.run("audit_logs", SPAN).success
+
+    clock.time = _failed_at(collector) + FIRST_PAUSE - 1
+    waiting = look(collector)
+    clock.time += 1
+    assert _asked(waiting) == []
+    assert "audit_logs 2026-11-12 05:00: 1 run(s) broke off there" in str(waiting.skip_reason)
+    assert _asked(look(collector))[0][0] == "2026-11-12-05:00"
+
+
+@pytest.mark.parametrize("status", [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED], ids=str)
+def test_windows_of_a_run_under_way_are_left_to_it(collector: Project, look: Look, status: dg.DagsterRunStatus) -> None:
+    """No second run for what is about to start or running."""
+    _under_way(collector, status, "2026-11-12-05:00", "2026-11-12-06:00")
+
+    assert _asked(look(collector)) == [("2026-11-12-04:00",) * 2, ("2026-11-12-07:00",) * 2]
+
+
+def test_runs_of_another_stream_do_not_count(collector: Project, look: Look) -> None:
+    """Each stream is looked after for itself."""
+    assert collector.run("incremental_tickets", SPAN).success
+
+    assert _asked(look(collector)) == [("2026-11-12-04:00", "2026-11-12-07:00")]
+
+
+def test_catch_up_hours_bound_how_far_it_looks_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """CATCH_UP_HOURS=0 switches it off, another number is what its description says."""
+    monkeypatch.setenv("CATCH_UP_HOURS", "5")
+    (sensor,) = _sensors()
+    assert "last 5 hours" in str(sensor.description)
+
+    monkeypatch.setenv("CATCH_UP_HOURS", "0")
+    assert _sensors() == []
+
+
+def _sensors() -> list[dg.SensorDefinition]:
+    return [sensor for sensor in build(settings.load()).sensors or [] if sensor.name == "catch_up_sensor"]
+
+
+def _failed_at(collector: Project) -> float:
+    (record, *_) = collector.instance.get_run_records(dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE]))
+    assert record.end_time is not None
+    return record.end_time
+
+
+def _under_way(collector: Project, status: dg.DagsterRunStatus, first: str, last: str) -> None:
+    job = collector.definitions.resolve_implicit_global_asset_job_def()
+    collector.instance.create_run_for_job(
+        job_def=job,
+        status=status,
+        tags={RANGE_START: first, RANGE_END: last},
+        asset_selection={dg.AssetKey("audit_logs")},
+    )
