@@ -5,7 +5,7 @@ export VIRTUAL_ENV := $(CURDIR)/.venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help install demo dev test bench check format lock clean
+.PHONY: help install demo dev test bench check format lock audit clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,10 +21,10 @@ $(INSTALLED): requirements-dev.txt pyproject.toml
 install: $(INSTALLED) ## Set up the environment in .venv (the other targets do it too)
 
 demo: $(INSTALLED) ## Collect 48 hours from a simulated Zendesk into a local S3 server and prove the result
-	@$(BIN)/zendesk-pipeline demo
+	@$(BIN)/zendesk-pipeline demo $(ARGS)
 
 dev: $(INSTALLED) ## Open the Dagster UI on http://127.0.0.1:3000 over the same local services
-	@$(BIN)/zendesk-pipeline dev
+	@$(BIN)/zendesk-pipeline dev $(ARGS)
 
 test: $(INSTALLED) ## Run every test, with coverage (no account, no network)
 	@$(BIN)/python -m pytest --cov --cov-report=term $(ARGS)
@@ -45,6 +45,9 @@ format: $(INSTALLED) ## Format the code and mend what the linter can
 lock: ## Pin every dependency by hash (needs uv)
 	@uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header pyproject.toml -o requirements.txt
 	@uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --extra dev --constraint requirements.txt pyproject.toml -o requirements-dev.txt
+
+audit: ## Look the locked dependencies up among known vulnerabilities (needs uv and a network)
+	@uvx --quiet pip-audit --strict --disable-pip --require-hashes -r requirements.txt -r requirements-dev.txt
 
 clean: ## Remove the environment and everything local
 	@rm -rf $(VENV) .local .pytest_cache .hypothesis .ruff_cache .coverage .coverage.*

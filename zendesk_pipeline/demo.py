@@ -18,7 +18,7 @@ from zendesk_pipeline import local_pipeline as local
 from zendesk_pipeline.local_pipeline import LocalPipeline
 from zendesk_pipeline.proof import Proof, prove
 from zendesk_pipeline.simulator.faults import Rule
-from zendesk_pipeline.streams import INCREMENTAL_TICKETS, STREAMS
+from zendesk_pipeline.streams import INCREMENTAL_TICKETS
 from zendesk_pipeline.windows import HOUR, Span, timestamp
 
 if TYPE_CHECKING:
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
 BEFORE_HOURS = 24
 """Of history before the range: tickets that change within it were made then."""
-SETTLED = 360
-"""Seconds after a window's end at which the simulated clock stands: SETTLE_SECONDS and a minute."""
 BULK_UPDATE = 2500
 
 HISTORY = (
@@ -94,7 +92,7 @@ def _demo(display: "Display", hours: int, keep: Path | None) -> bool:
     began = time.monotonic()
     if local.forget_account():
         display.say("ZENDESK_BASE_URL is set here; the demo uses a simulated account and never that one.")
-    end = (int(time.time()) - SETTLED) // HOUR * HOUR - HOUR
+    end = local.settled_until() - HOUR  # the hour after it is collected last
     span = Span(end - hours * HOUR, end)
     display.say("Starting a simulated Zendesk and an S3 server (SeaweedFS) on this machine …")
     with TemporaryDirectory(prefix="zendesk-pipeline-demo-") as folder:
@@ -111,7 +109,7 @@ def _demo(display: "Display", hours: int, keep: Path | None) -> bool:
 
 
 def _simulator_options(span: Span) -> tuple[str, ...]:
-    since, now = timestamp(span.start - BEFORE_HOURS * HOUR), timestamp(span.end + SETTLED)
+    since, now = timestamp(span.start - BEFORE_HOURS * HOUR), timestamp(span.end + local.SETTLED)
     return (*HISTORY, "--since", since, "--now", now)
 
 
@@ -119,7 +117,7 @@ def _collect(stage: Stage) -> bool:
     display, hours = stage.display, len(stage.span)
     display.step(f"1. Collect {hours} hours, {stage.span} UTC, one Dagster run for each stream")
     stage.pipeline.zendesk.control.add_faults(*(rule for rules in TROUBLE.values() for rule in rules))
-    with display.progress(list(STREAMS), hours) as tell:
+    with display.progress(list(local.buckets(stage.pipeline)), hours) as tell:
         local.collect(stage.pipeline, stage.span, tell)
     display.say("\n  What came up on the way:")
     display.counts(_trouble(stage))
@@ -144,12 +142,12 @@ def _trouble(stage: Stage) -> dict[str, object]:
         for record in control.source(INCREMENTAL_TICKETS.name, span.start, span.end, ever=True)
     )
     bulk = sum(count >= BULK_UPDATE for count in seconds.values())
-    windows = [window for name in STREAMS for window in local.materialized(stage.pipeline, name).values()]
-    waited = sum(window["rate_limit_wait_seconds"] for window in windows)
+    reported = [local.materialized(stage.pipeline, name) for name in local.buckets(stage.pipeline)]
+    waited = sum(window["rate_limit_wait_seconds"] for windows in reported for window in windows.values())
     return {
         "requests": sum(control.counts().path.values()),
         **{name: count for name, count in fired.items() if count},
-        f"{BULK_UPDATE:,} tickets changed in one second": bulk,
+        f"bulk update of {BULK_UPDATE:,} tickets in one second": bulk,
         "seconds of waiting for rate limits": f"{waited:.1f}",
     }
 
@@ -171,7 +169,7 @@ def _next_hour(stage: Stage) -> bool:
     """Let an hour pass at the simulated Zendesk, and collect it; records that show up late come with it."""
     hour, display = Span(stage.span.end, stage.span.end + HOUR), stage.display
     display.step(f"4. The next hour: {hour} UTC")
-    stage.pipeline.zendesk.control.set_clock(hour.end + SETTLED)
+    stage.pipeline.zendesk.control.set_clock(hour.end + local.SETTLED)
     with display.working():
         before = _proofs(stage, stage.span)
         local.collect(stage.pipeline, hour)
@@ -202,10 +200,11 @@ def _all_keys(stage: Stage) -> set[str]:
 def _show_one_window(stage: Stage) -> None:
     """One object's key, and the ledger that names it; never a record."""
     bucket = local.buckets(stage.pipeline)[INCREMENTAL_TICKETS.name]
-    key = bucket.objects(stage.span)[-1]
-    ledger = bucket.ledger(bucket.window(key))
+    keys = bucket.objects(stage.span)
+    ledger = bucket.ledger(bucket.window(keys[-1])) if keys else None
     if ledger is None:
         return
+    key = keys[-1]
     first = next(delivered for delivered in ledger.objects if delivered.key == key)
     stage.display.step("One object of the feed, and what its ledger says")
     stage.display.say(f"  {bucket.store.uri(key)}")

@@ -8,8 +8,10 @@ import time
 import urllib.request
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from http import HTTPStatus
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 from urllib.error import URLError
 
@@ -31,9 +33,6 @@ PAST_HOURS = 48
 """Of windows before the first start; the first half of them is collected then."""
 BEFORE_HOURS = 24
 """Of history before the first window: tickets that change later were made then."""
-SETTLED = 360
-ZENDESK_PORT, S3_PORT = 8642, 8333
-"""Used where they are free."""
 POLL_SECONDS = 0.25
 
 
@@ -76,16 +75,15 @@ def _dev(display: "Display", port: int) -> None:
     start = _start()
     first_time = not (FOLDER / "dagster").exists()
     display.say("Starting a simulated Zendesk, an S3 server (SeaweedFS) and Dagster on this machine …")
-    options = ("--since", timestamp(start - BEFORE_HOURS * HOUR), "--port", str(_port(ZENDESK_PORT)))
-    instance = (PROJECT / "dagster.yaml").read_text()
-    s3_port = _port(S3_PORT)
-    with local.local_pipeline(FOLDER, *options, start=start, instance=instance, s3_port=s3_port) as pipeline:
+    since, instance = timestamp(start - BEFORE_HOURS * HOUR), (PROJECT / "dagster.yaml").read_text()
+    with local.local_pipeline(FOLDER, "--since", since, start=start, instance=instance) as pipeline:
         if first_time:
             _collect_half(pipeline, start, display)
         else:
             _end_lost_runs(pipeline)
         with _dagster(pipeline, port) as process:
-            display.say(_directions(pipeline, port))
+            if process.poll() is None:
+                display.say(_directions(pipeline, port))
             process.wait()
         raise LocalError(f"Dagster ended by itself: {local.last_words(pipeline.folder / 'dagster.log')}")
 
@@ -94,14 +92,8 @@ def _start() -> int:
     """The first window (seconds since the epoch): decided at the first start, and kept."""
     kept = FOLDER / "start"
     if not kept.exists():
-        now = (int(time.time()) - SETTLED) // HOUR * HOUR
-        kept.write_text(str(now - PAST_HOURS * HOUR))
+        kept.write_text(str(local.settled_until() - PAST_HOURS * HOUR))
     return int(kept.read_text())
-
-
-def _port(wanted: int) -> int:
-    """The port, or 0 for any where it is taken."""
-    return wanted if local.is_free(wanted) else 0
 
 
 def _collect_half(pipeline: LocalPipeline, start: int, display: "Display") -> None:
@@ -129,10 +121,12 @@ def _dagster(pipeline: LocalPipeline, port: int) -> Generator["subprocess.Popen[
     log.unlink(missing_ok=True)
     workspace = str(PROJECT / "workspace.yaml")
     command = ("dagster", "dev", "--workspace", workspace, "--host", LOOPBACK, "--port", str(port))
-    with local.running(pipeline, log, *command) as process:
-        while process.poll() is None and not _answers(f"http://{LOOPBACK}:{port}/server_info"):
-            time.sleep(POLL_SECONDS)
-        yield process
+    with TemporaryDirectory() as sockets:  # Dagster leaves them where they are
+        place = replace(pipeline, environment={**pipeline.environment, "TMPDIR": sockets})
+        with local.running(place, log, *command) as process:
+            while process.poll() is None and not _answers(f"http://{LOOPBACK}:{port}/server_info"):
+                time.sleep(POLL_SECONDS)
+            yield process
 
 
 def _answers(url: str) -> bool:
@@ -150,8 +144,8 @@ def _directions(pipeline: LocalPipeline, port: int) -> str:
 [bold]Dagster's output[/bold]    {pipeline.folder / "dagster.log"}
 
 Try:
-  In the UI, Assets > audit_logs > Materialize > Missing: the other hours, as one run.
-  The schedule is on: each hour is collected five minutes after its end.
+  In the UI, Runs: within a minute or two catch_up_sensor asks for the hours that are missing.
+  hourly_collection_schedule is on: each hour is collected five minutes after its end.
   Trouble, on demand:
     curl {zendesk.url}/_simulator/faults -d '[{{"path": "audit_logs", "kind": "status", "code": 503, "times": 3}}]'
   What Zendesk was asked:

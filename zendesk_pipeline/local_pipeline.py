@@ -27,7 +27,7 @@ from zendesk_pipeline.local_services import (
     simulated_zendesk,
 )
 from zendesk_pipeline.proof import Bucket, Progress
-from zendesk_pipeline.settings import CREDENTIALS, Settings
+from zendesk_pipeline.settings import Settings
 from zendesk_pipeline.store import Store
 from zendesk_pipeline.streams import STREAMS
 from zendesk_pipeline.windows import Span, Window, timestamp
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 EXPORT_RATE = 30
 """Requests a minute, at both ends: what Zendesk allows with the High Volume add-on."""
+SETTLED = 360
+"""Seconds after a window's end at which it may be read: SETTLE_SECONDS and a minute."""
 STOP_SECONDS = 20
 MOST_EVENTS = 1000
 """Materializations that are read back at once."""
@@ -79,11 +81,16 @@ def display() -> "Display":
 
 
 def buckets(pipeline: LocalPipeline) -> dict[str, Bucket]:
-    """Each stream in the bucket; prefixes are the settings' defaults."""
+    """Each stream that is collected, in the bucket; all by the settings' defaults."""
     chosen = Settings.model_construct()
     layout = Layout(feed=chosen.s3_prefix, state=chosen.state_prefix, quarantine=chosen.quarantine_prefix)
     store = Store(client=pipeline.s3.client(), bucket=pipeline.s3.bucket, encryption={})
-    return {name: Bucket(stream=stream, store=store, layout=layout) for name, stream in STREAMS.items()}
+    return {name: Bucket(stream=STREAMS[name], store=store, layout=layout) for name in chosen.resources}
+
+
+def settled_until() -> int:
+    """The end of the latest window that has ended and settled, seconds since the epoch."""
+    return Window.of(int(time.time()) - SETTLED).start
 
 
 def is_free(port: int) -> bool:
@@ -96,12 +103,12 @@ def is_free(port: int) -> bool:
 def forget_account() -> bool:
     """Take every setting of the pipeline, AWS and Dagster out of this process's environment.
 
-    Gives whether a Zendesk account was among them. After this no process started here can reach it.
+    Gives whether a Zendesk account was among them. After this no process started here can reach it, or alert anybody.
     """
     named = "ZENDESK_BASE_URL" in os.environ
-    ours = {name.upper() for name in Settings.model_fields}.union(*CREDENTIALS.values())
+    settings = {name.upper() for name in Settings.model_fields}
     for name in list(os.environ):
-        if name in ours or name.startswith(("AWS_", "DAGSTER_")):
+        if name in settings or name.startswith(("ZENDESK_", "ALERT_", "AWS_", "DAGSTER_")):
             del os.environ[name]
     os.environ["AWS_CONFIG_FILE"] = os.environ["AWS_SHARED_CREDENTIALS_FILE"] = os.devnull
     os.environ["NO_PROXY"] = os.environ["no_proxy"] = LOOPBACK
@@ -109,9 +116,7 @@ def forget_account() -> bool:
 
 
 @contextmanager
-def local_pipeline(
-    folder: Path, *zendesk_options: str, start: int, instance: str, s3_port: int = 0
-) -> Generator[LocalPipeline]:
+def local_pipeline(folder: Path, *zendesk_options: str, start: int, instance: str) -> Generator[LocalPipeline]:
     """Services that run until the block ends.
 
     Args:
@@ -119,13 +124,12 @@ def local_pipeline(
         zendesk_options: Those of `zendesk-pipeline simulate`.
         start: The first window, seconds since the epoch.
         instance: The content of dagster.yaml.
-        s3_port: Where S3 is served, 0 for a free port.
     """
     folder = folder.resolve()
     limited = ("--export-limit", str(EXPORT_RATE), *zendesk_options)
     with ExitStack() as services:
         try:
-            s3 = services.enter_context(local_s3(folder, port=s3_port))
+            s3 = services.enter_context(local_s3(folder))
             zendesk = services.enter_context(simulated_zendesk(folder, *limited))
         except LocalServiceError as problem:
             raise LocalError(str(problem)) from None

@@ -92,19 +92,22 @@ def simulated_zendesk(folder: Path, *options: str) -> Generator[SimulatedZendesk
 
 
 @contextmanager
-def local_s3(folder: Path, bucket: str = "zendesk-raw", *, port: int = 0) -> Generator[LocalS3]:
+def local_s3(
+    folder: Path, bucket: str = "zendesk-raw", *, port: int = 0, users: Mapping[str, object] | None = None
+) -> Generator[LocalS3]:
     """SeaweedFS with its data in `folder`, so that a later start on the same folder finds it again.
 
     Args:
         folder: Data, configuration and log.
         bucket: Made if it is not there.
         port: Where S3 is served, 0 for a free port.
+        users: Others that may sign in, by name, with the IAM policy of each; the name is its access key and its secret.
     """
     data = folder / "seaweedfs"
     data.mkdir(parents=True, exist_ok=True)
     ports = free_ports(8)
     served_on = port or ports[0]
-    command = [_program("weed"), *_weed_options(data, _write_identity(folder), served_on, ports[1:])]
+    command = [_program("weed"), *_weed_options(data, _write_identities(folder, users or {}), served_on, ports[1:])]
     log = folder / "seaweedfs.log"
     try:  # it is killed: on SIGTERM it would wait 10 s and more, and what was written is in its files all the same
         with _running(command, log, {"WEED_S3_SSE_KEK": _SSE_KEY}) as process:
@@ -239,15 +242,19 @@ def _remove_sockets(ports: list[int]) -> None:
             left.unlink(missing_ok=True)
 
 
-def _write_identity(folder: Path) -> Path:
-    """The one identity that SeaweedFS is to know."""
+def _write_identities(folder: Path, users: Mapping[str, object]) -> Path:
+    """Who SeaweedFS is to know: ourselves with every right, and each of the users with those of a policy."""
     path = folder / "s3.json"
-    identity = {
+    ours = {
         "name": "local",
         "credentials": [{"accessKey": ACCESS_KEY, "secretKey": SECRET_KEY}],
         "actions": ["Admin", "Read", "Write", "List", "Tagging"],
     }
-    path.write_text(json.dumps({"identities": [identity]}))
+    theirs = [
+        {"name": name, "credentials": [{"accessKey": name, "secretKey": name}], "policyNames": [name]} for name in users
+    ]
+    policies = [{"name": name, "content": json.dumps(policy)} for name, policy in users.items()]
+    path.write_text(json.dumps({"identities": [ours, *theirs], "policies": policies}))
     return path
 
 
@@ -256,6 +263,7 @@ def _weed_options(data: Path, identity: Path, s3_port: int, ports: list[int]) ->
     names = ("master.port", "master.port.grpc", "volume.port", "volume.port.grpc", "filer.port", "filer.port.grpc")
     numbered = [f"-{name}={port}" for name, port in zip((*names, "s3.port.grpc"), ports, strict=True)]
     return [
+        "-logtostderr=true",  # else it leaves its logs in /tmp as well
         "server",
         f"-dir={data}",
         f"-ip={LOOPBACK}",

@@ -1,0 +1,95 @@
+"""`python -m zendesk_pipeline_tests.bench`."""
+
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import click
+from rich.console import Console
+
+from zendesk_pipeline import local_pipeline as local
+from zendesk_pipeline_tests.bench import account as accounts
+from zendesk_pipeline_tests.bench.account import Account
+from zendesk_pipeline_tests.bench.measuring import Measured, bare_loop, pipeline_run
+from zendesk_pipeline_tests.bench.report import (
+    Comparison,
+    Target,
+    comparison_table,
+    comparison_targets,
+    sweep_table,
+    sweep_targets,
+)
+
+TWO_DAYS = Account(hours=48, tickets_per_hour=1042, audit_logs_per_hour=417)
+"""50,016 tickets and 20,016 audit logs."""
+QUICK = Account(hours=4, tickets_per_hour=500, audit_logs_per_hour=100)
+SIZES = (1_000, 10_000, 100_000, 500_000)
+QUICK_SIZES = (1_000, 2_000, 4_000)
+
+console = Console(highlight=False, width=None if sys.stdout.isatty() else 150)
+
+
+@click.command()
+@click.option(
+    "--quick", is_flag=True, help="A small account and one round: whether the bench works, not how fast we are."
+)
+@click.option("--sweep", is_flag=True, help="Only the sizes.")
+@click.option("--rounds", default=3, show_default=True, help="An odd number.")
+def bench(*, quick: bool, sweep: bool, rounds: int) -> None:
+    """Measure the pipeline against a bare loop, and its time and memory against the number of tickets."""
+    local.forget_account()
+    console.print(
+        f"{os.cpu_count()} cores for all of it, load average {os.getloadavg()[0]:.1f} before.\n"
+        "Collecting: from just before the first request to Zendesk to the answer of the last PUT."
+    )
+    targets: list[Target] = []
+    with local.one_interruption():
+        if not sweep:
+            targets += _compare(QUICK if quick else TWO_DAYS, 1 if quick else rounds)
+        targets += _sweep(QUICK if quick else TWO_DAYS, QUICK_SIZES if quick else SIZES)
+    for target in targets:
+        console.print(
+            f"[green]met[/green]     {target.sentence}" if target.met else f"[red]MISSED[/red]  {target.sentence}"
+        )
+    sys.exit(not (quick or all(target.met for target in targets)))
+
+
+def _compare(account: Account, rounds: int) -> list[Target]:
+    targets: list[Target] = []
+    with TemporaryDirectory() as folder, accounts.running(account, Path(folder)) as place:
+        for stream in account.records:
+            comparison = _rounds(account, stream, place, rounds)
+            console.print(comparison_table(comparison))
+            targets += comparison_targets(comparison)
+    return targets
+
+
+def _rounds(account: Account, stream: str, place: local.LocalPipeline, rounds: int) -> Comparison:
+    """Bare loop and pipeline by turns. An untimed run of the pipeline before fills the simulator's page cache.
+
+    The requests of that run are those that the bare loop repeats.
+    """
+    pipeline_run(place, account, stream, f"{stream}-warm-up")
+    urls = [f"{place.zendesk.url}{asked.path}?{asked.query}" for asked in place.zendesk.control.requests()]
+    bare, ours = list[Measured](), list[Measured]()
+    for number in range(rounds):
+        bare.append(bare_loop(place, account.records[stream], urls, f"{stream}-bare-{number}"))
+        ours.append(pipeline_run(place, account, stream, f"{stream}-{number}"))
+    return Comparison(stream=stream, bare=bare, pipeline=ours)
+
+
+def _sweep(account: Account, sizes: Sequence[int]) -> list[Target]:
+    runs: list[Measured] = []
+    for size in sizes:
+        sized = replace(account, tickets_per_hour=-(-size // account.hours), audit_logs_per_hour=0)
+        with TemporaryDirectory() as folder, accounts.running(sized, Path(folder)) as place:
+            runs.append(pipeline_run(place, sized, "incremental_tickets", f"{size}-tickets"))
+    console.print(sweep_table(runs))
+    return sweep_targets(runs)
+
+
+if __name__ == "__main__":
+    bench()

@@ -1,0 +1,59 @@
+"""The simulated account that is measured on, frozen in time: every round finds the same."""
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from zendesk_pipeline import local_pipeline as local
+from zendesk_pipeline.local_pipeline import LocalPipeline
+from zendesk_pipeline.windows import HOUR, Span, timestamp
+
+START = 1_767_830_400
+"""2026-01-08 00:00 UTC."""
+SETTLED = 301
+"""Seconds after the last window at which time stands still."""
+NO_LIMIT = "1000000"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Account:
+    """How much there is to collect."""
+
+    hours: int
+    tickets_per_hour: int
+    audit_logs_per_hour: int
+    ticket_bytes: int = 4000
+
+    @property
+    def span(self) -> Span:
+        """All of it."""
+        return Span(START, START + self.hours * HOUR)
+
+    @property
+    def records(self) -> dict[str, int]:
+        """By stream."""
+        return {
+            "incremental_tickets": self.hours * self.tickets_per_hour,
+            "audit_logs": self.hours * self.audit_logs_per_hour,
+        }
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """Of the simulator: nothing but the plain records, and no limit that binds."""
+        return (
+            *("--since", timestamp(START), "--now", timestamp(self.span.end + SETTLED)),
+            *("--tickets-per-hour", str(self.tickets_per_hour), "--ticket-bytes", str(self.ticket_bytes)),
+            *("--audit-logs-per-hour", str(self.audit_logs_per_hour), "--late-share", "0"),
+            *("--changes-per-ticket", "0", "--bulk-update", "0", "--empty-hours", "0"),
+            *("--account-limit", NO_LIMIT, "--export-limit", "0"),
+        )
+
+
+@contextmanager
+def running(account: Account, folder: Path) -> Generator[LocalPipeline]:
+    """The account on a simulator, an S3 server, and a Dagster instance."""
+    instance = local.SETTINGS_OF_THE_INSTANCE
+    with local.local_pipeline(folder, *account.options, start=START, instance=instance) as pipeline:
+        pipeline.environment["ZENDESK_EXPORT_RATE"] = NO_LIMIT
+        yield pipeline

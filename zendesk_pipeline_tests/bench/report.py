@@ -1,0 +1,113 @@
+"""The tables, and whether each target is met."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from statistics import median
+
+from rich.table import Column, Table
+
+from zendesk_pipeline.streams import STREAMS
+from zendesk_pipeline_tests.bench.measuring import Measured
+
+FLAT_MEMORY = 64.0
+"""MiB that the peak may differ by, from 10,000 tickets on."""
+SLOWEST = 1.0
+"""Of the collecting's wall time: pipeline to bare loop."""
+
+Figure = Callable[[Measured], float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """The rounds of one stream."""
+
+    stream: str
+    bare: Sequence[Measured]
+    pipeline: Sequence[Measured]
+
+    @property
+    def records(self) -> int:
+        """The same number in every round."""
+        return self.bare[0].records
+
+    def median_ratio(self, figure: Figure) -> float:
+        """Of the medians."""
+        return _median(self.pipeline, figure) / _median(self.bare, figure)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A sentence, and whether it is true."""
+
+    sentence: str
+    met: bool
+
+
+def seconds(value: float) -> str:
+    return f"{value:.2f} s"
+
+
+def whole(value: float) -> str:
+    return f"{value:,.0f}"
+
+
+ROWS: dict[str, tuple[Figure, Callable[[float], str]]] = {
+    "records/s": (lambda one: one.records / one.collecting, whole),
+    "collecting, wall": (lambda one: one.collecting, seconds),
+    "collecting, CPU": (lambda one: one.collecting_cpu, seconds),
+    "whole process, wall": (lambda one: one.wall, seconds),
+    "whole process, CPU": (lambda one: one.cpu, seconds),
+    "peak memory": (lambda one: one.memory, lambda value: f"{value:,.0f} MiB"),
+    "requests to Zendesk": (lambda one: one.requests, whole),
+    "S3 PUT": (lambda one: one.put, whole),
+    "S3 GET": (lambda one: one.get, whole),
+    "S3 LIST": (lambda one: one.list, whole),
+}
+
+
+def comparison_table(comparison: Comparison) -> Table:
+    """Both side by side."""
+    rounds = len(comparison.bare)
+    title = f"{comparison.stream}: {comparison.records:,} records, median of {rounds} alternating rounds"
+    table = Table(
+        "", *(_right(name) for name in ("bare loop", "this pipeline", "ratio")), title=title, title_style="bold"
+    )
+    for name, (figure, form) in ROWS.items():
+        bare, ours = _median(comparison.bare, figure), _median(comparison.pipeline, figure)
+        table.add_row(name, form(bare), form(ours), f"{ours / bare:.2f}" if bare else "")
+    return table
+
+
+def _right(name: str) -> Column:
+    return Column(name, justify="right")
+
+
+def sweep_table(runs: Sequence[Measured]) -> Table:
+    """One line a size."""
+    table = Table("tickets", *map(_right, ROWS), title="Sizes: one run each", title_style="bold")
+    for one in runs:
+        table.add_row(whole(one.records), *(form(figure(one)) for figure, form in ROWS.values()))
+    return table
+
+
+def comparison_targets(comparison: Comparison) -> list[Target]:
+    """Of one stream."""
+    name, page = comparison.stream, STREAMS[comparison.stream].page_size
+    pages = -(-comparison.records // page)
+    requests = max(one.requests for one in comparison.pipeline)
+    ratio = comparison.median_ratio(lambda one: one.collecting)
+    return [
+        Target(f"{name}: {requests} requests, at most {pages + 1} (pages + 1)", requests <= pages + 1),
+        Target(f"{name}: {ratio:.2f} of the bare loop's wall time for collecting, at most {SLOWEST}", ratio <= SLOWEST),
+    ]
+
+
+def sweep_targets(runs: Sequence[Measured]) -> list[Target]:
+    """Not counting the smallest size, which is less than a page and a batch."""
+    peaks = [one.memory for one in runs[1:]]
+    growth = max(peaks) - min(peaks)
+    return [Target(f"sizes: peak memory differs by {growth:.0f} MiB, at most {FLAT_MEMORY:.0f}", growth <= FLAT_MEMORY)]
+
+
+def _median(many: Sequence[Measured], figure: Figure) -> float:
+    return median(map(figure, many))
