@@ -6,6 +6,7 @@ import dagster as dg
 from dagster_aws.s3 import S3Resource
 
 from zendesk_pipeline import settings
+from zendesk_pipeline.alerts import AlertChannels, alert_sensor
 from zendesk_pipeline.assets import hourly_windows, stream_asset
 from zendesk_pipeline.clock import Clock
 from zendesk_pipeline.io_manager import S3IOManager
@@ -55,11 +56,24 @@ def build(chosen: Settings) -> dg.Definitions:
         sse=chosen.s3_sse,
         kms_key_id=chosen.s3_kms_key_id,
     )
+    alerts = alert_sensor(
+        assets,
+        windows,
+        hours=hours,
+        stale_after=chosen.alert_stale_hours,
+        auth_mode=chosen.auth_mode,
+        ui_url=chosen.dagster_ui_url,
+        clock=Clock(),
+    )
     return dg.Definitions(
         assets=assets,
         schedules=[hourly_collection(assets, windows)],
-        sensors=[catch_up_sensor(assets, windows, hours=hours, clock=Clock())] if hours else [],
-        resources={"zendesk": zendesk, "s3_io_manager": s3_io_manager},
+        sensors=[*([catch_up_sensor(assets, windows, hours=hours, clock=Clock())] if hours else []), alerts],
+        resources={
+            "zendesk": zendesk,
+            "s3_io_manager": s3_io_manager,
+            "alert_channels": AlertChannels(urls=_secret("ALERT_URLS")),
+        },
         executor=dg.in_process_executor,
     )
 

@@ -76,11 +76,11 @@ def recent_attempts(instance: dg.DagsterInstance, key: dg.AssetKey, *, since: fl
         for record in records
         if (run := record.dagster_run).asset_selection
         and key in run.asset_selection
-        and (span := _span(run)) is not None
+        and (span := windows_of(run)) is not None
     ]
 
 
-def _span(run: dg.DagsterRun) -> Span | None:
+def windows_of(run: dg.DagsterRun) -> Span | None:
     """The windows a run is about, by its tags."""
     single = run.tags.get(PARTITION_NAME_TAG)
     first = run.tags.get(ASSET_PARTITION_RANGE_START_TAG, single)

@@ -147,6 +147,15 @@ class Settings(BaseSettings):
         le=1,
         description="The part of the account's rate limit that may be used for the rest.",
     )
+    alert_stale_hours: int = Field(
+        default=3,
+        ge=1,
+        description="Hours after which a window that is missing, with no run at work on it, is an alert.",
+    )
+    dagster_ui_url: str = Field(
+        default="http://127.0.0.1:3000",
+        description="Dagster's UI as the people on call reach it, for the links in alerts.",
+    )
     s3_bucket: str = Field(default="", description="The bucket that the SecOps feed reads.")
     s3_prefix: Prefix = Field(
         default="zendesk/crm/", description="The feed prefix: what SecOps reads, and nothing else lies there."

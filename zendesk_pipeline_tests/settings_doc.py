@@ -13,6 +13,11 @@ PATH = Path(__file__).parents[1] / "docs" / "settings.md"
 
 REQUIRED = ("zendesk_base_url", "s3_bucket")
 
+ALERTS = {
+    "ALERT_URLS": "Where alerts go: [Apprise addresses](operations.md#alerts) (Slack, Teams, mail, PagerDuty, SNS, webhook"
+    " …) with white space or commas between. A secret. None: problems are in the log of `alert_sensor`'s ticks.",
+}
+
 OF_OTHERS = {
     "AWS_PROFILE": "A profile of `~/.aws/config`; or one of the next two lines, or a role of the machine.",
     "AWS_ACCESS_KEY_ID": "With `AWS_SECRET_ACCESS_KEY`: a key of the writer.",
@@ -55,6 +60,9 @@ def settings_doc() -> str:
         (
             _section("Required", "| variable | default | meaning |", required),
             _section("Zendesk credentials", "| variable | `AUTH_MODE` | where it comes from |", credentials),
+            _section(
+                "Alerts", "| variable | meaning |", [f"| `{name}` | {meaning} |" for name, meaning in ALERTS.items()]
+            ),
             _section("With defaults", "| variable | default | meaning |", optional),
             _section("Read by the libraries", "| variable | meaning |", others),
         )

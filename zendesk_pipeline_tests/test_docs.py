@@ -48,6 +48,7 @@ NOT_VARIABLES = {"ZENDESK_CRM", "AUDIT_LOGS", "INCREMENTAL_TICKETS"}
 VARIABLES = (
     {name.upper() for name in Settings.model_fields}
     | {name for names in CREDENTIALS.values() for name in names}
+    | {"ALERT_URLS"}
     | settings_doc.OF_OTHERS.keys()
 )
 

@@ -1,0 +1,279 @@
+"""Alerts for the people on call: the sensor that looks for what is wrong and tells it.
+
+`problems` and `upkeep` find what is wrong, `news` knows what was told to whom, `channels` sends. What an address was
+told is in the sensor's cursor, so that an address that could not be reached gets at a later tick what it has missed,
+after a restart as well. Where the sensor dies between sending and remembering, it tells twice.
+"""
+
+import logging
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import dagster as dg
+import msgspec
+from pydantic import Field
+
+from zendesk_pipeline import upkeep
+from zendesk_pipeline.channels import Address, Outcome, addresses, send
+from zendesk_pipeline.clock import Clock
+from zendesk_pipeline.errors import SettingsError
+from zendesk_pipeline.news import Channel, Memory, News, forget, message, news, note_told, remembered, update, wake
+from zendesk_pipeline.problems import (
+    LOOK_BACK,
+    MINUTE,
+    Problem,
+    Severity,
+    Watch,
+    count,
+    failed_runs,
+    held_windows,
+    repeated_failures,
+    run_failures,
+    some,
+    spans_under_way,
+    stale,
+    starving,
+)
+from zendesk_pipeline.settings import AuthMode
+from zendesk_pipeline.windows import HOUR
+
+NAME = "alert_sensor"
+INTERVAL = 60
+"""Seconds between two looks."""
+SETTLING = 15 * MINUTE
+"""After a time without ticks, the catch-up sensor has this long to ask for what is missing."""
+LONGEST_PAUSE = 30 * MINUTE
+"""Between two tries to reach an address that fails."""
+LEVELS: Mapping[Severity, int] = {"info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+DEAD = 3
+"""An address that failed so often in a row is a problem that the others are told of."""
+
+
+class AlertChannels(dg.ConfigurableResource[Any]):
+    """Where alerts go."""
+
+    urls: str = Field(default="", description="ALERT_URLS", repr=False, json_schema_extra={"is_secret": True})
+
+    def addresses(self) -> list[Address]:
+        return addresses(self.urls)
+
+
+def alert_sensor(
+    assets: Sequence[dg.AssetsDefinition],
+    windows: dg.HourlyPartitionsDefinition,
+    *,
+    hours: int,
+    stale_after: int,
+    auth_mode: AuthMode,
+    ui_url: str,
+    clock: Clock,
+) -> dg.SensorDefinition:
+    """The sensor that tells what is wrong.
+
+    Args:
+        assets: Whose windows are looked after.
+        windows: Their partitions.
+        hours: How far back the catch-up sensor asks for windows, 0 if there is none.
+        stale_after: Hours that a window may stay missing while nothing is under way.
+        auth_mode: The kind of credential.
+        ui_url: Dagster's UI as people reach it, for links.
+        clock: What time it is.
+    """
+    keys, start = [asset.key for asset in assets], int(windows.start.timestamp())
+    watch = Watch(assets=keys, start=start, hours=hours, stale_after=stale_after)
+
+    @dg.sensor(
+        name=NAME,
+        minimum_interval_seconds=INTERVAL,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Tells the addresses of ALERT_URLS what is wrong, and when it is solved.",
+    )
+    def sensor(context: dg.SensorEvaluationContext, alert_channels: AlertChannels) -> dg.SensorResult:
+        now, memory = clock.now(), remembered(context.cursor)
+        wake(memory, now)
+        awake_since = memory.awake_since
+        found = look(context.instance, watch, _automation(context), auth_mode, now=now, awake_since=awake_since)
+        channels = _known(memory, alert_channels.addresses())
+        problems = [*found.problems, *_dead_channels(channels)]
+        update(memory, problems, found.delivered, now, complete=found.complete)
+        notes = _tell(memory, channels, problems, ui_url.rstrip("/"), now)
+        for level, line in [*map(_log_line, problems), *((logging.WARNING, note) for note in notes)]:
+            context.log.log(level, line)
+        _require_one(channels)
+        forget(memory, [each.key for each in channels])
+        return dg.SensorResult(
+            skip_reason=". ".join([_summary(problems), *notes]), cursor=msgspec.json.encode(memory).decode()
+        )
+
+    return sensor
+
+
+def _automation(context: dg.SensorEvaluationContext) -> upkeep.Automation:
+    """Everything of this code location but the alerts themselves."""
+    repository, origin = context.repository_def, context.code_location_origin
+    if repository is None:
+        return upkeep.Automation()
+    return upkeep.Automation(
+        schedules=repository.schedule_defs,
+        sensors=[sensor for sensor in repository.sensor_defs if sensor.name != NAME],
+        checks=sorted(repository.asset_graph.asset_check_keys),
+        repository=repository.name,
+        location=origin.location_name if origin else "",
+    )
+
+
+def _log_line(problem: Problem) -> tuple[int, str]:
+    return LEVELS[problem.severity], f"{problem.title}. {problem.text}"
+
+
+def _summary(problems: Sequence[Problem]) -> str:
+    titles = [problem.title for problem in problems]
+    return f"{count(titles, 'problem')}: {some(titles)}" if titles else "Nothing is wrong"
+
+
+# Looking
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """What a look at the instance found."""
+
+    problems: Sequence[Problem]
+    delivered: Mapping[str, Collection[str]]
+    """Of each asset, the partition keys that are materialized."""
+    complete: bool
+    """Whether everything could be looked at."""
+
+
+def look(
+    instance: dg.DagsterInstance,
+    watch: Watch,
+    automation: upkeep.Automation,
+    auth_mode: AuthMode,
+    *,
+    now: float,
+    awake_since: float,
+) -> Look:
+    """Everything that is wrong; `awake_since` is when the sensors began to run without a break."""
+    delivered: dict[str, Collection[str]] = {}
+
+    def windows() -> Iterator[Problem]:
+        runs = failed_runs(instance, watch.assets, since=now - LOOK_BACK)
+        under_way = spans_under_way(instance, watch.assets, created_after=now - watch.stale_after * HOUR)
+        for key in watch.assets:
+            asset = key.to_user_string()
+            held = held_windows(instance, key, plans=any(asset in run.assets for run in runs))
+            delivered[asset] = held.delivered.keys()
+            yield from run_failures(asset, runs, held, watch.asked_again_from(now))
+            yield from repeated_failures(asset, runs, held, watch.caught_up(now), now)
+            yield from starving(instance, key, now)
+            if now - awake_since >= SETTLING:
+                yield from stale(asset, held.delivered, under_way.get(asset, ()), watch, now)
+
+    kinds: dict[str, Callable[[], Iterator[Problem]]] = {
+        "runs and windows": windows,
+        "asset checks": lambda: upkeep.failed_checks(instance, automation.checks),
+        "freshness": lambda: upkeep.freshness(instance, watch.assets),
+        "credentials": lambda: upkeep.credential(auth_mode, now),
+        "schedules and sensors": lambda: upkeep.automation(instance, automation, now, awake_since),
+        "daemons": lambda: upkeep.daemons(instance, now, awake_since),
+    }
+    found: list[Problem] = []
+    blind: list[Problem] = []
+    for name, find in kinds.items():
+        try:
+            found += find()
+        except Exception as error:  # noqa: BLE001  # one eye gone blind, after an upgrade say, must not close the others
+            blind.append(_blind(name, error, now))
+    return Look(problems=[*found, *blind], delivered=delivered, complete=not blind)
+
+
+def _blind(name: str, error: Exception, now: float) -> Problem:
+    return Problem(
+        cause=f"blind {name}",
+        title=f"The alerts cannot see {name}",
+        text=f"Looking at them ended with {type(error).__name__}: please report it. Nothing is told of them meanwhile.",
+        since=now,
+        link_path="/automation",
+        severity="error",
+    )
+
+
+# Telling
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """An address, and what is remembered of it."""
+
+    key: str
+    address: Address
+    channel: Channel
+
+
+def _known(memory: Memory, wanted: Sequence[Address]) -> list[_Known]:
+    salt = memory.salt.encode()
+    return [
+        _Known(key, address, memory.channels.setdefault(key, Channel()))
+        for address in wanted
+        if (key := address.key(salt))
+    ]
+
+
+def _dead_channels(channels: Sequence[_Known]) -> Iterator[Problem]:
+    for each in channels:
+        if each.channel.failures >= DEAD:
+            yield Problem(
+                cause=f"channel {each.key}",
+                title=f"Alerts do not reach {each.address}",
+                text=f"{each.channel.failures} tries in a row failed; of the latest: {each.channel.reason}.",
+                since=each.channel.since,
+                link_path="/automation",
+                severity="error",
+            )
+
+
+def _tell(
+    memory: Memory, channels: Sequence[_Known], problems: Sequence[Problem], ui_url: str, now: float
+) -> list[str]:
+    """Send what there is to tell; in words, what was not taken. An address that is new is tried without a message."""
+    due = [each for each in channels if each.channel.pause_until <= now]
+    told = [(each, _news_for(each, memory, problems, now)) for each in due]
+    told = [(each, what) for each, what in told if what or not each.channel.understood]
+    letters = [(each.address, message(what, memory, ui_url, now) if what else None) for each, what in told]
+    notes: list[str] = []
+    for (each, what), outcome in zip(told, send(letters), strict=True):
+        _settle(each.channel, what, outcome, now)
+        if outcome.state != "sent":
+            notes.append(f"{each.address} did not take the alert: {outcome.reason}")
+    return notes
+
+
+def _news_for(each: _Known, memory: Memory, problems: Sequence[Problem], now: float) -> News:
+    """That an address is dead is not told to itself."""
+    others = [problem for problem in problems if problem.cause != f"channel {each.key}"]
+    return news(memory, each.channel, others, now)
+
+
+def _settle(channel: Channel, told: News, outcome: Outcome, now: float) -> None:
+    """Note what became of a message. The first failure is tried again at the next tick, then pauses grow."""
+    channel.understood = outcome.state != "unknown"
+    channel.reason = outcome.reason
+    if outcome.state == "sent":
+        channel.failures = 0
+        note_told(channel, told, now)
+        return
+    channel.since = channel.since if channel.failures else now
+    channel.failures += 1
+    channel.pause_until = now + min(INTERVAL * (2 ** (channel.failures - 1) - 1), LONGEST_PAUSE)
+
+
+def _require_one(channels: Sequence[_Known]) -> None:
+    """Raises SettingsError where no address is understood: a failed tick is all that can be seen of it then."""
+    wrong = [f"{each.address.position} ({each.address.scheme})" for each in channels if not each.channel.understood]
+    if wrong and len(wrong) == len(channels):
+        raise SettingsError(
+            f"ALERT_URLS: Apprise does not understand address {', '.join(wrong)}."
+            " https://appriseit.com/services/ says how addresses are written."
+        )

@@ -1,0 +1,237 @@
+"""What was told to whom, and what there is to tell: the alerts' memory and their words. Nothing here does any I/O.
+
+A problem is told once to each address, again when it is graver, has grown or lasts for another day, and when it is
+solved. Solved, for one about windows, is when they are delivered; for any other, when it has been gone for a while.
+"""
+
+import secrets
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from zendesk_pipeline.channels import Kind, Message
+from zendesk_pipeline.problems import DAY, MINUTE, Problem, Severity, count, duration, moment, ranges
+from zendesk_pipeline.windows import Span, Window
+
+REMIND = DAY
+"""A problem that lasts is told again after this long."""
+CALM = 5 * MINUTE
+"""A problem that is not about windows is solved when it has been gone for this long."""
+PATIENCE = DAY
+"""One about windows is given up when it has been gone for this long and they are still missing."""
+ASLEEP = 10 * MINUTE
+"""Without a tick for so long, no sensor ran."""
+MOST_TOLD = 10
+"""Problems in one message; more are counted."""
+
+RANKS: dict[Severity, int] = {"info": 0, "warning": 1, "error": 2}
+KINDS: dict[Severity, Kind] = {"info": "info", "warning": "warning", "error": "failure"}
+
+
+class Entry(msgspec.Struct):
+    """A problem that was seen."""
+
+    title: str
+    since: float
+    seen: float
+    """When it was last seen."""
+    asset: str = ""
+    windows: list[tuple[int, int]] = []
+    """Those of the asset that have to be delivered."""
+    ended: float | None = None
+    left: int = 0
+    """Windows that were still missing when it was given up."""
+
+
+class Told(msgspec.Struct):
+    """What an address was told of a problem."""
+
+    at: float
+    size: int
+    severity: Severity
+
+
+class Channel(msgspec.Struct):
+    """What is known of an address."""
+
+    told: dict[str, Told] = {}
+    understood: bool = False
+    failures: int = 0
+    """In a row."""
+    since: float = 0.0
+    """When the first of them was."""
+    pause_until: float = 0.0
+    reason: str = ""
+
+
+class Memory(msgspec.Struct):
+    """What the sensor keeps between its ticks. It holds no address and nothing of a record."""
+
+    salt: str
+    looked: float = 0.0
+    awake_since: float = 0.0
+    """Since when ticks have come without a break."""
+    problems: dict[str, Entry] = {}
+    """By cause."""
+    channels: dict[str, Channel] = {}
+    """By the salted hash of the address."""
+
+
+def remembered(cursor: str | None) -> Memory:
+    """The memory in a cursor; a new one where there is none that can be read."""
+    try:
+        return msgspec.json.decode(cursor or "", type=Memory)
+    except msgspec.DecodeError:
+        return Memory(salt=secrets.token_hex(8))
+
+
+def wake(memory: Memory, now: float) -> None:
+    """Note that the sensor runs."""
+    if now - memory.looked > ASLEEP:
+        memory.awake_since = now
+    memory.looked = now
+
+
+def update(
+    memory: Memory,
+    problems: Collection[Problem],
+    delivered: Mapping[str, Collection[str]],
+    now: float,
+    *,
+    complete: bool,
+) -> None:
+    """Note which problems there are and, after a look that saw everything, which of the remembered ones have ended.
+
+    `delivered` has the partition keys of each asset's windows that are materialized.
+    """
+    for problem in problems:
+        _note(memory, problem, delivered, now)
+    current = {problem.cause for problem in problems}
+    for cause, entry in memory.problems.items():
+        if complete and cause not in current and entry.ended is None:
+            _end(entry, delivered, now)
+
+
+def _note(memory: Memory, problem: Problem, delivered: Mapping[str, Collection[str]], now: float) -> None:
+    entry = memory.problems.get(problem.cause)
+    if entry is None or entry.ended is not None:
+        entry = memory.problems[problem.cause] = Entry(problem.title, min(problem.since, now), now)
+    windows = {*_missing(entry, delivered), *(window for span in problem.windows for window in span)}
+    entry.title, entry.asset, entry.seen = problem.title, problem.asset, now
+    entry.windows = [(span.start, span.end) for span in ranges(windows)]
+
+
+def _missing(entry: Entry, delivered: Mapping[str, Collection[str]]) -> list[Window]:
+    held = delivered.get(entry.asset, ())
+    windows = (window for bounds in entry.windows for window in Span(*bounds))
+    return [window for window in windows if window.partition_key not in held]
+
+
+def _end(entry: Entry, delivered: Mapping[str, Collection[str]], now: float) -> None:
+    missing = len(_missing(entry, delivered))
+    gone_for = now - entry.seen
+    if entry.windows and not missing:
+        entry.ended = now
+    elif entry.windows and gone_for >= PATIENCE:
+        entry.ended, entry.left = now, missing
+    elif not entry.windows and gone_for >= CALM:
+        entry.ended = entry.seen
+
+
+def forget(memory: Memory, keys: Iterable[str]) -> None:
+    """Drop addresses other than these, and problems that have ended and that no address waits to hear of."""
+    memory.channels = {key: memory.channels[key] for key in keys}
+    awaited = {cause for channel in memory.channels.values() for cause in channel.told}
+    memory.problems = {
+        cause: entry for cause, entry in memory.problems.items() if entry.ended is None or cause in awaited
+    }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class News:
+    """What an address does not know yet."""
+
+    problems: Sequence[tuple[Problem, str]]
+    """The gravest first; with a word on why it is told again, if it is."""
+    ended: Mapping[str, Entry]
+    still_open: int
+    """Problems besides, which the address knows; those that are told once and stay do not count."""
+
+    def __bool__(self) -> bool:
+        return bool(self.problems or self.ended)
+
+
+def news(memory: Memory, channel: Channel, problems: Iterable[Problem], now: float) -> News:
+    """What to tell an address now."""
+    ranked = sorted(problems, key=lambda problem: -RANKS[problem.severity])
+    fresh = [(each, why) for each in ranked if (why := _why(each, channel.told.get(each.cause), now)) is not None]
+    known = {cause: memory.problems[cause] for cause in channel.told if cause in memory.problems}
+    ended = {cause: entry for cause, entry in known.items() if entry.ended is not None}
+    apart = {problem.cause for problem, _ in fresh} | {problem.cause for problem in ranked if problem.once}
+    still_open = known.keys() - ended.keys() - apart
+    return News(problems=fresh, ended=ended, still_open=len(still_open))
+
+
+def _why(problem: Problem, told: Told | None, now: float) -> str | None:
+    """Why to tell of a problem; empty for a new one, None for no reason."""
+    if told is None:
+        return ""
+    if RANKS[problem.severity] > RANKS[told.severity]:
+        return "graver than before"
+    if problem.size >= max(2 * told.size, told.size + 3):
+        return "it has grown"
+    if now - told.at >= REMIND and not problem.once:
+        return "still so"
+    return None
+
+
+def note_told(channel: Channel, told: News, now: float) -> None:
+    """Note that the news has reached the address."""
+    channel.told.update({each.cause: Told(now, each.size, each.severity) for each, _ in told.problems})
+    channel.told = {cause: known for cause, known in channel.told.items() if cause not in told.ended}
+
+
+def message(told: News, memory: Memory, ui_url: str, now: float) -> Message:
+    """The news in words."""
+    shown, more = told.problems[:MOST_TOLD], told.problems[MOST_TOLD:]
+    parts = [_told(problem, why, memory.problems[problem.cause].since, ui_url, now) for problem, why in shown]
+    if more:
+        parts.append(f"And {count(more, 'more problem')}: {ui_url}/overview")
+    parts += [_ended(entry) for entry in told.ended.values()]
+    if told.still_open:
+        parts.append(f"Open besides, and told before: {told.still_open}.")
+    elif not told.problems:
+        parts.append("Nothing else is wrong.")
+    return Message(title=_headline(told), body="\n\n".join(parts), kind=_kind(told))
+
+
+def _told(problem: Problem, why: str, since: float, ui_url: str, now: float) -> str:
+    heading = f"{problem.severity.upper()}{f' ({why})' if why else ''}: {problem.title}"
+    lasting = f", for {duration(now - since)}" if now - since >= MINUTE else ""
+    return f"{heading}\n{problem.text}\nSince {moment(since)}{lasting}.\n{ui_url}{problem.link_path}"
+
+
+def _ended(entry: Entry) -> str:
+    lasted = duration((entry.ended or entry.seen) - entry.since)
+    if not entry.left:
+        return f"SOLVED after {lasted}: {entry.title}"
+    missing = f"{entry.left:,} of its windows {'is' if entry.left == 1 else 'are'} still missing"
+    return f"NO LONGER SEEN after {lasted}: {entry.title}\nIts runs are gone or too long ago, and {missing}."
+
+
+def _headline(told: News) -> str:
+    titles = [problem.title for problem, _ in told.problems]
+    titles += [f"{'No longer seen' if entry.left else 'Solved'}: {entry.title}" for entry in told.ended.values()]
+    if len(titles) == 1:
+        return f"Zendesk collection: {titles[0]}"
+    numbers = [count(told.problems, "problem")] if told.problems else []
+    numbers += [f"{len(told.ended)} solved"] if told.ended else []
+    return f"Zendesk collection: {', '.join(numbers)}"
+
+
+def _kind(told: News) -> Kind:
+    """Success stands for all clear: services that open and close incidents go by it."""
+    if told.problems:
+        return KINDS[told.problems[0][0].severity]
+    return "info" if told.still_open or any(entry.left for entry in told.ended.values()) else "success"

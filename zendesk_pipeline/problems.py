@@ -1,0 +1,375 @@
+"""What is wrong with the collection right now, as data: read from the Dagster instance, worded for people.
+
+One cause is one problem, however many windows and runs it has hit. Nothing here remembers: what was told, has grown or
+is solved is the business of `alerts`. Texts hold sentences of ours and of Dagster's, never an exception's own words:
+those could quote a record.
+"""
+
+import math
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from hashlib import blake2b
+from itertools import groupby
+from typing import Literal
+from urllib.parse import quote
+
+import dagster as dg
+from dagster._core.events import JobFailureData
+from dagster_shared.error import SerializableErrorInfo
+
+from zendesk_pipeline.catch_up import SUSPICIOUS, Attempt, settled, troubles
+from zendesk_pipeline.sensors import UNDER_WAY, windows_of
+from zendesk_pipeline.windows import HOUR, Span, Window
+
+Severity = Literal["info", "warning", "error"]
+
+MINUTE = 60
+DAY = 24 * HOUR
+
+LOOK_BACK = 30 * DAY
+"""Failed runs older than this are no longer looked at."""
+MOST_RUNS = 200
+"""Of a kind, the newest: what a look costs has a bound."""
+MOST_MATERIALIZATIONS = 50
+LEAST_HOURS = 24
+"""Missing windows are looked for this far back, or as far as the catch-up sensor looks."""
+MOST_RANGES = 5
+"""Shown of a problem's windows."""
+LONGEST_SENTENCE = 500
+
+STARVED = "Zendesk's rate limit let no request"
+"""How the sentence of a StarvedError begins."""
+STARVING = 45 * MINUTE
+"""Of an hour, spent waiting for the rate limit."""
+RECENT = 6 * HOUR
+"""A window that ended so short a time ago belongs to the hourly collection, not to a backfill."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """Something that a person should know."""
+
+    cause: str
+    """The same for the same problem, tick after tick."""
+    title: str
+    text: str
+    since: float
+    """Seconds since the epoch, as everywhere here."""
+    link_path: str
+    """Below the UI's address."""
+    severity: Severity
+    size: int = 1
+    """How much of it there is; growth is worth telling."""
+    asset: str = ""
+    windows: tuple[Span, ...] = ()
+    """Of the asset: it is solved when they are delivered."""
+    once: bool = False
+    """Whether it is told once, without reminders."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Watch:
+    """Which windows are looked after, and by which bounds."""
+
+    assets: Sequence[dg.AssetKey]
+    start: int
+    """Of the first window."""
+    hours: int
+    """The catch-up sensor asks for windows this far back; 0 if there is none."""
+    stale_after: int
+    """Hours that a window may stay missing while nothing is under way."""
+
+    def caught_up(self, now: float) -> Span:
+        """The windows that the catch-up sensor looks after."""
+        return settled(self.start, now, self.hours)
+
+    def asked_again_from(self, now: float) -> float:
+        """Windows that start before are not asked for again by themselves."""
+        return self.caught_up(now).start if self.hours else math.inf
+
+    def expected(self, now: float) -> Span:
+        """The windows that have to be there."""
+        return settled(self.start, now, max(self.hours, LEAST_HOURS))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FailedRun:
+    """A run that failed, with the reason in words for people."""
+
+    run_id: str
+    assets: Collection[str]
+    span: Span
+    at: float
+    event: int
+    """The number of its failure in the event log."""
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """Of one asset, the event numbers of each window's newest materialization and of the newest plan for one."""
+
+    delivered: Mapping[str, int]
+    planned: Mapping[str, int]
+
+    def missing(self, run: FailedRun) -> list[Window]:
+        """What neither the run itself, before it failed, nor a later one has delivered."""
+        return [window for window in run.span if self._is_missing(window.partition_key, run.event)]
+
+    def _is_missing(self, key: str, failure: int) -> bool:
+        return self.delivered.get(key, -1) <= min(self.planned.get(key, -1), failure)
+
+
+# What the instance knows
+
+
+def held_windows(instance: dg.DagsterInstance, key: dg.AssetKey, *, plans: bool) -> Held:
+    """Which windows of an asset were delivered and, if asked for, planned."""
+    planned = dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED
+    return Held(
+        delivered=instance.get_latest_storage_id_by_partition(key, dg.DagsterEventType.ASSET_MATERIALIZATION),
+        planned=instance.get_latest_storage_id_by_partition(key, planned) if plans else {},
+    )
+
+
+def failed_runs(instance: dg.DagsterInstance, assets: Sequence[dg.AssetKey], *, since: float) -> list[FailedRun]:
+    """The newest failed runs over windows, whoever launched them: schedule, sensor, UI, backfill or command line."""
+    wanted = dg.RunStatusChangeRecordsFilter(event_type=dg.DagsterEventType.RUN_FAILURE, after_timestamp=since)
+    events = {event.run_id: event for event in instance.fetch_run_status_changes(wanted, limit=MOST_RUNS).records}
+    if not events:
+        return []
+    runs = [record.dagster_run for record in instance.get_run_records(dg.RunsFilter(run_ids=list(events)))]
+    return [
+        FailedRun(
+            run_id=run.run_id,
+            assets=_asset_names(run, assets),
+            span=span,
+            at=events[run.run_id].timestamp,
+            event=events[run.run_id].storage_id,
+            sentence=_reason(events[run.run_id].event_log_entry),
+        )
+        for run in runs
+        if (span := windows_of(run))
+    ]
+
+
+def spans_under_way(
+    instance: dg.DagsterInstance, assets: Sequence[dg.AssetKey], *, created_after: float
+) -> dict[str, list[Span]]:
+    """What runs are at work on, by asset; one that has waited in the queue since before then counts for nothing."""
+    found: dict[str, list[Span]] = {}
+    for record in instance.get_run_records(dg.RunsFilter(statuses=list(UNDER_WAY)), limit=MOST_RUNS):
+        run, span = record.dagster_run, windows_of(record.dagster_run)
+        queued = run.status in {dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED}
+        if span and not (queued and record.create_timestamp.timestamp() < created_after):
+            for name in _asset_names(run, assets):
+                found.setdefault(name, []).append(span)
+    return found
+
+
+def _asset_names(run: dg.DagsterRun, assets: Sequence[dg.AssetKey]) -> set[str]:
+    """The run's assets; without a selection, all of them."""
+    chosen = run.asset_selection or (() if run.asset_check_selection else assets)
+    return {key.to_user_string() for key in chosen}
+
+
+def _reason(entry: dg.EventLogEntry) -> str:
+    """Our own sentence where there is one; else Dagster's message, and of an exception its kind alone."""
+    event = entry.get_dagster_event()
+    data = event.event_specific_data if isinstance(event.event_specific_data, JobFailureData) else JobFailureData(None)
+    failure = data.first_step_failure_event and data.first_step_failure_event.step_failure_data.user_failure_data
+    if failure and failure.description:
+        return re.sub(r" \[[^\[\]]*\]$", "", failure.description.strip().split("\n", 1)[0])[:LONGEST_SENTENCE]
+    said = re.sub(r'^Execution of run for "[^"]*" failed\. ', "", first_line(event.message or "The run failed."))
+    return f"{said} ({error_chain(data.error)[-1].cls_name}; the run's log says more.)" if data.error else said
+
+
+def error_chain(error: SerializableErrorInfo | None) -> list[SerializableErrorInfo]:
+    """An error and what it was caused by."""
+    return [error, *error_chain(error.cause)] if error else []
+
+
+# What is wrong with windows
+
+
+def run_failures(asset: str, runs: Iterable[FailedRun], held: Held, asked_again_from: float) -> Iterator[Problem]:
+    """Failed runs whose windows are still missing, grouped by what their sentences have in common."""
+    groups: dict[str, list[FailedRun]] = {}
+    missing: dict[str, set[Window]] = {}
+    for run in runs:
+        if asset in run.assets and (windows := held.missing(run)):
+            cause = _cause(asset, run.sentence)
+            groups.setdefault(cause, []).append(run)
+            missing.setdefault(cause, set()).update(windows)
+    for cause, failed in groups.items():
+        asked_again = [window for window in missing[cause] if window.start >= asked_again_from]
+        what_next = _what_next(len(asked_again), len(missing[cause]))
+        yield _run_failure(cause, asset, sorted(failed, key=lambda run: run.at), missing[cause], what_next)
+
+
+def _what_next(asked_again: int, of: int) -> str:
+    if asked_again == of:
+        return "The catch-up sensor asks for them again."
+    if not asked_again:
+        return "They are not asked for again by themselves: launch a backfill."
+    return f"The catch-up sensor asks for {asked_again:,} of them again; for the others, launch a backfill."
+
+
+def _cause(asset: str, sentence: str) -> str:
+    """Sentences are of one kind if they differ in words with digits and in what others said (in parentheses)."""
+    if sentence.startswith(STARVED):
+        return f"starved {asset}"
+    kind = re.sub(r"\([^()]*\)|\S*\d\S*", "", sentence)
+    return f"run-failure {asset} {blake2b(kind.encode(), digest_size=4).hexdigest()}"
+
+
+def _run_failure(
+    cause: str, asset: str, runs: Sequence[FailedRun], missing: Collection[Window], what_next: str
+) -> Problem:
+    latest = runs[-1]
+    starved = latest.sentence.startswith(STARVED)
+    often = f"{len(runs)} runs failed, the latest at {moment(latest.at)}" if len(runs) > 1 else "One run failed"
+    return Problem(
+        cause=cause,
+        title=f"{asset} starves for Zendesk's rate limit" if starved else f"{asset}: {count(missing, 'window')} failed",
+        text=f"{latest.sentence}\nWindows: {listed(missing)}.\n{often}. {what_next}",
+        since=runs[0].at,
+        link_path=f"/runs/{latest.run_id}",
+        severity="error" if len(runs) >= SUSPICIOUS else "warning",
+        size=len(missing),
+        asset=asset,
+        windows=tuple(ranges(missing)),
+    )
+
+
+def repeated_failures(
+    asset: str, runs: Sequence[FailedRun], held: Held, caught_up: Span, now: float
+) -> Iterator[Problem]:
+    """Windows at which so many runs broke off that the catch-up sensor takes each by itself."""
+    missing = [window for window in caught_up if window.partition_key not in held.delivered]
+    tried = [run for run in runs if asset in run.assets]
+    found = troubles(missing, [Attempt(run.span, run.at) for run in tried])
+    again = sorted((each for each in found.values() if each.failures >= SUSPICIOUS), key=lambda each: each.window)
+    if not again:
+        return
+    windows = [trouble.window for trouble in again]
+    next_try = max(now, min(trouble.next_try for trouble in again))
+    yield Problem(
+        cause=f"window {asset}",
+        title=f"{asset}: {count(windows, 'window')} failed again and again",
+        text=f"Runs break off at {some([f'{each.window} ({each.failures} runs)' for each in again])}. The windows"
+        f" behind go on without, and the catch-up sensor tries again, next at {moment(next_try)}. What the runs say has"
+        " to be mended.",
+        since=min(run.at for run in tried if any(window in run.span for window in windows)),
+        link_path=_partition_path(asset, windows[0]),
+        severity="error",
+        size=len(windows),
+        asset=asset,
+        windows=tuple(ranges(windows)),
+    )
+
+
+def stale(
+    asset: str, delivered: Collection[str], under_way: Sequence[Span], watch: Watch, now: float
+) -> Iterator[Problem]:
+    """Windows that ended longer than `stale_after` ago, are missing, and no run is at work on."""
+    missing = [
+        window
+        for window in watch.expected(now)
+        if window.end + watch.stale_after * HOUR <= now
+        and window.partition_key not in delivered
+        and not any(window in span for span in under_way)
+    ]
+    if not missing:
+        return
+    newest = max(delivered, default=None)
+    yield Problem(
+        cause=f"stale {asset}",
+        title=f"{asset} is behind: {count(missing, 'window')} missing for more than {watch.stale_after} h",
+        text=f"Missing: {listed(missing)}.\nThe newest window that is delivered:"
+        f" {Window.of_partition(newest) if newest else 'none'}. No run is at work on what is missing: see whether runs"
+        " fail or wait in the queue, and whether the schedule and the catch-up sensor are switched on.",
+        since=missing[0].end,
+        link_path=_partition_path(asset, missing[0]),
+        severity="error",
+        size=len(missing),
+        asset=asset,
+        windows=tuple(ranges(missing)),
+    )
+
+
+def starving(instance: dg.DagsterInstance, key: dg.AssetKey, now: float) -> Iterator[Problem]:
+    """An asset that spent most of the last hour waiting for the rate limit, backfills of old windows aside."""
+    wanted = dg.AssetRecordsFilter(asset_key=key, after_timestamp=now - HOUR)
+    records = instance.fetch_materializations(wanted, limit=MOST_MATERIALIZATIONS).records
+    events = [event for record in records if (event := record.asset_materialization) and event.partition]
+    waited = sum(_waited(event) for event in events if Window.of_partition(event.partition or "").end > now - RECENT)
+    if waited < STARVING:
+        return
+    asset = key.to_user_string()
+    yield Problem(
+        cause=f"rate-limit {asset}",
+        title=f"{asset} waits for Zendesk's rate limit most of the time",
+        text=f"It waited {duration(waited)} of the last hour; with more it falls behind. Something else uses up the"
+        " account's budget: find it, or raise ZENDESK_RATE_SHARE or ZENDESK_EXPORT_RATE if the plan allows more.",
+        since=now,
+        link_path=f"/assets/{quote(asset)}",
+        severity="warning",
+    )
+
+
+def _waited(event: dg.AssetMaterialization) -> float:
+    entry = event.metadata.get("rate_limit_wait_seconds")
+    return float(entry.value or 0) if isinstance(entry, dg.FloatMetadataValue | dg.IntMetadataValue) else 0.0
+
+
+def _partition_path(asset: str, window: Window) -> str:
+    return f"/assets/{quote(asset)}?view=partitions&partition={quote(window.partition_key, safe='')}"
+
+
+# Words
+
+
+def moment(at: float) -> str:
+    """`2026-11-12 05:00 UTC`."""
+    return f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M} UTC"
+
+
+def duration(seconds: float) -> str:
+    """`2 h 10 min`."""
+    minutes = round(seconds / MINUTE)
+    hours, days = minutes // 60, minutes // (24 * 60)
+    if days:
+        return f"{days} d {hours % 24} h"
+    return f"{hours} h {minutes % 60} min" if hours else f"{minutes} min"
+
+
+def ranges(windows: Iterable[Window]) -> Iterator[Span]:
+    """Windows as ranges of neighbours, in order."""
+    numbered = enumerate(sorted(windows))
+    for _, group in groupby(numbered, lambda item: item[1].start - item[0] * HOUR):
+        members = [window for _, window in group]
+        yield Span(members[0].start, members[-1].end)
+
+
+def listed(windows: Collection[Window]) -> str:
+    """Windows for people: the first few ranges, and how many windows there are."""
+    return f"{some([str(span) for span in ranges(windows)])} ({count(windows, 'window')}, UTC)"
+
+
+def some(items: Sequence[str]) -> str:
+    """The first few of a list."""
+    more = len(items) - MOST_RANGES
+    return ", ".join(items[:MOST_RANGES]) + (f" and {more} more" if more > 0 else "")
+
+
+def count(items: Collection[object], name: str) -> str:
+    """`1 window`, `1,200 windows`."""
+    return f"{len(items)} {name}" if len(items) == 1 else f"{len(items):,} {name}s"
+
+
+def first_line(text: str) -> str:
+    """What of a longer text goes into a message."""
+    return text.strip().split("\n", 1)[0][:LONGEST_SENTENCE]

@@ -1,0 +1,246 @@
+"""What is wrong around the collection: asset checks, freshness, the credential, schedules, sensors and daemons.
+
+Dagster's open-source edition alerts on none of it. What cannot be seen from inside a sensor is that the daemon is down:
+then no sensor runs.
+"""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Literal
+from urllib.parse import quote
+
+import dagster as dg
+from dagster._core.definitions.freshness import FreshnessState
+from dagster._core.definitions.selector import RepositorySelector
+from dagster._core.scheduler.instigation import InstigatorState, InstigatorStatus, InstigatorTick, TickStatus
+from dagster._core.storage.asset_check_execution_record import (
+    AssetCheckExecutionRecord,
+    AssetCheckExecutionRecordStatus,
+)
+from dagster._utils.schedules import get_latest_completed_cron_tick
+from dagster_shared.error import SerializableErrorInfo
+
+from zendesk_pipeline.problems import DAY, MINUTE, Problem, Severity, error_chain, first_line, moment
+from zendesk_pipeline.settings import AuthMode
+
+LATE = 10 * MINUTE
+"""A tick or a daemon's heartbeat may be late by this much."""
+FAILED_TICKS = 2
+"""So many in a row, of a sensor: a single one is what a restart of the code server looks like."""
+
+TOKENS_END = datetime(2027, 4, 30, tzinfo=UTC)
+"""https://developer.zendesk.com/documentation/api-basics/authentication/oauth-migration/"""
+WARN_BEFORE, ALARM_BEFORE = 90 * DAY, 14 * DAY
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Automation:
+    """The schedules, sensors and checks to look after, and where they are from."""
+
+    schedules: Sequence[dg.ScheduleDefinition] = ()
+    sensors: Sequence[dg.SensorDefinition] = ()
+    checks: Sequence[dg.AssetCheckKey] = ()
+    repository: str = ""
+    location: str = ""
+    """The code location's name, if it is known."""
+
+
+# Checks and freshness
+
+
+def failed_checks(instance: dg.DagsterInstance, checks: Sequence[dg.AssetCheckKey]) -> Iterator[Problem]:
+    """Asset checks whose latest evaluation failed or did not come about."""
+    for record in instance.event_log_storage.get_latest_asset_check_execution_by_key(checks).values():
+        if record.status is AssetCheckExecutionRecordStatus.PLANNED:
+            yield from _planned_check(instance, record)
+        else:
+            yield from _evaluated_check(record)
+
+
+def _planned_check(instance: dg.DagsterInstance, record: AssetCheckExecutionRecord) -> Iterator[Problem]:
+    """While a check is under way, the evaluation before counts."""
+    run = instance.get_run_by_id(record.run_id)
+    if run and run.status is dg.DagsterRunStatus.FAILURE:
+        yield _check_problem(record, "The run that was to evaluate it failed.", "error")
+        return
+    done = {AssetCheckExecutionRecordStatus.SUCCEEDED, AssetCheckExecutionRecordStatus.FAILED}
+    for before in instance.event_log_storage.get_asset_check_execution_history(record.key, limit=1, status=done):
+        yield from _evaluated_check(before)
+
+
+def _evaluated_check(record: AssetCheckExecutionRecord) -> Iterator[Problem]:
+    evaluation = record.evaluation
+    if evaluation and not evaluation.passed:
+        severity = "warning" if evaluation.severity is dg.AssetCheckSeverity.WARN else "error"
+        yield _check_problem(record, first_line(evaluation.description or "It says no more."), severity)
+
+
+def _check_problem(record: AssetCheckExecutionRecord, text: str, severity: Severity) -> Problem:
+    asset, name = record.key.asset_key.to_user_string(), record.key.name
+    return Problem(
+        cause=f"check {asset} {name}",
+        title=f"{asset}: the check {name} failed",
+        text=text,
+        since=record.create_timestamp,
+        link_path=f"/assets/{quote(asset)}?view=checks&checkDetail={quote(name)}",
+        severity=severity,
+    )
+
+
+def freshness(instance: dg.DagsterInstance, assets: Sequence[dg.AssetKey]) -> Iterator[Problem]:
+    """What Dagster's own freshness policies say, of assets that have one."""
+    severities: dict[FreshnessState, Severity] = {FreshnessState.WARN: "warning", FreshnessState.FAIL: "error"}
+    for key, record in instance.get_freshness_state_records(assets).items():
+        if severity := severities.get(record.freshness_state):
+            asset = key.to_user_string()
+            yield Problem(
+                cause=f"freshness {asset}",
+                title=f"{asset} is not fresh",
+                text="By its freshness policy, the latest materialization is too long ago.",
+                since=record.updated_at.timestamp(),
+                link_path=f"/assets/{quote(asset)}",
+                severity=severity,
+            )
+
+
+# The credential
+
+
+def credential(auth_mode: AuthMode, now: float) -> Iterator[Problem]:
+    """Credentials that end and that only a person can replace."""
+    left = TOKENS_END.timestamp() - now
+    if auth_mode == "token" and left <= WARN_BEFORE:
+        time_left = f"works for {math.ceil(left / DAY)} more days" if left > 0 else "does not work any more"
+        yield _credential_problem(
+            auth_mode,
+            f"Zendesk's API tokens end on {TOKENS_END:%Y-%m-%d}",
+            f"AUTH_MODE=token {time_left}.",
+            now,
+            "error" if left <= ALARM_BEFORE else "warning",
+        )
+    if auth_mode == "bearer":
+        yield _credential_problem(
+            auth_mode,
+            "The access token cannot be renewed",
+            "AUTH_MODE=bearer works until its token ends, 30 minutes to 48 hours after it was made as a rule.",
+            now,
+            "info",
+        )
+
+
+def _credential_problem(auth_mode: AuthMode, title: str, text: str, since: float, severity: Severity) -> Problem:
+    return Problem(
+        cause=f"credential {auth_mode}",
+        title=title,
+        text=f"{text} AUTH_MODE=oauth renews itself: make an OAuth client in Zendesk's Admin Center, and set"
+        " ZENDESK_CLIENT_ID and ZENDESK_CLIENT_SECRET.",
+        since=since,
+        link_path="/deployment",
+        severity=severity,
+        once=True,
+    )
+
+
+# Schedules, sensors and daemons
+
+
+@dataclass(frozen=True, slots=True)
+class _Instigator:
+    """A schedule or a sensor that should be running."""
+
+    kind: Literal["schedule", "sensor"]
+    name: str
+    due: float
+    """There should have been a tick since then."""
+    failures: int
+    """So many failed ticks in a row are a problem."""
+
+
+def _instigators(watched: Automation, now: float) -> Iterator[_Instigator]:
+    """Those that are off by default may be off."""
+    for schedule in watched.schedules:
+        if schedule.default_status is dg.DefaultScheduleStatus.RUNNING:
+            yield _Instigator("schedule", schedule.name, _latest_cron_tick(schedule, now - LATE), 1)
+    for sensor in watched.sensors:
+        if sensor.default_status is dg.DefaultSensorStatus.RUNNING:
+            due = now - max(LATE, 10 * (sensor.minimum_interval_seconds or MINUTE))
+            yield _Instigator("sensor", sensor.name, due, FAILED_TICKS)
+
+
+def _latest_cron_tick(schedule: dg.ScheduleDefinition, before: float) -> float:
+    crons = [schedule.cron_schedule] if isinstance(schedule.cron_schedule, str) else schedule.cron_schedule
+    zone, at = schedule.execution_timezone, datetime.fromtimestamp(before, UTC)
+    return max(get_latest_completed_cron_tick(cron, at, zone).timestamp() for cron in crons)
+
+
+def automation(instance: dg.DagsterInstance, watched: Automation, now: float, awake_since: float) -> Iterator[Problem]:
+    """Schedules and sensors that fail, do not run or are switched off."""
+    selector = RepositorySelector(location_name=watched.location, repository_name=watched.repository)
+    known = instance.all_instigator_state(repository_selector_id=selector.selector_id if watched.location else None)
+    states = {state.name: state for state in known}
+    for each in _instigators(watched, now):
+        state = states.get(each.name)
+        if state and state.status is InstigatorStatus.STOPPED:
+            yield _automation_problem(each, state, "is switched off", "Nothing else does its work: switch it on.", now)
+        else:
+            yield from _ticks(each, state, _latest_ticks(instance, state, each.failures), awake_since)
+
+
+def _ticks(
+    each: _Instigator, state: InstigatorState | None, ticks: Sequence[InstigatorTick], awake_since: float
+) -> Iterator[Problem]:
+    if len(ticks) == each.failures and all(tick.status is TickStatus.FAILURE for tick in ticks):
+        yield _automation_problem(each, state, "fails", _tick_error(ticks[0].error), ticks[-1].timestamp)
+    latest = ticks[0].timestamp if ticks else 0.0
+    if max(latest, awake_since) < each.due:
+        last = f"Its latest tick was at {moment(latest)}" if ticks else "It has not had a tick"
+        yield _automation_problem(each, state, "does not run", f"{last}. Restart dagster-daemon.", each.due)
+
+
+def _latest_ticks(instance: dg.DagsterInstance, state: InstigatorState | None, limit: int) -> Sequence[InstigatorTick]:
+    if state is None:
+        return ()
+    done = [TickStatus.SUCCESS, TickStatus.SKIPPED, TickStatus.FAILURE]
+    return instance.get_ticks(state.instigator_origin_id, state.selector_id, limit=limit, statuses=done)
+
+
+def _tick_error(error: SerializableErrorInfo | None) -> str:
+    """A sentence of ours if there is one among the causes; else the kinds of the exceptions alone."""
+    chain = error_chain(error)
+    for each in chain:
+        if each.message.startswith("zendesk_pipeline.errors."):
+            return first_line(each.message.partition(": ")[2])
+    kinds = " because of ".join(str(each.cls_name) for each in chain)
+    return f"Its latest tick ended with {kinds or 'an error'}; its page says more."
+
+
+def _automation_problem(
+    each: _Instigator, state: InstigatorState | None, what: str, text: str, since: float
+) -> Problem:
+    location = state.repository_selector.location_name if state else ""
+    return Problem(
+        cause=f"{each.kind} {each.name} {what}",
+        title=f"The {each.kind} {each.name} {what}",
+        text=text,
+        since=since,
+        link_path=f"/locations/{quote(location)}/{each.kind}s/{quote(each.name)}" if location else "/automation",
+        severity="error",
+    )
+
+
+def daemons(instance: dg.DagsterInstance, now: float, awake_since: float) -> Iterator[Problem]:
+    """Parts of Dagster's daemon that have gone silent while the one that runs sensors works."""
+    heartbeats: Mapping[str, float] = {kind: beat.timestamp for kind, beat in instance.get_daemon_heartbeats().items()}
+    for kind in instance.get_required_daemon_types():
+        seen = max(heartbeats.get(kind, 0.0), awake_since)
+        if now - seen > LATE:
+            yield Problem(
+                cause=f"daemon {kind}",
+                title=f"Dagster's {kind.lower().replace('_', ' ')} daemon is silent",
+                text="Restart dagster-daemon; its log says why this part of it stopped.",
+                since=seen,
+                link_path="/deployment/daemons",
+                severity="error",
+            )

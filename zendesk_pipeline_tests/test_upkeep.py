@@ -1,0 +1,375 @@
+"""What is wrong around the collection: checks, freshness, credentials, schedules, sensors and daemons."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import dagster as dg
+import pytest
+from dagster._core.definitions.freshness import FreshnessState, FreshnessStateChange
+from dagster._core.scheduler.instigation import (
+    InstigatorState,
+    InstigatorStatus,
+    InstigatorType,
+    ScheduleInstigatorData,
+    SensorInstigatorData,
+    TickData,
+    TickStatus,
+)
+from dagster._daemon.types import DaemonHeartbeat
+from dagster._grpc.impl import get_external_sensor_execution
+from dagster_shared.error import SerializableErrorInfo
+
+from zendesk_pipeline.errors import SettingsError
+from zendesk_pipeline.problems import DAY, MINUTE, Problem
+from zendesk_pipeline.settings import AuthMode
+from zendesk_pipeline.upkeep import (
+    FAILED_TICKS,
+    LATE,
+    Automation,
+    automation,
+    credential,
+    daemons,
+    failed_checks,
+    freshness,
+)
+from zendesk_pipeline.windows import HOUR
+from zendesk_pipeline_tests.watched import LOCATION, REPOSITORY
+
+NOW = datetime(2026, 11, 14, 12, 20, tzinfo=UTC).timestamp()
+AUDIT_LOGS = dg.AssetKey("audit_logs")
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    """An instance on which nothing has happened."""
+    with dg.DagsterInstance.ephemeral() as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def _home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.local_temp(str(tmp_path_factory.mktemp("home"))) as started:
+        yield started
+
+
+@pytest.fixture
+def home(_home: dg.DagsterInstance) -> dg.DagsterInstance:
+    """An instance in a folder, which knows no schedule or sensor."""
+    assert _home.schedule_storage
+    _home.schedule_storage.wipe()
+    return _home
+
+
+# Asset checks
+
+
+class Truth:
+    """An asset with a check that says what it is told to say."""
+
+    def __init__(self, instance: dg.DagsterInstance) -> None:
+        self.result = dg.AssetCheckResult(passed=True)
+        self.instance = instance
+
+        @dg.asset(name="audit_logs")
+        def asset() -> None:
+            """Nothing."""
+
+        @dg.asset_check(asset=asset)
+        def complete() -> dg.AssetCheckResult:
+            return self.result
+
+        self.definitions = dg.Definitions(assets=[asset], asset_checks=[complete])
+        self.key = dg.AssetCheckKey(AUDIT_LOGS, "complete")
+        self.job = self.definitions.resolve_implicit_global_asset_job_def()
+
+    def evaluate(self, result: dg.AssetCheckResult) -> None:
+        """A run with the check."""
+        self.result = result
+        self.job.execute_in_process(instance=self.instance)
+
+    def plan(self) -> dg.DagsterRun:
+        """A run that is to evaluate the check, and has not."""
+        return self.instance.create_run_for_job(self.job)
+
+    def problems(self) -> list[Problem]:
+        return list(failed_checks(self.instance, [self.key]))
+
+
+def test_a_check_is_a_problem_while_its_latest_evaluation_failed(instance: dg.DagsterInstance) -> None:
+    """Dagster itself says nothing of a check that does not block; one that has passed again is solved."""
+    truth = Truth(instance)
+    assert truth.problems() == []
+    truth.evaluate(dg.AssetCheckResult(passed=False, description="2 windows have no ledger.\nMore of it."))
+    (problem,) = truth.problems()
+    assert (problem.title, problem.severity) == ("audit_logs: the check complete failed", "error")
+    assert problem.text == "2 windows have no ledger."
+    assert problem.link_path == "/assets/audit_logs?view=checks&checkDetail=complete"
+    truth.evaluate(dg.AssetCheckResult(passed=True))
+    assert truth.problems() == []
+
+
+def test_a_check_may_only_warn(instance: dg.DagsterInstance) -> None:
+    """Its severity is the problem's."""
+    truth = Truth(instance)
+    truth.evaluate(dg.AssetCheckResult(passed=False, severity=dg.AssetCheckSeverity.WARN))
+    (problem,) = truth.problems()
+    assert problem.severity == "warning"
+
+
+def test_while_a_check_is_under_way_the_evaluation_before_counts(instance: dg.DagsterInstance) -> None:
+    """A check that is being repeated is not solved by that."""
+    truth = Truth(instance)
+    truth.plan()
+    assert truth.problems() == []
+    truth.evaluate(dg.AssetCheckResult(passed=False))
+    truth.plan()
+    assert [problem.cause for problem in truth.problems()] == ["check audit_logs complete"]
+
+
+def test_a_check_that_could_not_be_carried_out_is_a_problem(instance: dg.DagsterInstance) -> None:
+    """Its run failed: nobody knows what it would have said."""
+    truth = Truth(instance)
+    truth.evaluate(dg.AssetCheckResult(passed=True))
+    instance.report_run_failed(truth.plan())
+    (problem,) = truth.problems()
+    assert problem.text == "The run that was to evaluate it failed."
+
+
+# Freshness
+
+
+@pytest.mark.parametrize(
+    ("state", "severities"),
+    [(FreshnessState.PASS, []), (FreshnessState.WARN, ["warning"]), (FreshnessState.FAIL, ["error"])],
+)
+def test_freshness_policies_are_heard(
+    instance: dg.DagsterInstance, state: FreshnessState, severities: list[str]
+) -> None:
+    """The state that Dagster's freshness daemon reports."""
+    instance._report_runless_asset_event(
+        FreshnessStateChange(
+            key=AUDIT_LOGS, new_state=state, previous_state=FreshnessState.UNKNOWN, state_change_timestamp=NOW
+        )
+    )
+    assert [problem.severity for problem in freshness(instance, [AUDIT_LOGS])] == severities
+
+
+# The credential
+
+
+@pytest.mark.parametrize(
+    ("auth_mode", "day", "told"),
+    [
+        ("token", "2027-01-29", []),
+        ("token", "2027-01-30", ["warning: AUTH_MODE=token works for 90 more days."]),
+        ("token", "2027-04-15", ["warning: AUTH_MODE=token works for 15 more days."]),
+        ("token", "2027-04-16", ["error: AUTH_MODE=token works for 14 more days."]),
+        ("token", "2027-04-29", ["error: AUTH_MODE=token works for 1 more days."]),
+        ("token", "2027-04-30", ["error: AUTH_MODE=token does not work any more."]),
+        ("bearer", "2026-11-14", ["info: AUTH_MODE=bearer works until its token ends"]),
+        ("oauth", "2027-04-30", []),
+    ],
+)
+def test_a_credential_that_ends_is_told_of_in_time(auth_mode: AuthMode, day: str, told: list[str]) -> None:
+    """API tokens end on 2027-04-30: a warning 90 days before, an alarm 14 days before, each told once."""
+    found = list(credential(auth_mode, datetime.fromisoformat(f"{day}T00:00Z").timestamp()))
+    assert len(found) == len(told)
+    for problem, words in zip(found, told, strict=True):
+        assert f"{problem.severity}: {problem.text}".startswith(words)
+        assert "AUTH_MODE=oauth renews itself" in problem.text
+        assert problem.once
+
+
+# Schedules and sensors
+
+
+@dg.op
+def _nothing() -> None:
+    """Do nothing."""
+
+
+@dg.job
+def _job() -> None:
+    _nothing()
+
+
+@dg.schedule(job=_job, cron_schedule="5 * * * *", name="hourly", default_status=dg.DefaultScheduleStatus.RUNNING)
+def _hourly() -> None:
+    """Ask for nothing."""
+
+
+@dg.sensor(job=_job, name="minutely", minimum_interval_seconds=60, default_status=dg.DefaultSensorStatus.RUNNING)
+def _minutely() -> None:
+    raise SettingsError("S3_BUCKET is not set: the bucket that the SecOps feed reads.")
+
+
+@dg.sensor(job=_job, name="odd", default_status=dg.DefaultSensorStatus.RUNNING)
+def _odd() -> None:
+    raise KeyError("jane@example.com")
+
+
+@dg.sensor(job=_job, name="optional")
+def _optional() -> None:
+    """Off, by default."""
+
+
+WATCHED = Automation(
+    schedules=[_hourly], sensors=[_minutely, _optional], repository="__repository__", location="zendesk_pipeline"
+)
+LONG_AWAKE = NOW - 7 * DAY
+
+
+class Dagster:
+    """An instance as its daemon leaves it."""
+
+    def __init__(self, instance: dg.DagsterInstance) -> None:
+        self.instance = instance
+
+    def state(self, name: str, status: InstigatorStatus = InstigatorStatus.DECLARED_IN_CODE) -> InstigatorState:
+        """The state that the daemon keeps of a schedule or sensor."""
+        schedule = name == "hourly"
+        return InstigatorState(
+            REPOSITORY.get_instigator_origin(name),
+            InstigatorType.SCHEDULE if schedule else InstigatorType.SENSOR,
+            status,
+            ScheduleInstigatorData("5 * * * *") if schedule else SensorInstigatorData(),
+        )
+
+    def knows(self, name: str, status: InstigatorStatus = InstigatorStatus.DECLARED_IN_CODE) -> None:
+        self.instance.add_instigator_state(self.state(name, status))
+
+    def ticked(
+        self,
+        name: str,
+        at: float,
+        status: TickStatus = TickStatus.SKIPPED,
+        error: SerializableErrorInfo | None = None,
+    ) -> None:
+        """A tick as the daemon notes it."""
+        state = self.state(name)
+        tick = TickData(
+            state.instigator_origin_id,
+            name,
+            state.instigator_type,
+            status,
+            at,
+            run_ids=[],
+            error=error,
+            selector_id=state.selector_id,
+        )
+        self.instance.create_tick(tick)
+
+    def problems(self, watched: Automation = WATCHED, now: float = NOW, awake: float = LONG_AWAKE) -> list[str]:
+        return [f"{problem.title}: {problem.text}" for problem in automation(self.instance, watched, now, awake)]
+
+
+@pytest.fixture
+def dagster(home: dg.DagsterInstance) -> Dagster:
+    """A daemon that has just seen to the schedule and the sensor."""
+    made = Dagster(home)
+    for name, before in {"hourly": 15 * MINUTE, "minutely": 30}.items():
+        made.knows(name)
+        made.ticked(name, NOW - before)
+    return made
+
+
+def _error(sensor: dg.SensorDefinition, instance: dg.DagsterInstance) -> SerializableErrorInfo:
+    """What the code server makes of a sensor that raises."""
+    repository = dg.Definitions(sensors=[sensor]).get_repository_def()
+    nothing = None, None, None, [sensor.name], None
+    failed = get_external_sensor_execution(repository, LOCATION, instance.get_ref(), sensor.name, *nothing)
+    error = getattr(failed, "error", None)
+    assert isinstance(error, SerializableErrorInfo)
+    return error
+
+
+def test_what_runs_is_no_problem(dagster: Dagster) -> None:
+    """Nor is a sensor that is off by default."""
+    assert dagster.problems() == []
+
+
+def test_what_was_switched_off_is_a_problem(dagster: Dagster) -> None:
+    """Somebody forgot it: the windows go missing without a failed run."""
+    dagster.instance.update_instigator_state(dagster.state("hourly", InstigatorStatus.STOPPED))
+    dagster.instance.add_instigator_state(dagster.state("optional", InstigatorStatus.STOPPED))
+    assert dagster.problems() == ["The schedule hourly is switched off: Nothing else does its work: switch it on."]
+
+
+def test_another_code_locations_schedules_are_not_ours(dagster: Dagster) -> None:
+    """One that was renamed leaves its states behind."""
+    dagster.instance.update_instigator_state(dagster.state("hourly", InstigatorStatus.STOPPED))
+    elsewhere = Automation(schedules=[_hourly], repository="__repository__", location="another", sensors=())
+    assert dagster.problems(elsewhere, awake=NOW - HOUR / 4) == []
+
+
+def test_a_failed_tick_of_a_schedule_is_a_problem(dagster: Dagster) -> None:
+    """At once: the next one is an hour away. Our own sentence is told."""
+    dagster.ticked("hourly", NOW - MINUTE, TickStatus.FAILURE, _error(_minutely, dagster.instance))
+    assert dagster.problems() == [
+        "The schedule hourly fails: S3_BUCKET is not set: the bucket that the SecOps feed reads."
+    ]
+    dagster.ticked("hourly", NOW, TickStatus.SUCCESS)
+    assert dagster.problems() == []
+
+
+def test_a_sensors_tick_may_fail_once(dagster: Dagster) -> None:
+    """That is what a deployment looks like. An exception's own words are not told, they could quote a record."""
+    error = _error(_odd, dagster.instance)
+    for number in range(FAILED_TICKS):
+        assert dagster.problems() == []
+        dagster.ticked("minutely", NOW + number, TickStatus.FAILURE, error)
+    (problem,) = dagster.problems()
+    assert problem == (
+        "The sensor minutely fails: Its latest tick ended with SensorExecutionError because of KeyError;"
+        " its page says more."
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "now", "problems"),
+    [
+        pytest.param("minutely", NOW - 30 + LATE, 0, id="sensor-in-time"),
+        pytest.param("minutely", NOW - 29 + LATE, 1, id="sensor-late"),
+        pytest.param("hourly", NOW + 45 * MINUTE + LATE - 1, 0, id="schedule-in-time"),
+        pytest.param("hourly", NOW + 45 * MINUTE + LATE, 1, id="schedule-late"),
+    ],
+)
+def test_what_has_no_ticks_any_more_is_a_problem(dagster: Dagster, name: str, now: float, problems: int) -> None:
+    """While the other sensors run, so that it is not the daemon."""
+    found = [problem for problem in dagster.problems(now=now) if f" {name} does not run" in problem]
+    assert len(found) == problems
+    assert all("Its latest tick was at 2026-11-14 12:" in problem for problem in found)
+
+
+def test_after_a_break_everything_has_time_to_start(dagster: Dagster) -> None:
+    """The daemon was down, and the alert sensor's tick happens to be the first."""
+    later = NOW + 5 * DAY
+    assert dagster.problems(now=later, awake=later) == []
+    assert len(dagster.problems(now=later + HOUR, awake=later)) == 2
+
+
+def test_a_schedule_that_never_ticked_is_a_problem(home: dg.DagsterInstance) -> None:
+    """The daemon does not know it, though it should run."""
+    (problem,) = Dagster(home).problems(Automation(schedules=[_hourly]))
+    assert problem.startswith("The schedule hourly does not run: It has not had a tick.")
+
+
+def test_links_lead_to_the_tick_history(dagster: Dagster) -> None:
+    """Where the UI shows the schedule."""
+    dagster.instance.update_instigator_state(dagster.state("hourly", InstigatorStatus.STOPPED))
+    (problem,) = automation(dagster.instance, WATCHED, NOW, LONG_AWAKE)
+    assert problem.link_path == "/locations/zendesk_pipeline/schedules/hourly"
+
+
+# Daemons
+
+
+def test_a_part_of_the_daemon_that_fell_silent_is_a_problem(home: dg.DagsterInstance) -> None:
+    """The backfills stand still while sensors run."""
+    for kind in home.get_required_daemon_types():
+        before = HOUR if kind == "BACKFILL" else 30
+        home.add_daemon_heartbeat(DaemonHeartbeat(NOW - before, kind, "id", []))
+    (problem,) = daemons(home, NOW, LONG_AWAKE)
+    assert list(daemons(home, NOW, NOW - LATE)) == []
+    assert problem.title == "Dagster's backfill daemon is silent"
+    assert problem.since == NOW - HOUR
