@@ -27,7 +27,7 @@ dev: $(INSTALLED) ## Open the Dagster UI on http://127.0.0.1:3000 over the same 
 	@$(BIN)/zendesk-pipeline dev $(ARGS)
 
 test: $(INSTALLED) ## Run every test, with coverage (no account, no network)
-	@$(BIN)/python -m pytest --cov --cov-report=term $(ARGS)
+	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --cov --cov-report=term $(ARGS)
 
 bench: $(INSTALLED) ## Measure the pipeline against a bare loop on the same servers
 	@$(BIN)/python -m zendesk_pipeline_tests.bench $(ARGS)
