@@ -35,6 +35,7 @@ from zendesk_pipeline.problems import (
     stale,
     starving,
 )
+from zendesk_pipeline.resources import settled
 from zendesk_pipeline.settings import AuthMode
 from zendesk_pipeline.windows import HOUR
 
@@ -54,6 +55,10 @@ class AlertChannels(dg.ConfigurableResource[Any]):
     """Where alerts go."""
 
     urls: str = Field(default="", description="ALERT_URLS", repr=False, json_schema_extra={"is_secret": True})
+
+    def get_resource_definition(self) -> Any:
+        """What Dagster makes the resource of."""
+        return settled(super().get_resource_definition())
 
     def addresses(self) -> list[Address]:
         return addresses(self.urls)

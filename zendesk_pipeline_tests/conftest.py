@@ -30,7 +30,20 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.fixture(autouse=True)
 def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     """No test depends on the environment of whoever runs it, and none can reach a real account."""
-    own = ("AWS_", "S3_", "ZENDESK_", "DAGSTER_", "STATE_", "QUARANTINE_", "HTTP_", "SETTLE_", "LOOKBACK_", "BATCH_", "CATCH_UP_", "ALERT_")
+    own = (
+        "AWS_",
+        "S3_",
+        "ZENDESK_",
+        "DAGSTER_",
+        "STATE_",
+        "QUARANTINE_",
+        "HTTP_",
+        "SETTLE_",
+        "LOOKBACK_",
+        "BATCH_",
+        "CATCH_UP_",
+        "ALERT_",
+    )
     others = ("RESOURCES", "START_DATE", "AUTH_MODE", "MAX_PAGES", "COMPRESSION", "OUTPUT_FORMAT")
     for name in os.environ:
         if name.startswith(own) or name in others:

@@ -1,0 +1,51 @@
+"""docs/security.md is held to the code: the tests it names exist, and its bounds are the ones in force."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+from zendesk_pipeline import client, pages, records, refusals
+from zendesk_pipeline_tests import test_bounds
+
+ROOT = Path(__file__).parents[1]
+PAGE = (ROOT / "docs" / "security.md").read_text()
+NAMED = sorted(set(re.findall(r"\[`(test_\w+)`\]\(\.\./zendesk_pipeline_tests/(\w+\.py)\)", PAGE)))
+OURS = ("hosts", "tls", "secrets", "bounds", "hostile", "supply_chain", "least_privilege")
+
+
+def _tests(name: str) -> set[str]:
+    tree = ast.parse((ROOT / "zendesk_pipeline_tests" / name).read_text())
+    return {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")}
+
+
+@pytest.mark.parametrize(("test", "file"), NAMED)
+def test_each_named_test_exists(test: str, file: str) -> None:
+    """A line of the threat model is proved by the test beside it."""
+    assert test in _tests(file)
+
+
+def test_each_part_of_the_proof_is_named() -> None:
+    """No file of security tests is left out of the page, and every table row that claims something has its test."""
+    assert {file for _, file in NAMED} >= {f"test_{part}.py" for part in OURS}
+    claims = [
+        line for line in PAGE.splitlines() if re.match(r"\| (?!who|they|holds|what \||---|writer|reader|\|)", line)
+    ]
+    bare = [line for line in claims if "test_" not in line and "the same" not in line and "Bounds" not in line]
+    assert len(claims) > 30
+    assert [line for line in bare if not line.startswith(("| the reader's key of a feed", "| the writer's key"))] == []
+
+
+def test_each_bound_is_the_one_in_force() -> None:
+    """The numbers of the page are the code's."""
+    bounds = PAGE[PAGE.index("## Bounds") : PAGE.index("## What is not stopped")]
+    stated = {
+        f"{client.LARGEST_BODY // 2**20} MiB",
+        f"{test_bounds.MEMORY // 2**20} MiB",
+        f"{records.LONGEST_IDENTITY} characters",
+        f"{pages.LONGEST_CURSOR:,} characters",
+        f"{refusals.LONGEST_ERROR:,} bytes, {refusals.LONGEST_QUOTE} characters",
+    }
+    assert {text for text in stated if text not in bounds} == set()
+    assert (client.LONGEST_BODY_TIME, client.LONGEST_WAIT) == (5, 3600)
