@@ -5,7 +5,7 @@ export VIRTUAL_ENV := $(CURDIR)/.venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help install demo dev test bench check format lock audit clean
+.PHONY: help install demo dev test bench faults soak check format lock audit clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,6 +31,13 @@ test: $(INSTALLED) ## Run every test, with coverage (no account, no network)
 
 bench: $(INSTALLED) ## Measure the pipeline against a bare loop on the same servers
 	@$(BIN)/python -m zendesk_pipeline_tests.bench $(ARGS)
+
+faults: $(INSTALLED) ## Try every fault of Zendesk, network and S3, and every moment to be killed at
+	@$(BIN)/python -m zendesk_pipeline_tests.fault_matrix
+	@$(BIN)/python -m pytest -q --thorough zendesk_pipeline_tests/test_crashes.py
+
+soak: $(INSTALLED) ## Collect thousands of windows while everything goes wrong, five minutes long, and count every record
+	@$(BIN)/python -m zendesk_pipeline_tests.soak $(ARGS)
 
 check: $(INSTALLED) ## Lint, formatting, types and the Dagster definitions
 	@$(BIN)/ruff check .

@@ -14,8 +14,10 @@ PATH = Path(__file__).parents[1] / "docs" / "settings.md"
 REQUIRED = ("zendesk_base_url", "s3_bucket")
 
 ALERTS = {
-    "ALERT_URLS": "Where alerts go: [Apprise addresses](operations.md#alerts) (Slack, Teams, mail, PagerDuty, SNS,"
-    " webhook …) with white space or commas between. A secret. None: problems are in the log of `alert_sensor`'s ticks.",
+    "ALERT_URLS": (
+        "Where alerts go: [Apprise addresses](operations.md#alerts) (Slack, Teams, mail, PagerDuty, SNS, webhook …) with"
+        " white space or commas between. A secret. None: problems are in the log of `alert_sensor`'s ticks."
+    ),
 }
 
 OF_OTHERS = {
