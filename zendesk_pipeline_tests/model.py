@@ -356,7 +356,7 @@ class World:
             clock=clock,
             warn=lambda _: None,
         )
-        turns: Any = Turns(run.turns, room=deliveries.WRITERS + 2)
+        turns: Any = Turns(run.turns, room=deliveries.IN_FLIGHT)
         delivery._pool.shutdown()
         delivery._pool = delivery._room = turns
         return delivery

@@ -15,8 +15,8 @@ REQUIRED = ("zendesk_base_url", "s3_bucket")
 
 ALERTS = {
     "ALERT_URLS": (
-        "Where alerts go: [Apprise addresses](operations.md#alerts) (Slack, Teams, mail, PagerDuty, SNS, webhook …) with"
-        " white space or commas between. A secret. None: problems are in the log of `alert_sensor`'s ticks."
+        "Where alerts go: [Apprise addresses](operations.md#alerts) (Slack, Teams, mail, PagerDuty, SNS, webhook …)"
+        " with white space or commas between. A secret. None: problems are in the log of `alert_sensor`'s ticks."
     ),
 }
 

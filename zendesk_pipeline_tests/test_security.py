@@ -1,4 +1,4 @@
-"""docs/security.md is held to the code: the tests it names exist, and its bounds are the ones in force."""
+"""docs/security.md and docs/delivery.md are held to the code: the tests they name exist, bounds are those in force."""
 
 import ast
 import re
@@ -11,7 +11,10 @@ from zendesk_pipeline_tests import test_bounds
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "security.md").read_text()
-NAMED = sorted(set(re.findall(r"\[`(test_\w+)`\]\(\.\./zendesk_pipeline_tests/(\w+\.py)\)", PAGE)))
+DELIVERY = (ROOT / "docs" / "delivery.md").read_text()
+NAMING = re.compile(r"\[`(test_\w+)`\]\(\.\./zendesk_pipeline_tests/(\w+\.py)\)")
+NAMED = sorted(set(NAMING.findall(PAGE)))
+PROMISED = sorted(set(NAMING.findall(DELIVERY)))
 OURS = ("hosts", "tls", "secrets", "bounds", "hostile", "supply_chain", "least_privilege")
 
 
@@ -20,9 +23,9 @@ def _tests(name: str) -> set[str]:
     return {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")}
 
 
-@pytest.mark.parametrize(("test", "file"), NAMED)
+@pytest.mark.parametrize(("test", "file"), [*NAMED, *PROMISED])
 def test_each_named_test_exists(test: str, file: str) -> None:
-    """A line of the threat model is proved by the test beside it."""
+    """A line of the threat model or of the promise is proved by the test beside it."""
     assert test in _tests(file)
 
 
