@@ -105,9 +105,9 @@ class Settings(BaseSettings):
     )
     settle_seconds: int = Field(
         default=300,
-        ge=0,
+        ge=60,
         le=900,
-        description="Seconds after the end of a window before it is read; Zendesk hides the last minute.",
+        description="Seconds after the end of a window before it is read; Zendesk hides tickets for a minute.",
     )
     lookback_seconds: int = Field(
         default=3600,

@@ -483,14 +483,11 @@ def _told(
     versions: list[str | None] = [None]
     told: list[object] = []
     for action, name, body, choice in steps:
-        key, found = prefix + name, None
+        key = prefix + name
         match action:
             case "new":
-                told.append(
-                    store.put_new(
-                        key, body, checksum=batches.encode(body, compress=False).checksum, content_type="text/plain"
-                    )
-                )
+                checksum = batches.encode(body, compress=False).checksum
+                told.append(store.put_new(key, body, checksum=checksum, content_type="text/plain"))
             case "over":
                 version = store.put_over(key, body, versions[choice % len(versions)])
                 told.append(version is not None)

@@ -170,7 +170,7 @@ def test_zendesk_rate_share_paces_the_rest(
     assert other.fake.slept == []
 
 
-@pytest.mark.parametrize(("seconds", "waits"), [("0", []), ("60", []), ("", [240]), ("900", [840])])
+@pytest.mark.parametrize(("seconds", "waits"), [("60", []), ("61", [1]), ("", [240]), ("900", [840])])
 def test_settle_seconds_is_how_long_a_range_settles(seconds: str, waits: list[float], account: Accounts) -> None:
     """A minute after its end the rest of it is waited for; five minutes in all if nothing is set."""
     early = account(now=DAY.end + 60, SETTLE_SECONDS=seconds)

@@ -41,7 +41,7 @@ WRONG = {
         "2026-11-12T05:30Z": "full hour (UTC)",
         "2026-11-12T05:00+05:30": "full hour (UTC)",
     },
-    "SETTLE_SECONDS": {"-1": "greater than or equal to 0", "901": "less than or equal to 900", "5m": "valid integer"},
+    "SETTLE_SECONDS": {"59": "greater than or equal to 60", "901": "less than or equal to 900", "5m": "valid integer"},
     "LOOKBACK_SECONDS": {"-1": "greater than or equal to 0", "1h": "valid integer", "1.5": "valid integer"},
     "MAX_PAGES": {"0": "greater than or equal to 1", "-1": "greater than or equal to 1", "all": "valid integer"},
     "HTTP_TIMEOUT": {
@@ -140,7 +140,7 @@ def test_nothing_has_to_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
         pytest.param("START_DATE", "2026-11-12T05:00Z", datetime(2026, 11, 12, 5, tzinfo=UTC), id="hour"),
         pytest.param("START_DATE", "2026-11-12T05", datetime(2026, 11, 12, 5, tzinfo=UTC), id="no-zone-is-utc"),
         pytest.param("START_DATE", "2026-11-12T05:30+05:30", datetime(2026, 11, 12, tzinfo=UTC), id="other-zone"),
-        pytest.param("SETTLE_SECONDS", "0", 0, id="settle-none"),
+        pytest.param("SETTLE_SECONDS", "60", 60, id="settle-least"),
         pytest.param("SETTLE_SECONDS", "900", 900, id="settle-most"),
         pytest.param("LOOKBACK_SECONDS", "0", 0, id="lookback-none"),
         pytest.param("MAX_PAGES", "1", 1, id="max-pages"),
