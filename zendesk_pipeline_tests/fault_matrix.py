@@ -58,6 +58,8 @@ class Fault:
     limits: Mapping[str, object] = field(default_factory=dict[str, object])
     """Switches of the simulator."""
     environment: Mapping[str, str] = field(default_factory=dict[str, str])
+    clock: int = NOW
+    """Zendesk's, in the first run."""
     says: str | None = None
     """The run fails at first, with a message that matches this; None: it copes by itself."""
 
@@ -98,6 +100,12 @@ def _each(method: str, fate: Fate) -> Callable[[S3Request], Fate]:
         return fate
 
     return decide
+
+
+def _ledgers_once(fate: Fate) -> Callable[[S3Request], Fate]:
+    """The first write of every ledger meets the fate."""
+    meet = _each("PUT", fate)
+    return lambda request: meet(request) if "/state/" in request.key else "pass"
 
 
 def _page(kind: str, **parameters: object) -> tuple[Rule, ...]:
@@ -149,6 +157,10 @@ FAULTS = [
     Fault(name="credential revoked in the walk", zendesk=_page("revoke"), says="credential is not accepted"),
     Fault(name="connection refused", environment={"ZENDESK_BASE_URL": "closed"}, says="gave no complete answer"),
     Fault(name="filter ends exclusive", limits={"filter_ends": "exclusive"}),
+    Fault(name="Zendesk's clock stands behind ours", clock=SPAN.end + 200, says="clock does not go on"),
+    Fault(name="Zendesk's clock is far behind ours", clock=SPAN.end - HOUR, says="by Zendesk's clock"),
+    Fault(name="Zendesk's clock is ahead of ours", clock=1_800_000_000),
+    Fault(name="S3: every ledger loses a race", s3=_ledgers_once(Answer(status=412, code="PreconditionFailed"))),
     Fault(name="S3: 503 SlowDown", s3=_puts(range(2, 4), Answer(status=503, code="SlowDown"))),
     Fault(name="S3: 500", s3=_puts(range(1, 3), Answer(status=500, code="InternalError"))),
     Fault(name="S3: 500 for every key once", s3=_each("PUT", Answer(status=500, code="InternalError"))),
@@ -182,6 +194,7 @@ def run_cell(services: Services, layout: Layout, fault: Fault, stream: str) -> C
     """Collect with the fault, once more without where it is fatal, and reconcile."""
     control, proxy = services.zendesk.control, services.proxy
     _calm(services)
+    control.set_clock(fault.clock)
     control.set(**fault.limits)
     control.add_faults(*fault.zendesk)
     proxy.decide = fault.s3 or (lambda _: "pass")
