@@ -52,9 +52,3 @@ def sequence_in(key: str, stream: str, window: Window) -> int | None:
     if match is None or match["stream"] != stream or match["hour"] != f"{window.starts_at:%H}":
         return None
     return int(match["sequence"])
-
-
-def stream_in(key: str) -> str | None:
-    """The stream whose batch a key names; None for whatever is not named like one."""
-    match = _BATCH.search(key)
-    return match["stream"] if match and "//" not in key else None

@@ -74,13 +74,9 @@ class Store:
 
     def keys(self, prefix: str) -> list[str]:
         """Every key under the prefix, in order."""
-        return list(self.sizes(prefix))
-
-    def sizes(self, prefix: str) -> dict[str, int]:
-        """Every key under the prefix with its size in bytes, in order."""
         with self._explaining("ListBucket", prefix):
             pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix)
-            return {entry.get("Key", ""): entry.get("Size", 0) for page in pages for entry in page.get("Contents", [])}
+            return [entry.get("Key", "") for page in pages for entry in page.get("Contents", [])]
 
     def _put(self, key: str, body: bytes, arguments: dict[str, Any]) -> str | None:
         with self._explaining("PutObject", key):
