@@ -1,16 +1,16 @@
 """The assets: one for each stream, a partition an hour."""
 
 import warnings
+from collections.abc import Sequence
 from datetime import datetime
 
 import dagster as dg
 
 from zendesk_pipeline.io_manager import Metadata, PageStream
+from zendesk_pipeline.lineage import GROUP, api_key
 from zendesk_pipeline.resources import ZendeskResource
 from zendesk_pipeline.streams import Stream
 from zendesk_pipeline.windows import Span, Window
-
-GROUP = "zendesk"
 
 # Single-run backfills are what keeps a range one walk; that their parameter is called beta is no news on every start.
 warnings.filterwarnings("ignore", message="Parameter `backfill_policy`", category=dg.BetaWarning)
@@ -28,7 +28,13 @@ def hourly_windows(start: datetime) -> dg.HourlyPartitionsDefinition:
     return dg.HourlyPartitionsDefinition(start_date=start, timezone="UTC")
 
 
-def stream_asset(stream: Stream, windows: dg.PartitionsDefinition[str]) -> dg.AssetsDefinition:
+def stream_asset(
+    stream: Stream,
+    windows: dg.PartitionsDefinition[str],
+    *,
+    owners: Sequence[str] = (),
+    freshness: dg.FreshnessPolicy | None = None,
+) -> dg.AssetsDefinition:
     """The asset that collects one stream; a range of windows is one run and one walk."""
 
     @dg.asset(
@@ -36,6 +42,9 @@ def stream_asset(stream: Stream, windows: dg.PartitionsDefinition[str]) -> dg.As
         description=stream.description,
         group_name=GROUP,
         kinds={"zendesk", "s3"},
+        owners=owners,
+        deps=[api_key(stream)],
+        freshness_policy=freshness,
         pool=stream.pool,
         partitions_def=windows,
         backfill_policy=dg.BackfillPolicy.single_run(),

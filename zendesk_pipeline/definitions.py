@@ -5,13 +5,12 @@ import os
 import dagster as dg
 from dagster_aws.s3 import S3Resource
 
-from zendesk_pipeline import settings
+from zendesk_pipeline import checks, freshness, lineage, schedules, settings
 from zendesk_pipeline.alerts import AlertChannels, alert_sensor
 from zendesk_pipeline.assets import hourly_windows, stream_asset
 from zendesk_pipeline.clock import Clock
 from zendesk_pipeline.io_manager import S3IOManager
 from zendesk_pipeline.resources import ZendeskResource
-from zendesk_pipeline.schedules import hourly_collection
 from zendesk_pipeline.sensors import catch_up_sensor
 from zendesk_pipeline.settings import Settings
 from zendesk_pipeline.streams import STREAMS
@@ -25,7 +24,11 @@ def _secret(name: str) -> str:
 def build(chosen: Settings) -> dg.Definitions:
     """Everything Dagster needs to know, from the settings."""
     windows = hourly_windows(chosen.start_date)
-    assets = [stream_asset(STREAMS[name], windows) for name in chosen.resources]
+    streams = [STREAMS[name] for name in chosen.resources]
+    policy, owners = freshness.policy(chosen.alert_stale_hours), chosen.asset_owners
+    assets = [stream_asset(stream, windows, owners=owners, freshness=policy) for stream in streams]
+    sources = [lineage.api(stream, base_url=chosen.zendesk_base_url, owners=owners) for stream in streams]
+    feed = lineage.feed(streams, bucket=chosen.s3_bucket, prefix=chosen.s3_prefix, owners=owners)
     hours = chosen.catch_up_hours
     zendesk = ZendeskResource(
         base_url=chosen.zendesk_base_url,
@@ -66,9 +69,22 @@ def build(chosen: Settings) -> dg.Definitions:
         clock=Clock(),
     )
     return dg.Definitions(
-        assets=assets,
-        schedules=[hourly_collection(assets, windows)],
-        sensors=[*([catch_up_sensor(assets, windows, hours=hours, clock=Clock())] if hours else []), alerts],
+        assets=[*sources, *assets, feed],
+        asset_checks=[
+            *(checks.window_checks(stream) for stream in streams),
+            checks.feed_check(Clock()),
+            *(checks.reconciliation(stream, windows, Clock()) for stream in streams),
+        ],
+        schedules=[
+            schedules.hourly_collection(assets, windows),
+            schedules.feed_inspection(),
+            schedules.reconciliation(streams),
+        ],
+        sensors=[
+            *([catch_up_sensor(assets, windows, hours=hours, clock=Clock())] if hours else []),
+            freshness.freshness_sensor(assets, windows, fail_hours=chosen.alert_stale_hours, clock=Clock()),
+            alerts,
+        ],
         resources={
             "zendesk": zendesk,
             "s3_io_manager": s3_io_manager,

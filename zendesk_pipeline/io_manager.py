@@ -1,6 +1,6 @@
 """The IO manager: pages into the bucket, one materialization a window."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ from zendesk_pipeline.batches import BatchFormat, content_of, records_in
 from zendesk_pipeline.clock import Clock
 from zendesk_pipeline.delivery import Delivery, Tally
 from zendesk_pipeline.errors import DeliveryError, PipelineError, RefusedError, SettingsError
+from zendesk_pipeline.inspection import Inspector, Waiting, feed
 from zendesk_pipeline.keys import Layout
 from zendesk_pipeline.pages import Page
 from zendesk_pipeline.prefetch import prefetched
@@ -98,6 +99,14 @@ class S3IOManager(dg.ConfigurableIOManager):
                 if record.identity not in seen:
                     seen.add(record.identity)
                     yield record.line
+
+    def inspector(self, stream: Stream) -> Inspector:
+        """Looks at what a stream has in the bucket."""
+        return Inspector(stream=stream, store=self._store(), layout=self._layout(), now=self._clock.now())
+
+    def feed(self, *, newest: Iterable[Window], most: int) -> Waiting:
+        """A look under the feed prefix."""
+        return feed(self._store(), self._layout(), newest=newest, most=most)
 
     def _delivered(self, stream: Stream, window: Window) -> Iterator[Record]:
         """What the objects of a window hold; a redelivery repeats records."""

@@ -41,14 +41,19 @@ def _name(stream: str, window: Window) -> str:
     return f"{window.starts_at:%Y/%m/%d/%H%M%S}-zendesk-{stream}"
 
 
-_BATCH = re.compile(
-    r"/(?P<hour>\d\d)0000-zendesk-(?P<stream>[a-z_]+)-(?P<sequence>\d{4,})-[0-9a-f]{32}\.json(?:\.gz)?$"
-)
+_BATCH = r"/(?P<hour>\d\d)0000-zendesk-(?P<stream>[a-z_]+)-(?P<sequence>\d{4,})-[0-9a-f]{32}\.json(?:\.gz)?"
+_ENDS_AS_BATCH = re.compile(_BATCH + "$")
+_BATCH_IN_ITS_DAY = re.compile(r"\d{4}/\d\d/\d\d" + _BATCH)
 
 
 def sequence_in(key: str, stream: str, window: Window) -> int | None:
     """The sequence number of a batch of this stream and window; None for every other key of its day."""
-    match = _BATCH.search(key)
+    match = _ENDS_AS_BATCH.search(key)
     if match is None or match["stream"] != stream or match["hour"] != f"{window.starts_at:%H}":
         return None
     return int(match["sequence"])
+
+
+def is_batch(key: str, feed: str) -> bool:
+    """Whether an object under the feed prefix has a name of ours."""
+    return _BATCH_IN_ITS_DAY.fullmatch(key.removeprefix(feed)) is not None

@@ -52,7 +52,7 @@ def _prefix(prefix: str) -> str:
     return prefix
 
 
-def _stream_names(names: object) -> object:
+def _names(names: object) -> object:
     if not isinstance(names, str):
         return names
     return tuple(dict.fromkeys(name.strip() for name in names.split(",") if name.strip()))
@@ -62,6 +62,13 @@ def _streams(names: tuple[str, ...]) -> tuple[str, ...]:
     unknown = [name for name in names if name not in STREAMS]
     if unknown or not names:
         raise ValueError(f"there is no stream {', '.join(unknown) or 'named'}; there are {', '.join(STREAMS)}")
+    return names
+
+
+def _owners(names: tuple[str, ...]) -> tuple[str, ...]:
+    wrong = [name for name in names if not re.fullmatch(r"team:[\w.-]+|[^@\s]+@[^@\s]+\.[^@\s]+", name)]
+    if wrong:
+        raise ValueError(f"{', '.join(wrong)} is neither a mail address nor `team:` and a name")
     return names
 
 
@@ -95,7 +102,7 @@ class Settings(BaseSettings):
         " or `bearer` (a ready-made access token).",
     )
     zendesk_oauth_scope: str = Field(default="read", description="The scope asked for in AUTH_MODE=oauth.")
-    resources: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_stream_names), AfterValidator(_streams)] = Field(
+    resources: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names), AfterValidator(_streams)] = Field(
         default=("audit_logs", "incremental_tickets"),
         description="The streams to collect, with commas between.",
     )
@@ -146,6 +153,10 @@ class Settings(BaseSettings):
         gt=0,
         le=1,
         description="The part of the account's rate limit that may be used for the rest.",
+    )
+    asset_owners: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names), AfterValidator(_owners)] = Field(
+        default=(),
+        description="Who the lineage names as owners: mail addresses or `team:NAME`, with commas between.",
     )
     alert_stale_hours: int = Field(
         default=3,

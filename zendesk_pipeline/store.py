@@ -1,9 +1,9 @@
-"""The five things done to the bucket, and what S3's refusals mean.
+"""What is done to the bucket, and what S3's refusals mean.
 
 Conditional writes: https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html
 """
 
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -36,6 +36,17 @@ class Stored:
     body: bytes
     version: str
     """Its ETag, for replacing just this version."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listed:
+    """An object as a listing shows it."""
+
+    key: str
+    size: int
+    """Bytes as stored."""
+    modified: float
+    """When it was written, seconds since the epoch."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,9 +85,17 @@ class Store:
 
     def keys(self, prefix: str) -> list[str]:
         """Every key under the prefix, in order."""
+        return [entry.key for entry in self.listing(prefix)]
+
+    def listing(self, prefix: str, *, after: str = "") -> Iterator[Listed]:
+        """What lies under the prefix, by key, from behind the key `after`; a request for each thousand taken."""
+        asked: dict[str, Any] = {"StartAfter": after} if after else {}
         with self._explaining("ListBucket", prefix):
-            pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix)
-            return [entry.get("Key", "") for page in pages for entry in page.get("Contents", [])]
+            pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix, **asked)
+            for page in pages:
+                entries: list[Any] = list(page.get("Contents", []))
+                for entry in entries:
+                    yield Listed(key=entry["Key"], size=entry["Size"], modified=entry["LastModified"].timestamp())
 
     def _put(self, key: str, body: bytes, arguments: dict[str, Any]) -> str | None:
         with self._explaining("PutObject", key):

@@ -14,6 +14,8 @@ class Stream:
     """The asset's name and part of every object key: `[a-z_]+`."""
     path: str
     """Below the account's address."""
+    documentation: str
+    """The address of the API's description."""
     items: str
     """The key of the page that holds the records."""
     paging: Paging
@@ -37,9 +39,9 @@ class Stream:
 
 
 AUDIT_LOGS = Stream(
-    # https://developer.zendesk.com/api-reference/ticketing/account-configuration/audit_logs/
     name="audit_logs",
     path="/api/v2/audit_logs",
+    documentation="https://developer.zendesk.com/api-reference/ticketing/account-configuration/audit_logs/",
     items="audit_logs",
     paging=CursorList(),
     page_size=100,
@@ -54,9 +56,9 @@ AUDIT_LOGS = Stream(
 )
 
 INCREMENTAL_TICKETS = Stream(
-    # https://developer.zendesk.com/api-reference/ticketing/ticket-management/incremental_exports/
     name="incremental_tickets",
     path="/api/v2/incremental/tickets/cursor",
+    documentation="https://developer.zendesk.com/api-reference/ticketing/ticket-management/incremental_exports/",
     items="tickets",
     paging=CursorExport(),
     page_size=1000,

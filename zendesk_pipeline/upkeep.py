@@ -60,9 +60,10 @@ def failed_checks(instance: dg.DagsterInstance, checks: Sequence[dg.AssetCheckKe
 
 
 def _planned_check(instance: dg.DagsterInstance, record: AssetCheckExecutionRecord) -> Iterator[Problem]:
-    """While a check is under way, the evaluation before counts."""
+    """While a check is under way, the evaluation before counts, and where its run failed at the asset itself."""
     run = instance.get_run_by_id(record.run_id)
-    if run and run.status is dg.DagsterRunStatus.FAILURE:
+    alone = run and record.key.asset_key not in (run.asset_selection or ())
+    if run and alone and run.status is dg.DagsterRunStatus.FAILURE:
         yield _check_problem(record, "The run that was to evaluate it failed.", "error")
         return
     done = {AssetCheckExecutionRecordStatus.SUCCEEDED, AssetCheckExecutionRecordStatus.FAILED}

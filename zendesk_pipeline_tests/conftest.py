@@ -52,7 +52,7 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
         "CATCH_UP_",
         "ALERT_",
     )
-    others = ("RESOURCES", "START_DATE", "AUTH_MODE", "MAX_PAGES", "COMPRESSION", "OUTPUT_FORMAT")
+    others = ("ASSET_OWNERS", "RESOURCES", "START_DATE", "AUTH_MODE", "MAX_PAGES", "COMPRESSION", "OUTPUT_FORMAT")
     for name in os.environ:
         if name.startswith(own) or name in others:
             monkeypatch.delenv(name)

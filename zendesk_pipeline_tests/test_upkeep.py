@@ -127,7 +127,7 @@ def test_while_a_check_is_under_way_the_evaluation_before_counts(instance: dg.Da
 
 
 def test_a_check_that_could_not_be_carried_out_is_a_problem(instance: dg.DagsterInstance) -> None:
-    """Its run failed: nobody knows what it would have said."""
+    """Its run, which was for checks alone, failed: nobody knows what it would have said."""
     truth = Truth(instance)
     truth.evaluate(dg.AssetCheckResult(passed=True))
     instance.report_run_failed(truth.plan())

@@ -1,0 +1,230 @@
+"""Asset checks: of each collection, of the feed once an hour, and of Zendesk against the bucket once a day.
+
+They read, and write nothing but their verdicts. A failed one is an alert. What a check of windows has found wrong it
+looks at again the next time, so that its verdict stays until the cause is gone.
+"""
+
+import random
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import dagster as dg
+from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
+
+from zendesk_pipeline.clock import Clock
+from zendesk_pipeline.errors import PipelineError
+from zendesk_pipeline.inspection import Finding, Inspector
+from zendesk_pipeline.io_manager import S3IOManager
+from zendesk_pipeline.lineage import FEED
+from zendesk_pipeline.resources import ZendeskResource
+from zendesk_pipeline.store import DeniedError
+from zendesk_pipeline.streams import Stream
+from zendesk_pipeline.windows import HOUR, Span, Window
+
+FEED_CHECK = "holds_nothing_else"
+MOST_WINDOWS = 24
+"""Of a long range the newest are looked at, and of earlier findings the oldest."""
+MOST_BYTES = 8 * 1024 * 1024
+"""How much of the objects is read again, which takes a fraction of a second."""
+MOST_SHOWN = 10
+"""Findings in a verdict."""
+MOST_OBJECTS = 10_000
+"""Of the feed, ten requests."""
+SAMPLED_HOURS = 30 * 24
+"""The reconciliation takes a window of so many last ones."""
+WINDOWS = "windows_with_findings"
+"""The metadata that a verdict remembers them by."""
+MOST_TRIED = 20
+"""Windows that are looked at until one is found that was delivered."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WindowCheck:
+    """A check of windows that were delivered."""
+
+    name: str
+    description: str
+    severity: dg.AssetCheckSeverity
+    look: Callable[[Inspector, Sequence[Window]], Iterator[Finding]]
+    stays: bool
+    """Whether a finding can be mended, and is looked at until it is."""
+
+
+WINDOW_CHECKS = (
+    WindowCheck(
+        name="objects_match_ledgers",
+        description="The bucket holds what the ledgers say: no object of another size, none that no ledger names.",
+        severity=dg.AssetCheckSeverity.ERROR,
+        look=Inspector.objects,
+        stays=True,
+    ),
+    WindowCheck(
+        name="lines_are_readable",
+        description="Every line is one record that SecOps can read: JSON, short enough, the one its ledger says.",
+        severity=dg.AssetCheckSeverity.ERROR,
+        look=lambda inspector, windows: inspector.lines(windows, most_bytes=MOST_BYTES),
+        stays=True,
+    ),
+    WindowCheck(
+        name="volume_is_usual",
+        description="No silence in an hour of the week that usually has records: a source that stops is an alarm.",
+        severity=dg.AssetCheckSeverity.WARN,
+        look=Inspector.volume,
+        stays=False,
+    ),
+)
+
+
+def window_checks(stream: Stream) -> dg.AssetChecksDefinition:
+    """The checks that follow each run of a stream's asset; by themselves they look at its newest windows."""
+
+    @dg.multi_asset_check(
+        name=f"{stream.name}_checks",
+        specs=[dg.AssetCheckSpec(each.name, asset=stream.name, description=each.description) for each in WINDOW_CHECKS],
+        can_subset=True,
+    )
+    def checks(
+        context: dg.AssetCheckExecutionContext, s3_io_manager: dg.ResourceParam[S3IOManager]
+    ) -> Iterator[dg.AssetCheckResult]:
+        inspector, windows = s3_io_manager.inspector(stream), _windows(context, stream)[-MOST_WINDOWS:]
+        for each in WINDOW_CHECKS:
+            key = dg.AssetCheckKey(dg.AssetKey(stream.name), each.name)
+            if key in context.selected_asset_check_keys:
+                again = _found_before(context.instance, key) if each.stays else []
+                yield _verdict(key, each, inspector, sorted({*windows, *again}))
+
+    return checks
+
+
+def feed_check(clock: Clock) -> dg.AssetChecksDefinition:
+    """The check that looks under the feed prefix, and notes what waits there."""
+    key = dg.AssetCheckKey(FEED, FEED_CHECK)
+
+    @dg.asset_check(
+        name=key.name,
+        asset=FEED,
+        description="Nothing foreign lies under the feed prefix: SecOps would read it as logs. Notes what waits there.",
+    )
+    def check(
+        context: dg.AssetCheckExecutionContext, s3_io_manager: dg.ResourceParam[S3IOManager]
+    ) -> dg.AssetCheckResult:
+        now = clock.now()
+        newest = [Window.of(int(now) - 24 * HOUR), Window.of(int(now))]
+        try:
+            waiting = s3_io_manager.feed(newest=newest, most=MOST_OBJECTS)
+        except PipelineError as problem:
+            return _unseen(key, dg.AssetCheckSeverity.WARN, problem)
+        observed: dict[str, Any] = {
+            "waiting_objects": waiting.objects,
+            "waiting_bytes": waiting.bytes,
+            "oldest_waits_hours": round((now - waiting.oldest) / HOUR, 2) if waiting.oldest else 0.0,
+            "counted": "all" if waiting.whole else f"the first {MOST_OBJECTS:,}",
+        }
+        context.op_execution_context.log_event(dg.AssetObservation(FEED, metadata=observed))
+        foreign = [f"{name} is not ours" for name in waiting.foreign]
+        return _result(key, dg.AssetCheckSeverity.WARN, foreign, observed)
+
+    return check
+
+
+def reconciliation(stream: Stream, windows: dg.HourlyPartitionsDefinition, clock: Clock) -> dg.AssetChecksDefinition:
+    """The check that asks Zendesk once more for a window of the last month."""
+    key = dg.AssetCheckKey(FEED, source_check(stream))
+
+    @dg.asset_check(
+        name=key.name,
+        asset=FEED,
+        description=f"A delivered window of the last {SAMPLED_HOURS // 24} days, another one each day, is read again at"
+        " Zendesk: everything it shows of that hour is delivered.",
+        pool=stream.pool,
+    )
+    def check(s3_io_manager: dg.ResourceParam[S3IOManager], zendesk: ZendeskResource) -> dg.AssetCheckResult:
+        error = dg.AssetCheckSeverity.ERROR
+        try:
+            inspector = s3_io_manager.inspector(stream)
+            window = sample(inspector, Window.of(int(windows.start.timestamp())), clock.now())
+            if window is None:
+                return _result(key, error, [], {}, otherwise="No window of that time has been delivered.")
+            pages = zendesk.walk(stream, Span(window.start, window.end)).pages()
+            shown = [record.identity for page in pages for record in page.records if Window.of(record.time) == window]
+            findings = [f"{each.window}: {each.text}" for each in inspector.undelivered(window, shown)]
+        except (PipelineError, ValueError) as problem:
+            return _unseen(key, error, problem)
+        looked_at = {"window": str(window), "records_at_zendesk": len(set(shown))}
+        return _result(
+            key, error, findings, looked_at, otherwise=f"{window}: {len(set(shown))} records, all delivered."
+        )
+
+    return check
+
+
+def source_check(stream: Stream) -> str:
+    """The name of a stream's reconciliation."""
+    return f"{stream.name}_match_source"
+
+
+def sample(inspector: Inspector, first: Window, now: float) -> Window | None:
+    """A delivered window of the last days, another one each day; none where none of those tried is delivered."""
+    newest = Window.of(int(now) - 2 * HOUR)
+    oldest = max(first.start, newest.start - (SAMPLED_HOURS - 1) * HOUR)
+    candidates = list(Span(oldest, newest.end)) if oldest <= newest.start else []
+    of_today = random.Random(int(now) // (24 * HOUR))  # noqa: S311  # no secret: a sample
+    of_today.shuffle(candidates)
+    return next((window for window in candidates[:MOST_TRIED] if inspector.is_complete(window)), None)
+
+
+def _windows(context: dg.AssetCheckExecutionContext, stream: Stream) -> list[Window]:
+    """The windows of the run that the checks follow; else the newest of the asset."""
+    run = context.op_execution_context
+    if run.has_partition_key or run.has_partition_key_range:
+        return sorted(map(Window.of_partition, run.partition_keys))
+    return sorted(map(Window.of_partition, context.instance.get_materialized_partitions(dg.AssetKey(stream.name))))
+
+
+def _found_before(instance: dg.DagsterInstance, key: dg.AssetCheckKey) -> list[Window]:
+    """The windows with findings in the latest verdict."""
+    done = {AssetCheckExecutionRecordStatus.SUCCEEDED, AssetCheckExecutionRecordStatus.FAILED}
+    for record in instance.event_log_storage.get_asset_check_execution_history(key, limit=1, status=done):
+        entry = record.evaluation.metadata.get(WINDOWS) if record.evaluation else None
+        if isinstance(entry, dg.JsonMetadataValue) and isinstance(entry.data, list):
+            return [Window.of_partition(str(name)) for name in entry.data]
+    return []
+
+
+def _verdict(
+    key: dg.AssetCheckKey, check: WindowCheck, inspector: Inspector, windows: Sequence[Window]
+) -> dg.AssetCheckResult:
+    try:
+        findings = list(check.look(inspector, windows))
+    except (PipelineError, ValueError) as problem:
+        return _unseen(key, check.severity, problem)
+    found = sorted({finding.window for finding in findings})[:MOST_WINDOWS]
+    texts = [f"{finding.window}: {finding.text}" for finding in findings]
+    names = dg.MetadataValue.json([window.partition_key for window in found])
+    return _result(key, check.severity, texts, {"windows": len(windows), **({WINDOWS: names} if found else {})})
+
+
+def _unseen(key: dg.AssetCheckKey, severity: dg.AssetCheckSeverity, problem: Exception) -> dg.AssetCheckResult:
+    """A writer may be without the right to read the feed; anything else that hinders a look is wrong."""
+    if isinstance(problem, DeniedError):
+        return _result(key, severity, [], {}, otherwise=f"Not looked at: {problem}")
+    return _result(key, severity, [f"it could not be looked at: {problem}"], {})
+
+
+def _result(
+    key: dg.AssetCheckKey,
+    severity: dg.AssetCheckSeverity,
+    findings: Sequence[str],
+    metadata: Mapping[str, Any],
+    otherwise: str = "All is well.",
+) -> dg.AssetCheckResult:
+    more = f"; and {len(findings) - MOST_SHOWN:,} more" if len(findings) > MOST_SHOWN else ""
+    return dg.AssetCheckResult(
+        asset_key=key.asset_key,
+        check_name=key.name,
+        passed=not findings,
+        severity=severity,
+        description="; ".join(findings[:MOST_SHOWN]) + more if findings else otherwise,
+        metadata={"findings": len(findings), **metadata},
+    )

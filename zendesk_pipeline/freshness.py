@@ -1,0 +1,78 @@
+"""Freshness that means: the newest complete window is delivered.
+
+Dagster's own evaluation takes any materialization for fresh, that of an old window in a backfill too. So dagster.yaml
+switches it off (`freshness.enabled: false`), and a sensor tells Dagster the state of each asset instead.
+"""
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+import dagster as dg
+from dagster._core.definitions.freshness import FreshnessState, FreshnessStateChange
+
+from zendesk_pipeline.clock import Clock
+from zendesk_pipeline.sensors import INTERVAL, delivered_windows
+from zendesk_pipeline.windows import HOUR, Window
+
+WARN_MINUTES = 30
+"""After the end of a window that is not delivered."""
+
+
+def policy(fail_hours: int) -> dg.FreshnessPolicy:
+    """How old the end of the newest delivered window may be: an hour more than the newest complete one is late."""
+    return dg.FreshnessPolicy.time_window(
+        warn_window=timedelta(hours=1, minutes=WARN_MINUTES), fail_window=timedelta(hours=1 + fail_hours)
+    )
+
+
+def state(newest: Window | None, first: Window, now: float, *, fail_hours: int) -> FreshnessState:
+    """The state of an asset whose newest delivered window is `newest`; `first` is the first there can be."""
+    late = now - (newest.end if newest else first.start) - HOUR
+    if late >= fail_hours * HOUR:
+        return FreshnessState.FAIL
+    if late >= WARN_MINUTES * 60:
+        return FreshnessState.WARN
+    return FreshnessState.PASS if newest else FreshnessState.UNKNOWN
+
+
+def freshness_sensor(
+    assets: Sequence[dg.AssetsDefinition], windows: dg.HourlyPartitionsDefinition, *, fail_hours: int, clock: Clock
+) -> dg.SensorDefinition:
+    """The sensor that keeps the freshness of the assets, where Dagster's daemon does not.
+
+    Args:
+        assets: Those with the policy.
+        windows: Their partitions.
+        fail_hours: After the end of a window that is not delivered.
+        clock: What time it is.
+    """
+    first = Window(int(windows.start.timestamp()))
+
+    @dg.sensor(
+        name="freshness_sensor",
+        minimum_interval_seconds=INTERVAL,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Keeps the freshness of the assets: is the newest complete window delivered?",
+    )
+    def sensor(context: dg.SensorEvaluationContext) -> dg.SkipReason:
+        if context.instance.freshness_enabled:
+            return dg.SkipReason(
+                "Dagster's own freshness is on, and takes any materialization for fresh:"
+                " set `freshness: {enabled: false}` in dagster.yaml."
+            )
+        now, keys = clock.now(), [asset.key for asset in assets]
+        records = context.instance.get_freshness_state_records(keys)
+        states: list[str] = []
+        for key in keys:
+            record, newest = records.get(key), max(delivered_windows(context.instance, key), default=None)
+            before = record.freshness_state if record else FreshnessState.UNKNOWN
+            current = state(newest, first, now, fail_hours=fail_hours)
+            if current != before:
+                changed = FreshnessStateChange(
+                    key=key, new_state=current, previous_state=before, state_change_timestamp=now
+                )
+                context.instance.report_runless_asset_event(changed)
+            states.append(f"{key.to_user_string()}: {current.value}, newest window {newest or 'none'}")
+        return dg.SkipReason("; ".join(states))
+
+    return sensor

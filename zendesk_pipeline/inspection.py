@@ -1,0 +1,169 @@
+"""What is in the bucket, looked at again: does it hold what the ledgers say, and nothing else?
+
+Reads only. Each function gives its findings; none means that all is well.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from statistics import median
+
+import msgspec
+
+from zendesk_pipeline import ledger as ledgers
+from zendesk_pipeline.batches import LONGEST_LINE, content_of, records_in
+from zendesk_pipeline.keys import Layout, is_batch, sequence_in
+from zendesk_pipeline.ledger import Delivered, Ledger
+from zendesk_pipeline.store import DeniedError, Listed, Store
+from zendesk_pipeline.streams import Stream
+from zendesk_pipeline.windows import HOUR, Window
+
+WEEKS = 4
+"""How far back the usual volume of an hour of the week is looked up."""
+USUAL_ENOUGH = 20
+"""Records; below it the volume of an hour says nothing."""
+IN_FLIGHT = 600
+"""Seconds in which an object may be waiting for the ledger that will name it."""
+SILENCE = 0.1
+"""Less than this part of the usual volume is a finding."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something that is not as it should be, as a sentence."""
+
+    window: Window
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inspector:
+    """Looks at one stream's part of the bucket, each ledger once."""
+
+    stream: Stream
+    store: Store
+    layout: Layout
+    now: float
+    """Seconds since the epoch."""
+    _ledgers: dict[Window, Ledger | None] = field(default_factory=dict[Window, Ledger | None])
+
+    def ledger(self, window: Window) -> Ledger | None:
+        """The window's ledger, if it has one; raises ValueError where it cannot be read."""
+        if window not in self._ledgers:
+            try:
+                stored = self.store.get(self.layout.ledger(self.stream.name, window))
+            except DeniedError:  # what S3 says of a missing object to whoever may not list
+                stored = None
+            self._ledgers[window] = ledgers.decode(stored.body) if stored else None
+        return self._ledgers[window]
+
+    def is_complete(self, window: Window) -> bool:
+        """Whether the window was once delivered whole."""
+        ledger = self.ledger(window)
+        return ledger is not None and ledger.complete
+
+    def objects(self, windows: Sequence[Window]) -> Iterator[Finding]:
+        """Objects that differ from what the ledgers say, and ledgers that are missing or unfinished.
+
+        An object that is gone is no finding: a feed may delete what it has transferred.
+        """
+        days = dict.fromkeys(self.layout.day(window) for window in windows)
+        listed = {entry.key: entry for day in days for entry in self.store.listing(day)}
+        for window in windows:
+            ledger = self.ledger(window)
+            if ledger is None or not ledger.complete:
+                yield Finding(window, "no ledger says that the window is complete")
+                continue
+            named = {delivered.key: delivered for delivered in ledger.objects}
+            for key, entry in listed.items():
+                if sequence_in(key, self.stream.name, window) is None:
+                    continue
+                if key not in named and entry.modified < self.now - IN_FLIGHT:
+                    yield Finding(window, f"{self.store.uri(key)} is in no ledger")
+                if key in named and entry.size != named[key].bytes:
+                    said = named[key].bytes
+                    yield Finding(window, f"{self.store.uri(key)} has {entry.size} bytes, its ledger says {said}")
+
+    def lines(self, windows: Sequence[Window], *, most_bytes: float) -> Iterator[Finding]:
+        """Objects whose lines are not what their ledger says or the feed can read, newest windows first.
+
+        Ends where `most_bytes` of them have been read. An object that is gone is no finding.
+        """
+        for window in sorted(windows, reverse=True):
+            ledger = self.ledger(window)
+            for delivered in ledger.objects if ledger else []:
+                most_bytes -= delivered.bytes
+                if most_bytes < 0:
+                    return
+                for text in self._wrong_lines(delivered):
+                    yield Finding(window, f"{self.store.uri(delivered.key)} {text}")
+
+    def volume(self, windows: Sequence[Window]) -> Iterator[Finding]:
+        """Windows with next to nothing at an hour of the week that usually has many records."""
+        for window in windows:
+            weeks = (Window(window.start - week * 7 * 24 * HOUR) for week in range(1, WEEKS + 1))
+            earlier = [records for week in weeks if (records := self.records(week)) is not None]
+            records, usual = self.records(window), median(earlier) if earlier else 0
+            if records is not None and usual >= USUAL_ENOUGH and records < SILENCE * usual:
+                yield Finding(window, f"{records} records, where this hour of the week usually has {usual:.0f}")
+
+    def records(self, window: Window) -> int | None:
+        """How many records a complete window has; None for any other."""
+        ledger = self.ledger(window)
+        return len(ledger.identities()) if ledger and ledger.complete else None
+
+    def undelivered(self, window: Window, shown: Iterable[str]) -> Iterator[Finding]:
+        """How many of the identities that the source shows of a window its ledger lacks."""
+        ledger = self.ledger(window)
+        missing = set(shown) - (ledger.identities() if ledger else set())
+        if missing:
+            yield Finding(window, f"{len(missing)} records that Zendesk shows are not delivered")
+
+    def _wrong_lines(self, delivered: Delivered) -> Iterator[str]:
+        stored = self.store.get(delivered.key)
+        if stored is None:
+            return
+        try:
+            content = content_of(delivered.key, stored.body)
+            identities = [record.identity for record in records_in(self.stream, content)]
+        except (ValueError, msgspec.MsgspecError):
+            yield "holds something that is no record"
+            return
+        if not content.endswith(b"\n"):
+            yield "does not end with a line end"
+        if any(len(line) > LONGEST_LINE for line in content.splitlines()):
+            yield "has a line that is too long for the feed"
+        if identities != delivered.identities:
+            yield "does not hold the records that its ledger says"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waiting:
+    """What lies under the feed prefix, as far as it was looked at."""
+
+    objects: int
+    bytes: int
+    oldest: float | None
+    """When the oldest of them was written, seconds since the epoch."""
+    whole: bool
+    """Whether that is all; else the oldest windows."""
+    foreign: Sequence[str]
+    """Keys that are not ours: SecOps takes each for logs."""
+
+
+def feed(store: Store, layout: Layout, *, newest: Iterable[Window], most: int) -> Waiting:
+    """A look under the feed prefix: the first `most` objects, whole days of `newest` windows, and what is no year."""
+    listed = list(islice(store.listing(layout.feed), most + 1))
+    first = listed[:most]
+    behind_years = islice(store.listing(layout.feed, after=f"{layout.feed}:"), most)
+    days = dict.fromkeys(layout.day(window) for window in newest)
+    elsewhere = [] if len(listed) <= most else [*behind_years, *(each for day in days for each in store.listing(day))]
+    keys = dict.fromkeys(entry.key for entry in (*first, *elsewhere))
+    ours: list[Listed] = [entry for entry in first if is_batch(entry.key, layout.feed)]
+    return Waiting(
+        objects=len(ours),
+        bytes=sum(entry.size for entry in ours),
+        oldest=min((entry.modified for entry in ours), default=None),
+        whole=len(listed) <= most,
+        foreign=[key for key in keys if not is_batch(key, layout.feed)],
+    )
