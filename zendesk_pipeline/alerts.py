@@ -176,10 +176,14 @@ def look(
             if now - awake_since >= SETTLING:
                 yield from stale(asset, held.delivered, under_way.get(asset, ()), watch, now)
 
+    def not_fresh() -> Iterator[Problem]:
+        behind = {problem.asset for problem in found if problem.cause.startswith("stale ")}
+        return upkeep.freshness(instance, [key for key in watch.assets if key.to_user_string() not in behind])
+
     kinds: dict[str, Callable[[], Iterator[Problem]]] = {
         "runs and windows": windows,
         "asset checks": lambda: upkeep.failed_checks(instance, automation.checks),
-        "freshness": lambda: upkeep.freshness(instance, watch.assets),
+        "freshness": not_fresh,
         "credentials": lambda: upkeep.credential(auth_mode, now),
         "schedules and sensors": lambda: upkeep.automation(instance, automation, now, awake_since),
         "daemons": lambda: upkeep.daemons(instance, now, awake_since),

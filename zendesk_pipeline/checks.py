@@ -5,7 +5,7 @@ looks at again the next time, so that its verdict stays until the cause is gone.
 """
 
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ from zendesk_pipeline.inspection import Finding, Inspector
 from zendesk_pipeline.io_manager import S3IOManager
 from zendesk_pipeline.lineage import FEED
 from zendesk_pipeline.resources import ZendeskResource
+from zendesk_pipeline.sensors import delivered_windows
 from zendesk_pipeline.store import DeniedError
 from zendesk_pipeline.streams import Stream
 from zendesk_pipeline.windows import HOUR, Span, Window
@@ -35,8 +36,6 @@ SAMPLED_HOURS = 30 * 24
 """The reconciliation takes a window of so many last ones."""
 WINDOWS = "windows_with_findings"
 """The metadata that a verdict remembers them by."""
-MOST_TRIED = 20
-"""Windows that are looked at until one is found that was delivered."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,7 +127,7 @@ def feed_check(clock: Clock) -> dg.AssetChecksDefinition:
     return check
 
 
-def reconciliation(stream: Stream, windows: dg.HourlyPartitionsDefinition, clock: Clock) -> dg.AssetChecksDefinition:
+def reconciliation(stream: Stream, clock: Clock) -> dg.AssetChecksDefinition:
     """The check that asks Zendesk once more for a window of the last month."""
     key = dg.AssetCheckKey(FEED, source_check(stream))
 
@@ -139,13 +138,17 @@ def reconciliation(stream: Stream, windows: dg.HourlyPartitionsDefinition, clock
         " Zendesk: everything it shows of that hour is delivered.",
         pool=stream.pool,
     )
-    def check(s3_io_manager: dg.ResourceParam[S3IOManager], zendesk: ZendeskResource) -> dg.AssetCheckResult:
+    def check(
+        context: dg.AssetCheckExecutionContext,
+        s3_io_manager: dg.ResourceParam[S3IOManager],
+        zendesk: ZendeskResource,
+    ) -> dg.AssetCheckResult:
         error = dg.AssetCheckSeverity.ERROR
+        window = sample(delivered_windows(context.instance, dg.AssetKey(stream.name)), clock.now())
+        if window is None:
+            return _result(key, error, [], {}, otherwise="No window of that time has been delivered.")
         try:
             inspector = s3_io_manager.inspector(stream)
-            window = sample(inspector, Window.of(int(windows.start.timestamp())), clock.now())
-            if window is None:
-                return _result(key, error, [], {}, otherwise="No window of that time has been delivered.")
             pages = zendesk.walk(stream, Span(window.start, window.end)).pages()
             shown = [record.identity for page in pages for record in page.records if Window.of(record.time) == window]
             findings = [f"{each.window}: {each.text}" for each in inspector.undelivered(window, shown)]
@@ -164,14 +167,12 @@ def source_check(stream: Stream) -> str:
     return f"{stream.name}_match_source"
 
 
-def sample(inspector: Inspector, first: Window, now: float) -> Window | None:
-    """A delivered window of the last days, another one each day; none where none of those tried is delivered."""
-    newest = Window.of(int(now) - 2 * HOUR)
-    oldest = max(first.start, newest.start - (SAMPLED_HOURS - 1) * HOUR)
-    candidates = list(Span(oldest, newest.end)) if oldest <= newest.start else []
+def sample(delivered: Iterable[Window], now: float) -> Window | None:
+    """One of the windows, of the last days, another one each day; none where there is none."""
+    oldest = now - SAMPLED_HOURS * HOUR
+    recent = sorted(window for window in delivered if oldest <= window.start)
     of_today = random.Random(int(now) // (24 * HOUR))  # noqa: S311  # no secret: a sample
-    of_today.shuffle(candidates)
-    return next((window for window in candidates[:MOST_TRIED] if inspector.is_complete(window)), None)
+    return of_today.choice(recent) if recent else None
 
 
 def _windows(context: dg.AssetCheckExecutionContext, stream: Stream) -> list[Window]:
@@ -179,7 +180,7 @@ def _windows(context: dg.AssetCheckExecutionContext, stream: Stream) -> list[Win
     run = context.op_execution_context
     if run.has_partition_key or run.has_partition_key_range:
         return sorted(map(Window.of_partition, run.partition_keys))
-    return sorted(map(Window.of_partition, context.instance.get_materialized_partitions(dg.AssetKey(stream.name))))
+    return sorted(delivered_windows(context.instance, dg.AssetKey(stream.name)))
 
 
 def _found_before(instance: dg.DagsterInstance, key: dg.AssetCheckKey) -> list[Window]:

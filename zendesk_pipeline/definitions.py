@@ -73,7 +73,7 @@ def build(chosen: Settings) -> dg.Definitions:
         asset_checks=[
             *(checks.window_checks(stream) for stream in streams),
             checks.feed_check(Clock()),
-            *(checks.reconciliation(stream, windows, Clock()) for stream in streams),
+            *(checks.reconciliation(stream, Clock()) for stream in streams),
         ],
         schedules=[
             schedules.hourly_collection(assets, windows),

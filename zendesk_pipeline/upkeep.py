@@ -99,7 +99,8 @@ def freshness(instance: dg.DagsterInstance, assets: Sequence[dg.AssetKey]) -> It
             yield Problem(
                 cause=f"freshness {asset}",
                 title=f"{asset} is not fresh",
-                text="By its freshness policy, the latest materialization is too long ago.",
+                text="Its newest complete window is not delivered, although a run may be at work: see what takes it so"
+                " long. A backfill of the same stream, or one that shares its rate limit, goes first.",
                 since=record.updated_at.timestamp(),
                 link_path=f"/assets/{quote(asset)}",
                 severity=severity,

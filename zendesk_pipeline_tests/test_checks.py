@@ -1,0 +1,253 @@
+"""The asset checks, in real runs over the simulated Zendesk and a real bucket."""
+
+import gzip
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from zendesk_pipeline.checks import MOST_WINDOWS, SAMPLED_HOURS, WINDOW_CHECKS, sample
+from zendesk_pipeline.keys import Layout
+from zendesk_pipeline.lineage import FEED
+from zendesk_pipeline.local_services import SimulatedZendesk, local_s3
+from zendesk_pipeline.policies import writer_policy
+from zendesk_pipeline.settings import Settings
+from zendesk_pipeline.simulator.faults import Rule
+from zendesk_pipeline.store import Store
+from zendesk_pipeline.windows import HOUR
+from zendesk_pipeline_tests.by_hand import FIRST, audit_logs, hours
+from zendesk_pipeline_tests.deliveries import Bucket, Deliveries
+from zendesk_pipeline_tests.runs import QUIET, Project, metadata, project
+
+pytestmark = QUIET
+
+
+@pytest.fixture
+def collector(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Project]:
+    """The project over the simulated Zendesk and SeaweedFS."""
+    with project({**environment, "HTTP_RETRIES": "0"}, monkeypatch) as running:
+        yield running
+
+
+@pytest.fixture
+def bucket(store: Store, layout: Layout) -> Bucket:
+    """Where it delivers to."""
+    return Bucket(store=store, layout=layout)
+
+
+def _verdicts(result: dg.ExecuteInProcessResult) -> dict[str, dg.AssetCheckEvaluation]:
+    return {each.check_name: each for each in result.get_asset_check_evaluations()}
+
+
+def _seen(verdict: dg.AssetCheckEvaluation) -> dict[str, Any]:
+    return {name: value.value for name, value in verdict.metadata.items()}
+
+
+def _feed_run(collector: Project, job: str) -> dg.ExecuteInProcessResult:
+    found = collector.definitions.resolve_job_def(job)
+    return found.execute_in_process(instance=collector.instance, raise_on_error=False)
+
+
+# After each collection
+
+
+@pytest.mark.parametrize("stream", ["audit_logs", "incremental_tickets"])
+def test_every_collection_is_looked_at(collector: Project, stream: str) -> None:
+    """A run of one window, and one of a range: all checks pass, over the windows of the run."""
+    for span in (hours(1), hours(3)):
+        verdicts = _verdicts(collector.run(stream, span))
+        assert set(verdicts) == {each.name for each in WINDOW_CHECKS}
+        assert all(each.passed for each in verdicts.values())
+        assert {_seen(each)["windows"] for each in verdicts.values()} == {len(span)}
+
+
+def test_of_a_long_range_the_newest_windows_are_looked_at(collector: Project) -> None:
+    """Looking has a bound."""
+    verdicts = _verdicts(collector.run("audit_logs", hours(MOST_WINDOWS + 6)))
+    assert _seen(verdicts["objects_match_ledgers"])["windows"] == MOST_WINDOWS
+
+
+def test_a_finding_stays_until_it_is_mended(collector: Project, bucket: Bucket) -> None:
+    """The next run is about another window, and still says what is wrong with the one before."""
+    collector.run("audit_logs", hours(1))
+    key = bucket.stored()[0]
+    body = bucket.body(key)
+    bucket.put(key, b"no JSON\n")
+    for span in (hours(1), hours(1, skip=1), hours(1, skip=2)):
+        verdicts = _verdicts(collector.run("audit_logs", span))
+        for name in ("objects_match_ledgers", "lines_are_readable"):
+            assert not verdicts[name].passed
+            assert verdicts[name].severity is dg.AssetCheckSeverity.ERROR
+            assert str(FIRST) in (verdicts[name].description or "")
+    bucket.put(key, body)
+    assert all(each.passed for each in _verdicts(collector.run("audit_logs", hours(1, skip=3))).values())
+
+
+def test_a_silence_is_a_warning_of_its_own_hour(collector: Project, bucket: Bucket) -> None:
+    """An hour with next to nothing where there usually is a lot; the next hour is another matter."""
+    for week in (1, 2, 3):
+        span = hours(1, skip=-week * 7 * 24)
+        Deliveries(bucket=bucket).formed(limit=10**6).records(span, audit_logs(span, each=2000))
+    verdicts = _verdicts(collector.run("audit_logs", hours(1)))
+    verdict, records = verdicts["volume_is_usual"], len(bucket.ledger(FIRST)["objects"][0]["identities"])
+    assert not verdict.passed
+    assert verdict.severity is dg.AssetCheckSeverity.WARN
+    assert verdict.description == f"{FIRST}: {records} records, where this hour of the week usually has 2000"
+    assert _verdicts(collector.run("audit_logs", hours(1, skip=1)))["volume_is_usual"].passed
+
+
+def test_a_check_can_be_asked_for_alone(collector: Project, bucket: Bucket) -> None:
+    """From the UI's list of checks: the newest windows of the asset are looked at, nothing is collected."""
+    collector.run("audit_logs", hours(2))
+    before = bucket.feed()
+    bucket.put(bucket.stored()[-1], b"")
+    key = dg.AssetCheckKey(dg.AssetKey("audit_logs"), "objects_match_ledgers")
+    job = collector.definitions.resolve_implicit_global_asset_job_def().get_subset(asset_check_selection={key})
+    result = job.execute_in_process(instance=collector.instance)
+    (verdict,) = result.get_asset_check_evaluations()
+    assert verdict.check_name == key.name
+    assert not verdict.passed
+    assert set(bucket.feed()) == set(before)
+
+
+def test_a_writer_that_may_not_read_the_feed_is_not_blamed(
+    environment: dict[str, str], layout: Layout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the policy that only writes the feed, the checks say that they did not look."""
+    chosen = Settings(
+        s3_bucket="zendesk-raw",
+        s3_prefix=layout.feed,
+        state_prefix=layout.state,
+        quarantine_prefix=layout.quarantine,
+    )
+    users = {"writer": writer_policy(chosen, write_only_feed=True)}
+    with local_s3(tmp_path, users=users) as guarded:
+        as_writer = {
+            **environment,
+            **guarded.environment,
+            "AWS_ACCESS_KEY_ID": "writer",
+            "AWS_SECRET_ACCESS_KEY": "writer",
+        }
+        with project(as_writer, monkeypatch) as collector:
+            verdicts = _verdicts(collector.run("audit_logs", hours(1)))
+    assert all(each.passed for each in verdicts.values())
+    assert (verdicts["objects_match_ledgers"].description or "").startswith("Not looked at: S3 refuses ListBucket")
+
+
+# The feed
+
+
+def test_what_waits_in_the_feed_is_observed(collector: Project, bucket: Bucket) -> None:
+    """The job of each hour notes how many objects wait, how large they are and for how long."""
+    collector.run("audit_logs", hours(2))
+    result = _feed_run(collector, "feed_inspection")
+    (verdict,) = result.get_asset_check_evaluations()
+    assert verdict.passed
+    (observed,) = collector.instance.fetch_observations(FEED, limit=9).records
+    assert observed.asset_observation
+    seen = metadata(observed.asset_observation)
+    assert seen["waiting_objects"] == len(bucket.stored())
+    assert seen["waiting_bytes"] == sum(map(len, bucket.feed().values()))
+    assert 0 <= seen["oldest_waits_hours"] < 1
+    assert seen["counted"] == "all"
+
+
+def test_what_is_foreign_in_the_feed_is_a_warning(collector: Project, bucket: Bucket) -> None:
+    """The state file of the Lambda recipe lies there: SecOps reads it as a log."""
+    bucket.put(bucket.layout.feed + "state.json", b"{}")
+    (verdict,) = _feed_run(collector, "feed_inspection").get_asset_check_evaluations()
+    assert not verdict.passed
+    assert verdict.severity is dg.AssetCheckSeverity.WARN
+    assert verdict.description == f"{bucket.layout.feed}state.json is not ours"
+
+
+def test_a_bucket_that_cannot_be_looked_at_is_a_failed_check(
+    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The verdict is the sentence that says what to do; the run itself succeeds."""
+    with project({**environment, "S3_BUCKET": "no-such-bucket"}, monkeypatch) as collector:
+        result = _feed_run(collector, "feed_inspection")
+    (verdict,) = result.get_asset_check_evaluations()
+    assert result.success
+    assert not verdict.passed
+    assert "S3_BUCKET=no-such-bucket does not exist" in (verdict.description or "")
+
+
+# Zendesk against the bucket
+
+
+def test_a_sample_is_compared_with_zendesk(collector: Project, bucket: Bucket) -> None:
+    """Each night a delivered window is read again; what was deleted from its ledger is missed."""
+    for stream in ("audit_logs", "incremental_tickets"):
+        collector.run(stream, hours(1))
+    before = bucket.feed()
+    result = _feed_run(collector, "reconciliation")
+    verdicts = _verdicts(result)
+    assert set(verdicts) == {"audit_logs_match_source", "incremental_tickets_match_source"}
+    assert all(each.passed for each in verdicts.values())
+    assert bucket.feed() == before
+
+    ledger = bucket.layout.ledger("audit_logs", FIRST)
+    held = json.loads(bucket.body(ledger))
+    dropped = held["objects"][0]["identities"].pop()
+    bucket.put(ledger, gzip.compress(json.dumps(held).encode()))
+    verdict = _verdicts(_feed_run(collector, "reconciliation"))["audit_logs_match_source"]
+    assert not verdict.passed
+    assert verdict.severity is dg.AssetCheckSeverity.ERROR
+    assert verdict.description == f"{FIRST}: 1 records that Zendesk shows are not delivered"
+    assert dropped not in str(verdict)
+
+
+def test_where_nothing_is_delivered_there_is_nothing_to_compare(collector: Project, zendesk: SimulatedZendesk) -> None:
+    """A new installation passes, and asks Zendesk nothing."""
+    verdicts = _verdicts(_feed_run(collector, "reconciliation"))
+    assert all(each.passed for each in verdicts.values())
+    assert {each.description for each in verdicts.values()} == {"No window of that time has been delivered."}
+    assert zendesk.control.requests() == []
+
+
+def test_a_zendesk_that_cannot_be_asked_is_a_failed_check(collector: Project, zendesk: SimulatedZendesk) -> None:
+    """With the sentence of the error; a stream that works is not held up by one that does not."""
+    for stream in ("audit_logs", "incremental_tickets"):
+        collector.run(stream, hours(1))
+    zendesk.control.add_faults(Rule(path="audit_logs", kind="status", code=503, times=0))
+    verdicts = _verdicts(_feed_run(collector, "reconciliation"))
+    assert (verdicts["audit_logs_match_source"].description or "").startswith("it could not be looked at: Zendesk")
+    assert verdicts["incremental_tickets_match_source"].passed
+
+
+def test_the_sample_moves_from_day_to_day() -> None:
+    """A delivered window of the last month, the same one all day."""
+    windows, now = list(hours(24)), float(hours(24).end)
+    assert sample(windows, now) == sample(reversed(windows), now + 1)
+    assert len({sample(windows, now + day * 24 * HOUR) for day in range(10)}) > 1
+    assert sample(windows, windows[-1].start + SAMPLED_HOURS * HOUR) == windows[-1]
+    assert sample(windows, windows[-1].start + SAMPLED_HOURS * HOUR + 1) is None
+
+
+def test_what_dagster_remembers_them_by_is_pinned(collector: Project) -> None:
+    """Names of checks and of the schedules that ask for them, and when they do."""
+    keys = collector.definitions.resolve_asset_graph().asset_check_keys
+    assert sorted(f"{key.asset_key.to_user_string()}:{key.name}" for key in keys) == [
+        "audit_logs:lines_are_readable",
+        "audit_logs:objects_match_ledgers",
+        "audit_logs:volume_is_usual",
+        "incremental_tickets:lines_are_readable",
+        "incremental_tickets:objects_match_ledgers",
+        "incremental_tickets:volume_is_usual",
+        "secops_feed:audit_logs_match_source",
+        "secops_feed:holds_nothing_else",
+        "secops_feed:incremental_tickets_match_source",
+    ]
+    schedules = {
+        name: collector.definitions.resolve_schedule_def(name)
+        for name in ("feed_inspection_schedule", "reconciliation_schedule")
+    }
+    assert {name: each.cron_schedule for name, each in schedules.items()} == {
+        "feed_inspection_schedule": "35 * * * *",
+        "reconciliation_schedule": "35 3 * * *",
+    }
+    assert all(each.default_status is dg.DefaultScheduleStatus.RUNNING for each in schedules.values())
