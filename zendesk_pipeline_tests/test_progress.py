@@ -30,9 +30,9 @@ def progress(clock: Any, said: list[str]) -> Progress:
     return Progress(name="audit_logs", span=SPAN, clock=clock.clock, log=said.append)
 
 
-def _page(number: int, at: int, records: int = 100) -> Page:
+def _page(number: int, at: int, records: int = 100, waited: float = 0.0) -> Page:
     found = [audit_log(each, at) for each in range(records)]
-    return Page(number=number, records=found, requests=1, waited=0.0)
+    return Page(number=number, records=found, requests=1, waited=waited)
 
 
 def test_a_short_run_says_nothing(progress: Progress, clock: Any, said: list[str]) -> None:
@@ -50,6 +50,17 @@ def test_a_long_run_says_how_far_it_is(progress: Progress, clock: Any, said: lis
     assert said == [
         "audit_logs: 4 of 10 windows, at 2026-11-12 09:00; 1,200 records in 1 pages, 20 records/s, about 2 min left"
     ]
+
+
+@pytest.mark.parametrize(("waited", "told"), [(5.9, False), (6.0, True), (45.0, True)])
+def test_what_the_rate_limit_costs_is_said(
+    progress: Progress, clock: Any, said: list[str], *, waited: float, told: bool
+) -> None:
+    """From a tenth of the time on: then it is what decides the pace."""
+    clock.time += 60.0
+    progress.tell(_page(1, FIRST.start + 4 * HOUR, waited=waited))
+    text = f"2 records/s, {waited / 60:.0%} of the time waiting for the rate limit, about 2 min left"
+    assert (text in said[0]) is told
 
 
 def test_a_line_is_said_every_ten_seconds_at_most(progress: Progress, clock: Any, said: list[str]) -> None:
