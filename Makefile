@@ -5,7 +5,7 @@ export VIRTUAL_ENV := $(CURDIR)/.venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help install demo dev test bench faults soak check format lock audit clean
+.PHONY: help install demo dev test bench faults soak check docs format lock audit clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,6 +44,9 @@ check: $(INSTALLED) ## Lint, formatting, types and the Dagster definitions
 	@$(BIN)/ruff format --check .
 	@$(BIN)/pyright
 	@$(BIN)/dg check defs
+
+docs: $(INSTALLED) ## Build the documentation as a site into .local/site
+	@$(BIN)/mkdocs --quiet build
 
 format: $(INSTALLED) ## Format the code and mend what the linter can
 	@$(BIN)/ruff check --fix-only --quiet .
