@@ -16,7 +16,8 @@ from urllib.parse import quote as url_quote
 import google.auth
 import msgspec
 import requests
-from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError, RefreshError
+from google.auth.credentials import Credentials
+from google.auth.exceptions import GoogleAuthError, RefreshError
 from google.auth.transport.requests import AuthorizedSession
 from google.oauth2 import service_account
 
@@ -40,20 +41,25 @@ SHORTEST_PIECE = 8
 
 def sign_in(key_file: Path | None) -> AuthorizedSession:
     """A session that signs its requests: as the service account, or by Application Default Credentials."""
+    return AuthorizedSession(_service_account(key_file) if key_file else _default())
+
+
+def _service_account(key_file: Path) -> Credentials:
     try:
-        if key_file:
-            file = str(key_file)
-            credentials = service_account.Credentials.from_service_account_file(file, scopes=[SCOPE])  # pyright: ignore[reportUnknownVariableType]  # google-auth leaves it open
-        else:
-            credentials, _ = google.auth.default(scopes=[SCOPE])  # pyright: ignore[reportUnknownVariableType]  # the same
-    except DefaultCredentialsError:
+        return service_account.Credentials.from_service_account_file(str(key_file), scopes=[SCOPE])  # pyright: ignore[reportUnknownVariableType]  # google-auth leaves it open
+    except (GoogleAuthError, OSError, ValueError):
+        raise SecopsError(f"{key_file} is not one that Google's library can use: a service account's key is.") from None
+
+
+def _default() -> Credentials:
+    try:
+        credentials, _ = google.auth.default(scopes=[SCOPE])  # pyright: ignore[reportUnknownVariableType]  # the same
+    except (GoogleAuthError, OSError, ValueError):
         raise SecopsError(
-            "There are no Google credentials here: run gcloud auth application-default login,"
+            "There are no Google credentials here that can be used: run gcloud auth application-default login,"
             " set GOOGLE_APPLICATION_CREDENTIALS, or name a key file with --service-account."
         ) from None
-    except (GoogleAuthError, OSError, ValueError):
-        raise SecopsError(f"{key_file or 'The credentials file'} is not one that Google's library can use.") from None
-    return AuthorizedSession(credentials)  # pyright: ignore[reportUnknownArgumentType]  # the same
+    return credentials
 
 
 class Chronicle:

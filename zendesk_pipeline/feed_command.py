@@ -121,7 +121,11 @@ def print_feed(**options: Any) -> None:
 @feed.command
 @access_options
 @plan_options
-@click.option("--retention-days", type=click.IntRange(1), help="Days that the bucket keeps objects of the feed prefix.")
+@click.option(
+    "--retention-days",
+    type=click.IntRange(1),
+    help="When a lifecycle rule deletes objects of the feed prefix.  [default: never]",
+)
 @dry_run_option
 @yes_option
 def create(*, retention_days: int | None, dry_run: bool, yes: bool, **options: Any) -> None:

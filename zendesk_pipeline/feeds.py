@@ -156,11 +156,14 @@ def choices_to_confirm(plan: FeedPlan, retention_days: int | None) -> Iterator[s
             " deletes before its window is collected again, is delivered again. The reader needs s3:DeleteObject"
             " (zendesk-pipeline iam-policy reader --delete-after-transfer)."
         )
-    if retention_days is not None and plan.max_age_days < retention_days:
+    if plan.max_age_days < min(retention_days or LONGEST_AGE, LONGEST_AGE):
+        kept = (
+            f"for {retention_days} days" if retention_days else "for ever, as far as is known here (--retention-days)"
+        )
         yield (
-            f"Objects are kept for {retention_days} days and read for {plan.max_age_days}: what the feed has not read"
-            f" within {plan.max_age_days} days of its delivery, because it was disabled or failed, is never read,"
-            f" although it still lies there. Set --max-age-days {min(retention_days, LONGEST_AGE)}."
+            f"Objects are kept {kept} and read for {plan.max_age_days} days: what the feed has not read"
+            f" {plan.max_age_days} days after its delivery, because it was disabled or failed, is never read, although"
+            " it still lies there."
         )
 
 

@@ -36,6 +36,7 @@ SHORTEST_MARK = 5
 MOST_RECORDS = 100
 SHOWN_FIELDS = 6
 WIDTH = 36
+LONGEST_ERROR = 300
 USUAL = ("metadata.eventType", "metadata.eventTimestamp", "metadata.productEventType", "metadata.productLogId")
 """Fields of the Unified Data Model that are shown first.
 
@@ -206,11 +207,16 @@ def table(name: str, count: int, outcomes: Mapping[Format, Outcome], *, values: 
         (name, "a record a line", f"a page of {count}"),
         ("UDM events", str(line.events), str(page.events)),
         ("records recognised", f"{line.recognised} of {count}", f"{page.recognised} of {count}"),
-        ("error", _error(line, values=values), _error(page, values=values)),
         *((path, *(_field(each, path, values=values) for each in (line, page))) for path in _shown(line, page)),
     ]
     first = max(len(row[0]) for row in rows)
-    return "\n".join(f"{a:<{first}}  {_short(b):<{WIDTH}}  {_short(c)}".rstrip() for a, b, c in rows)
+    lines = [f"{a:<{first}}  {_short(b):<{WIDTH}}  {_short(c)}".rstrip() for a, b, c in rows]
+    errors = [
+        f"error of {what}: {_error(each, values=values)}"
+        for what, each in (("a record a line", line), ("a page", page))
+        if each.errors
+    ]
+    return "\n".join([*lines, *errors])
 
 
 def _shown(*outcomes: Outcome) -> list[str]:
@@ -226,12 +232,10 @@ def _field(each: Outcome, path: str, *, values: bool) -> str:
 
 def _error(each: Outcome, *, values: bool) -> str:
     """An error's text may quote the record: then its code in capitals is all that is shown."""
-    if not each.errors:
-        return "-"
     codes = re.findall(r"\b[A-Z]+(?:_[A-Z]+)+\b", each.errors[0])
-    return each.errors[0] if values else (codes[0] if codes else "yes")
+    return _short(each.errors[0], LONGEST_ERROR) if values else (codes[0] if codes else "not shown")
 
 
-def _short(text: str) -> str:
+def _short(text: str, size: int = WIDTH) -> str:
     printable = " ".join("".join(c if c.isprintable() else " " for c in text).split())
-    return printable if len(printable) <= WIDTH else printable[: WIDTH - 1] + "…"
+    return printable if len(printable) <= size else printable[: size - 1] + "…"
