@@ -59,7 +59,7 @@ def _default() -> Credentials:
             "There are no Google credentials here that can be used: run gcloud auth application-default login,"
             " set GOOGLE_APPLICATION_CREDENTIALS, or name a key file with --service-account."
         ) from None
-    return credentials
+    return credentials  # pyright: ignore[reportUnknownVariableType]  # the same
 
 
 class Chronicle:
