@@ -21,6 +21,7 @@ from google.auth.exceptions import GoogleAuthError, RefreshError
 from google.auth.transport.requests import AuthorizedSession
 from google.oauth2 import service_account
 
+from zendesk_pipeline.client import NoCredential
 from zendesk_pipeline.feeds import SECRET_FIELD, Feed
 from zendesk_pipeline.refusals import quote
 from zendesk_pipeline.secops import LOG_TYPE, Instance, SecopsError
@@ -68,6 +69,9 @@ class Chronicle:
     def __init__(self, instance: Instance, session: requests.Session) -> None:
         self.instance = instance
         self._session = session
+        session.auth = NoCredential()  # the session signs
+        if instance.endpoint.startswith("http://"):
+            session.trust_env = False  # what is not encrypted goes through no proxy
 
     def feeds(self) -> list[Feed]:
         """All feeds of the instance."""

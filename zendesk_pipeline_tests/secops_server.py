@@ -30,6 +30,7 @@ ACCOUNT = "feeds@acme-secops.iam.gserviceaccount.com"
 TOKEN = "ya29.granted-by-the-stand-in"  # of a server on this machine
 SUBJECT = "100000000000000000042"
 CODE = base64.b64encode(b'filter { json { source => "message" } }').decode()
+OLD_CODE = base64.b64encode(b"filter { }").decode()
 
 Understands = Literal["records", "pages", "both", "neither", "anything"]
 State = Literal["ACTIVE", "INACTIVE", "RUNNING", "SUCCEEDED", "FAILED"]
@@ -120,7 +121,7 @@ class SecopsServer:
     feeds: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     parsers: list[dict[str, Any]] = field(
         default_factory=lambda: [
-            {"name": f"{LOG_TYPE}/parsers/pa_old", "state": "INACTIVE", "type": "PREBUILT", "cbn": CODE},
+            {"name": f"{LOG_TYPE}/parsers/pa_old", "state": "INACTIVE", "type": "PREBUILT", "cbn": OLD_CODE},
             {"name": f"{LOG_TYPE}/parsers/pa_now", "state": "ACTIVE", "type": "PREBUILT", "cbn": CODE},
         ]
     )

@@ -219,6 +219,24 @@ def test_no_redirect_is_followed(tmp_path: Path, server: SecopsServer) -> None:
     assert elsewhere.received == []
 
 
+def test_a_netrc_file_is_not_used(client: Chronicle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server takes the token alone."""
+    netrc = tmp_path / "netrc"
+    netrc.write_text("default login somebody password else\n")
+    monkeypatch.setenv("NETRC", str(netrc))
+    assert client.subject_id() == SUBJECT
+
+
+def test_what_is_not_encrypted_goes_through_no_proxy(client: Chronicle, monkeypatch: pytest.MonkeyPatch) -> None:
+    """http:// is for this machine, and stays on it; the sign-in, which has an address of its own, came before."""
+    assert client.feeds() == []
+    with answering(Reply(b"{}")) as proxy:
+        monkeypatch.setenv("HTTP_PROXY", proxy.url)
+        monkeypatch.setenv("http_proxy", proxy.url)
+        assert client.subject_id() == SUBJECT
+    assert proxy.received == []
+
+
 def test_a_credential_that_is_refused_is_a_sentence(server: SecopsServer, client: Chronicle) -> None:
     """The sign-in's own answer is told, and nothing was asked of the API."""
     server.token_refusal = (400, b'{"error":"invalid_grant","error_description":"Invalid JWT Signature."}')
