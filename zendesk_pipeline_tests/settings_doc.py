@@ -4,8 +4,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
+import click
 from pydantic.fields import FieldInfo
 
+from zendesk_pipeline.feed_command import SECRET, create
 from zendesk_pipeline.resources import HOW_TO_GET
 from zendesk_pipeline.settings import CREDENTIALS, Settings
 
@@ -20,6 +22,16 @@ ALERTS = {
     ),
 }
 
+COMMANDS = {
+    **{
+        str(option.envvar): (option.opts[0], option.help or "")
+        for option in create.params
+        if isinstance(option, click.Option) and option.envvar
+    },
+    SECRET: ("", "The secret of the reader's access key, where it is not typed in. A secret."),
+}
+"""Variables behind the options of `zendesk-pipeline feed` and `parser-check`."""
+
 OF_OTHERS = {
     "AWS_PROFILE": "A profile of `~/.aws/config`; or one of the next two lines, or a role of the machine.",
     "AWS_ACCESS_KEY_ID": "With `AWS_SECRET_ACCESS_KEY`: a key of the writer.",
@@ -29,6 +41,7 @@ OF_OTHERS = {
     "AWS_WEB_IDENTITY_TOKEN_FILE": "The file that holds its token.",
     "AWS_DEFAULT_REGION": "The bucket's region.",
     "AWS_ENDPOINT_URL_S3": "Another S3 than Amazon's; it has to refuse conditional writes as S3 does.",
+    "GOOGLE_APPLICATION_CREDENTIALS": "For the [feed commands](feed.md): a file that Google's libraries sign in with.",
     "DAGSTER_HOME": "The folder of `dagster.yaml`, where Dagster keeps its runs.",
     "REQUESTS_CA_BUNDLE": "Certificates to trust, behind a proxy that opens TLS.",
     "HTTPS_PROXY": "A proxy on the way to Zendesk.",
@@ -57,6 +70,9 @@ def settings_doc() -> str:
         for mode, variables in CREDENTIALS.items()
         for variable in variables
     ]
+    commands = [
+        f"| `{name}` | {f'`{option}`' if option else ''} | {text} |" for name, (option, text) in COMMANDS.items()
+    ]
     others = [f"| `{name}` | {meaning} |" for name, meaning in OF_OTHERS.items()]
     return HEAD + "\n\n".join(
         (
@@ -66,6 +82,7 @@ def settings_doc() -> str:
                 "Alerts", "| variable | meaning |", [f"| `{name}` | {meaning} |" for name, meaning in ALERTS.items()]
             ),
             _section("With defaults", "| variable | default | meaning |", optional),
+            _section("Google SecOps commands", "| variable | option | meaning |", commands),
             _section("Read by the libraries", "| variable | meaning |", others),
         )
     )

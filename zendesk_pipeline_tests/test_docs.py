@@ -44,11 +44,12 @@ BUCKET = "acme-zendesk"
 LAYOUT = keys.Layout(feed="zendesk/crm/", state="zendesk/state/", quarantine="zendesk/quarantine/")
 
 OF_THE_RECIPE = {"STATE_KEY"}
-NOT_VARIABLES = {"ZENDESK_CRM", "AUDIT_LOGS", "INCREMENTAL_TICKETS"}
+NOT_VARIABLES = {"ZENDESK_CRM", "AUDIT_LOGS", "INCREMENTAL_TICKETS", "AMAZON_S3_V2", "AMAZON_SQS_V2", "ON_SUCCESS"}
 VARIABLES = (
     {name.upper() for name in Settings.model_fields}
     | {name for names in CREDENTIALS.values() for name in names}
     | {"ALERT_URLS"}
+    | settings_doc.COMMANDS.keys()
     | settings_doc.OF_OTHERS.keys()
 )
 
@@ -204,7 +205,7 @@ def test_settings_page_is_fresh() -> None:
 def test_env_example_has_every_setting() -> None:
     """Each setting and credential stands in .env.example, set or as a comment."""
     named = set(re.findall(r"^(?:# )?([A-Z][A-Z0-9_]+)=", (ROOT / ".env.example").read_text(), re.MULTILINE))
-    ours = {name for name in VARIABLES if name not in settings_doc.OF_OTHERS}
+    ours = VARIABLES - settings_doc.OF_OTHERS.keys() - settings_doc.COMMANDS.keys()
 
     assert ours <= named <= VARIABLES
 
@@ -294,7 +295,8 @@ def test_installed_versions_match_the_lock_file() -> None:
 def test_every_dependency_has_its_reason() -> None:
     """ADR 6 names each package of pyproject.toml."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    wanted = [*project["dependencies"], *project["optional-dependencies"]["local"]]
+    extras = project["optional-dependencies"]
+    wanted = [*project["dependencies"], *extras["local"], *extras["secops"]]
     names = {re.split(r"[\[<>=]", text)[0] for text in wanted}
     explained = first_cells((ROOT / "docs" / "adr" / "0006-libraries.md").read_text())
 
