@@ -8,9 +8,10 @@ time, so that every run, tick and alert carries simulated times.
 import logging
 import os
 from collections.abc import Callable, Generator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -99,9 +100,7 @@ def on_the_clock(time: SimulatedTime, environment: Mapping[str, str]) -> Generat
         stack.enter_context(patch("dagster._core.storage.sql.ScriptDirectory", _Migrations))
         for kind in STORAGES:
             stack.enter_context(patch(f"dagster._core.storage.{kind}.create_engine", _engine_once()))
-        silence = dg.Definitions(loggers={"console": _silent})
-        definitions = dg.Definitions.merge(build(settings.load(), time.clock), silence)
-        stack.enter_context(patch.object(story_location, "defs", definitions))
+        stack.enter_context(patch.object(story_location, "defs", build(settings.load(), time.clock)))
         yield
 
 
@@ -127,14 +126,6 @@ class _Migrations(ScriptDirectory):
 _migrations: dict[str, ScriptDirectory] = {}
 
 
-@dg.logger
-def _silent(_context: dg.InitLoggerContext) -> logging.Logger:
-    """Runs write to the event log; a console beside it would only be in the way."""
-    logger = logging.Logger("runs")  # noqa: LOG001  # not to be found by name: Dagster adds a handler to each
-    logger.addHandler(logging.NullHandler())
-    return logger
-
-
 def home(folder: Path) -> Path:
     """A DAGSTER_HOME with the project's own dagster.yaml and runs in the daemon's process."""
     folder.mkdir()
@@ -148,20 +139,24 @@ class Daemon:
 
     instance: dg.DagsterInstance
     workspace: WorkspaceProcessContext
+    log: Path
+    """Takes what the daemon and its runs print."""
     _schedules: dict[str, ScheduleIterationTimes] = field(default_factory=dict[str, ScheduleIterationTimes])
     _queue: QueuedRunCoordinatorDaemon = field(default_factory=lambda: QueuedRunCoordinatorDaemon(interval_seconds=1))
 
     def tick(self, time: SimulatedTime) -> None:
         """What the daemon does in a minute: schedules, sensors, and the runs that wait in the queue."""
-        for kind in self.instance.get_required_daemon_types():
-            self.instance.add_daemon_heartbeat(DaemonHeartbeat(time.now, kind, "the only one", []))
-        moment = datetime.fromtimestamp(time.now, UTC)
-        for _ in launch_scheduled_runs(self.workspace, _quiet, moment, self._schedules):
-            pass
-        for _ in execute_sensor_iteration(self.workspace, _quiet, None, None):
-            pass
-        for _ in self._queue.run_iteration(self.workspace, fixed_iteration_time=time.now):
-            pass
+        with self.log.open("a") as log, redirect_stdout(log), redirect_stderr(log):
+            for kind in self.instance.get_required_daemon_types():
+                self.instance.add_daemon_heartbeat(DaemonHeartbeat(time.now, kind, "the only one", []))
+            moment = datetime.fromtimestamp(time.now, UTC)
+            work = (
+                launch_scheduled_runs(self.workspace, _quiet, moment, self._schedules),
+                execute_sensor_iteration(self.workspace, _quiet, None, None),
+                self._queue.run_iteration(self.workspace, fixed_iteration_time=time.now),
+            )
+            for _ in chain(*work):
+                pass
 
 
 @contextmanager
@@ -173,4 +168,4 @@ def daemon(folder: Path) -> Generator[Daemon]:
         dg.DagsterInstance.from_config(str(folder)) as instance,
         WorkspaceProcessContext(instance, InProcessWorkspaceLoadTarget(origin)) as workspace,
     ):
-        yield Daemon(instance, workspace)
+        yield Daemon(instance, workspace, folder / "daemon.log")
