@@ -198,9 +198,9 @@ class Story:
 
     def _tell_names(self, instance: dg.DagsterInstance) -> None:
         """What the catch-up sensor says of windows that fail."""
-        (state,) = [each for each in instance.all_instigator_state() if each.name == SENSOR] or [None]
-        ticks = instance.get_ticks(state.instigator_origin_id, state.selector_id, limit=1) if state else []
-        said = (ticks[0].skip_reason or "") if ticks else ""
+        (state,) = [each for each in instance.all_instigator_state() if each.name == SENSOR]
+        (tick,) = instance.get_ticks(state.instigator_origin_id, state.selector_id, limit=1)
+        said = tick.skip_reason or ""
         if "broke off" in said and (not self.named or self.named[-1][1] != said):
             self.named.append((self.time.now, said))
 
@@ -464,7 +464,7 @@ def main(only: str | None, every: int) -> None:
     console = Console(highlight=False, soft_wrap=True)
     local.forget_account()
     with tempfile.TemporaryDirectory() as folder, local_s3(Path(folder)) as s3:
-        ends = []
+        ends: list[bool] = []
         for name in [only] if only else STORIES:
             with stage(Path(folder), name, s3) as place:
                 ends.append(tell(name, place, console, every=every))

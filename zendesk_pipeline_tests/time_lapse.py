@@ -7,7 +7,8 @@ time, so that every run, tick and alert carries simulated times.
 
 import logging
 import os
-from collections.abc import Callable, Generator, Mapping
+import sqlite3
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -25,10 +26,13 @@ from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster._core.workspace.load_target import InProcessWorkspaceLoadTarget
 from dagster._daemon.run_coordinator.queued_run_coordinator_daemon import QueuedRunCoordinatorDaemon
-from dagster._daemon.sensor import execute_sensor_iteration
+from dagster._daemon.sensor import execute_sensor_iteration  # pyright: ignore[reportUnknownVariableType]  # its own
 from dagster._daemon.types import DaemonHeartbeat
-from dagster._scheduler.scheduler import ScheduleIterationTimes, launch_scheduled_runs
-from sqlalchemy import Engine, create_engine
+from dagster._scheduler.scheduler import (
+    ScheduleIterationTimes,
+    launch_scheduled_runs,  # pyright: ignore[reportUnknownVariableType]  # as above
+)
+from sqlalchemy import Engine, create_engine, event
 
 from zendesk_pipeline import settings
 from zendesk_pipeline.clock import Clock
@@ -105,13 +109,23 @@ def on_the_clock(time: SimulatedTime, environment: Mapping[str, str]) -> Generat
 
 
 def _engine_once() -> Callable[..., Engine]:
-    """Dagster makes an engine for each look into a SQLite file, and compiles its SQL anew; here one a file is kept."""
+    """Dagster makes an engine for each look into a SQLite file, and compiles its SQL anew; here one a file is kept.
+
+    Nor does anybody wait for the disk: what a crash of this machine would leave is of no interest.
+    """
     engines: dict[str, Engine] = {}
 
     def engine(url: str, **options: Any) -> Engine:
-        return engines.get(url) or engines.setdefault(url, create_engine(url, **options))
+        if url not in engines:
+            engines[url] = create_engine(url, **options)
+            event.listen(engines[url], "connect", _without_syncing)
+        return engines[url]
 
     return engine
+
+
+def _without_syncing(connection: sqlite3.Connection, _record: object) -> None:
+    connection.execute("PRAGMA synchronous=OFF")
 
 
 class _Migrations(ScriptDirectory):
@@ -150,7 +164,7 @@ class Daemon:
             for kind in self.instance.get_required_daemon_types():
                 self.instance.add_daemon_heartbeat(DaemonHeartbeat(time.now, kind, "the only one", []))
             moment = datetime.fromtimestamp(time.now, UTC)
-            work = (
+            work: tuple[Iterator[object], ...] = (
                 launch_scheduled_runs(self.workspace, _quiet, moment, self._schedules),
                 execute_sensor_iteration(self.workspace, _quiet, None, None),
                 self._queue.run_iteration(self.workspace, fixed_iteration_time=time.now),
