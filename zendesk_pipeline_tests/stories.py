@@ -175,7 +175,7 @@ class Story:
             if span is None or not run.is_finished:
                 continue
             self._seen.add(run.run_id)
-            (key,) = run.asset_selection or ()
+            key = next(iter(run.asset_selection or KEYS))
             yield Ran(
                 at=record.create_timestamp.timestamp(),
                 by=run.tags.get("dagster/schedule_name") or run.tags.get("dagster/sensor_name", ""),

@@ -8,11 +8,10 @@ time, so that every run, tick and alert carries simulated times.
 import logging
 import os
 import sqlite3
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from itertools import chain
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -164,12 +163,11 @@ class Daemon:
             for kind in self.instance.get_required_daemon_types():
                 self.instance.add_daemon_heartbeat(DaemonHeartbeat(time.now, kind, "the only one", []))
             moment = datetime.fromtimestamp(time.now, UTC)
-            work: tuple[Iterator[object], ...] = (
-                launch_scheduled_runs(self.workspace, _quiet, moment, self._schedules),
-                execute_sensor_iteration(self.workspace, _quiet, None, None),
-                self._queue.run_iteration(self.workspace, fixed_iteration_time=time.now),
-            )
-            for _ in chain(*work):
+            for _ in launch_scheduled_runs(self.workspace, _quiet, moment, self._schedules):
+                pass
+            for _ in execute_sensor_iteration(self.workspace, _quiet, None, None):
+                pass
+            for _ in self._queue.run_iteration(self.workspace, fixed_iteration_time=time.now):
                 pass
 
 
