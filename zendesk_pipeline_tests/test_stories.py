@@ -15,7 +15,7 @@ from zendesk_pipeline_tests.reconcile import reconcile
 from zendesk_pipeline_tests.runs import QUIET
 from zendesk_pipeline_tests.stories import BEGIN, SENSOR, Story, stage, story
 
-pytestmark = QUIET
+pytestmark = [QUIET, pytest.mark.filterwarnings("ignore:Property `ScheduleDefinition.environment_vars`")]
 Begin = Callable[[str], Story]
 
 
