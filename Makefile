@@ -5,7 +5,7 @@ export VIRTUAL_ENV := $(CURDIR)/.venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help install demo dev test bench faults soak check docs format lock audit clean
+.PHONY: help install demo dev test bench faults soak stories check docs format lock audit clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,6 +38,9 @@ faults: $(INSTALLED) ## Try every fault of Zendesk, network and S3, and every mo
 
 soak: $(INSTALLED) ## Collect thousands of windows while everything goes wrong, five minutes long, and count every record
 	@$(BIN)/python -m zendesk_pipeline_tests.soak $(ARGS)
+
+stories: $(INSTALLED) ## Tell the stories of self-healing: daemon down, Zendesk down, a poisoned window
+	@$(BIN)/python -m zendesk_pipeline_tests.stories $(ARGS)
 
 check: $(INSTALLED) ## Lint, formatting, types and the Dagster definitions
 	@$(BIN)/ruff check .

@@ -21,6 +21,8 @@ class DeliveryConfig(dg.Config):
 
     redeliver: bool = False
     """Send records again that were delivered before, as new objects: when SecOps lost them."""
+    look_back_at_most: int | None = None
+    """Seconds before the range, where the look-back must not reach a window that cannot be read: it would fail too."""
 
 
 def hourly_windows(start: datetime) -> dg.HourlyPartitionsDefinition:
@@ -53,6 +55,7 @@ def stream_asset(
     def collect(context: dg.AssetExecutionContext, config: DeliveryConfig, zendesk: ZendeskResource) -> PageStream:
         asked = context.partition_time_window
         span = Span(int(asked.start.timestamp()), int(asked.end.timestamp()))
+        lookback = zendesk.lookback(stream, config.look_back_at_most)
 
         def describe(window: Window, metadata: Metadata) -> None:
             context.add_asset_metadata(metadata, partition_key=window.partition_key)
@@ -60,9 +63,9 @@ def stream_asset(
         return PageStream(
             stream=stream,
             span=span,
-            lookback=zendesk.lookback(stream),
+            lookback=lookback,
             redeliver=config.redeliver,
-            pages=lambda: zendesk.walk(stream, span).pages(),
+            pages=lambda: zendesk.walk(stream, span, lookback).pages(),
             describe=describe,
         )
 

@@ -5,7 +5,7 @@ looks for both and requests them, oldest first, in as few runs as it can. The de
 """
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -65,22 +65,37 @@ def due(
     open_windows = [window for window in missing if not any(window in span for span in under_way)]
     return [
         span
-        for span in _ranges(open_windows, alone={w for w, t in trouble.items() if t.failures >= SUSPICIOUS})
+        for span in _ranges(open_windows, apart=alone(trouble))
         if (first := trouble.get(Window(span.start))) is None or first.next_try <= now
     ]
 
 
-def _ranges(windows: Iterable[Window], *, alone: Collection[Window]) -> Iterator[Span]:
-    """Contiguous windows as ranges; those of `alone` each by itself."""
+def _ranges(windows: Iterable[Window], *, apart: Collection[Window]) -> Iterator[Span]:
+    """Contiguous windows as ranges; those of `apart` each by itself."""
     numbered = enumerate(windows)
 
     def run_of(item: tuple[int, Window]) -> tuple[int, Window | None]:
         position, window = item
-        return window.start - position * HOUR, window if window in alone else None
+        return window.start - position * HOUR, window if window in apart else None
 
     for _, group in groupby(numbered, run_of):
         members = [window for _, window in group]
         yield Span(members[0].start, members[-1].end)
+
+
+def look_back_at_most(span: Span, trouble: Mapping[Window, Trouble]) -> int | None:
+    """Seconds from the range back to the nearest window before it that is asked for by itself; None if there is none.
+
+    A run that looked back into that window would break off there as well. What shows late in it is not lost for that:
+    its own run, when it succeeds, reads all of it, and what its look-back covers.
+    """
+    ends = [window.end for window in alone(trouble) if window.end <= span.start]
+    return span.start - max(ends) if ends else None
+
+
+def alone(trouble: Mapping[Window, Trouble]) -> set[Window]:
+    """The windows that are asked for by themselves."""
+    return {window for window, each in trouble.items() if each.failures >= SUSPICIOUS}
 
 
 def settled(start: int, now: float, hours: int) -> Span:

@@ -15,14 +15,16 @@ from zendesk_pipeline.sensors import catch_up_sensor
 from zendesk_pipeline.settings import Settings
 from zendesk_pipeline.streams import STREAMS
 
+REAL = Clock()
+
 
 def _secret(name: str) -> str:
     """The variable by name, so that Dagster never holds its value; nothing where it is not set."""
     return dg.EnvVar(name) if os.environ.get(name) else ""
 
 
-def build(chosen: Settings) -> dg.Definitions:
-    """Everything Dagster needs to know, from the settings."""
+def build(chosen: Settings, clock: Clock = REAL) -> dg.Definitions:
+    """Everything Dagster needs to know, from the settings; the sensors go by the clock."""
     windows = hourly_windows(chosen.start_date)
     streams = [STREAMS[name] for name in chosen.resources]
     policy, owners = freshness.policy(chosen.alert_stale_hours), chosen.asset_owners
@@ -66,14 +68,14 @@ def build(chosen: Settings) -> dg.Definitions:
         stale_after=chosen.alert_stale_hours,
         auth_mode=chosen.auth_mode,
         ui_url=chosen.dagster_ui_url,
-        clock=Clock(),
+        clock=clock,
     )
     return dg.Definitions(
         assets=[*sources, *assets, feed],
         asset_checks=[
             *(checks.window_checks(stream) for stream in streams),
-            checks.feed_check(Clock()),
-            *(checks.reconciliation(stream, Clock()) for stream in streams),
+            checks.feed_check(clock),
+            *(checks.reconciliation(stream, clock) for stream in streams),
         ],
         schedules=[
             schedules.hourly_collection(assets, windows),
@@ -81,8 +83,8 @@ def build(chosen: Settings) -> dg.Definitions:
             schedules.reconciliation(streams),
         ],
         sensors=[
-            *([catch_up_sensor(assets, windows, hours=hours, clock=Clock())] if hours else []),
-            freshness.freshness_sensor(assets, windows, fail_hours=chosen.alert_stale_hours, clock=Clock()),
+            *([catch_up_sensor(assets, windows, hours=hours, clock=clock)] if hours else []),
+            freshness.freshness_sensor(assets, windows, fail_hours=chosen.alert_stale_hours, clock=clock),
             alerts,
         ],
         resources={

@@ -82,21 +82,23 @@ class ZendeskResource(dg.ConfigurableResource[ZendeskClient]):
             clock=self._clock,
         )
 
-    def walk(self, stream: Stream, span: Span) -> Walk:
-        """The walk over a range of windows of one stream."""
+    def walk(self, stream: Stream, span: Span, lookback: int) -> Walk:
+        """The walk over a range of windows of one stream, from `lookback` seconds before it on."""
         return Walk(
             stream=stream,
             client=self.client(),
             span=span,
-            lookback=self.lookback(stream),
+            lookback=lookback,
             settle=self.settle_seconds,
             max_pages=self.max_pages,
             clock=self._clock,
         )
 
-    def lookback(self, stream: Stream) -> int:
+    def lookback(self, stream: Stream, at_most: int | None = None) -> int:
         """Seconds before a range that are read again; 0 on streams that show nothing late."""
-        return self.lookback_seconds if stream.shows_late else 0
+        if not stream.shows_late:
+            return 0
+        return self.lookback_seconds if at_most is None else min(self.lookback_seconds, at_most)
 
     def _address(self) -> str:
         if not self.base_url:

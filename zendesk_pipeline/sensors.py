@@ -10,7 +10,7 @@ from dagster._core.storage.tags import (
     PARTITION_NAME_TAG,
 )
 
-from zendesk_pipeline.catch_up import Attempt, Trouble, due, settled, troubles
+from zendesk_pipeline.catch_up import Attempt, Trouble, due, look_back_at_most, settled, troubles
 from zendesk_pipeline.clock import Clock
 from zendesk_pipeline.windows import HOUR, Span, Window
 
@@ -48,9 +48,12 @@ def catch_up_sensor(
         for asset in assets:
             delivered = delivered_windows(context.instance, asset.key)
             attempts = recent_attempts(context.instance, asset.key, since=now - 2 * hours * HOUR)
-            requests += [_request(asset.key, span) for span in due(expected, delivered, attempts, now)]
-            missing = [window for window in expected if window not in delivered]
-            notes += [_note(asset.key, trouble) for trouble in troubles(missing, attempts).values()]
+            trouble = troubles([window for window in expected if window not in delivered], attempts)
+            requests += [
+                _request(asset, span, look_back_at_most(span, trouble))
+                for span in due(expected, delivered, attempts, now)
+            ]
+            notes += [_note(asset.key, each) for each in trouble.values()]
         for note in notes:
             context.log.warning(note)
         if requests:
@@ -90,12 +93,13 @@ def windows_of(run: dg.DagsterRun) -> Span | None:
     return Span(Window.of_partition(first).start, Window.of_partition(last).end)
 
 
-def _request(key: dg.AssetKey, span: Span) -> dg.RunRequest:
+def _request(asset: dg.AssetsDefinition, span: Span, look_back: int | None) -> dg.RunRequest:
+    config = {} if look_back is None else {"ops": {asset.op.name: {"config": {"look_back_at_most": look_back}}}}
     first, last = Window(span.start), Window.of(span.end - 1)
     if first == last:
-        return dg.RunRequest(asset_selection=[key], partition_key=first.partition_key)
+        return dg.RunRequest(asset_selection=[asset.key], run_config=config, partition_key=first.partition_key)
     tags = {ASSET_PARTITION_RANGE_START_TAG: first.partition_key, ASSET_PARTITION_RANGE_END_TAG: last.partition_key}
-    return dg.RunRequest(asset_selection=[key], tags=tags)
+    return dg.RunRequest(asset_selection=[asset.key], run_config=config, tags=tags)
 
 
 def _note(key: dg.AssetKey, trouble: Trouble) -> str:

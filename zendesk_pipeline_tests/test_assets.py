@@ -94,6 +94,16 @@ def test_audit_logs_look_back_as_far_as_is_set(
     assert ends == [timestamp(start), timestamp(end)]
 
 
+@pytest.mark.parametrize(("at_most", "since"), [(0, 0), (1800, 1800), (7200, HOUR)])
+def test_a_run_can_be_told_to_look_back_less(
+    collector: Project, zendesk: SimulatedZendesk, at_most: int, since: int
+) -> None:
+    """`look_back_at_most` in its configuration shortens the look-back and never makes it longer."""
+    assert collector.run("audit_logs", hours(1, skip=3), look_back_at_most=at_most).success
+    (ends, *_) = [query["filter[created_at][]"] for query in _asked(zendesk, "/api/v2/audit_logs")]
+    assert ends[0] == timestamp(FIRST.start + 3 * HOUR - since - 1)
+
+
 def test_tickets_never_look_back(collector: Project, zendesk: SimulatedZendesk) -> None:
     """The ticket export shows nothing late: only the range itself is asked for."""
     collector.run("incremental_tickets", hours(1, skip=3))

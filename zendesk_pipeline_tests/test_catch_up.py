@@ -5,7 +5,17 @@ from collections.abc import Iterable
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zendesk_pipeline.catch_up import FIRST_PAUSE, GRACE, LONGEST_PAUSE, SUSPICIOUS, Attempt, due, settled, troubles
+from zendesk_pipeline.catch_up import (
+    FIRST_PAUSE,
+    GRACE,
+    LONGEST_PAUSE,
+    SUSPICIOUS,
+    Attempt,
+    due,
+    look_back_at_most,
+    settled,
+    troubles,
+)
 from zendesk_pipeline.windows import HOUR, Span, Window
 
 START = 1_794_456_000
@@ -67,6 +77,17 @@ def test_a_poisoned_window_does_not_hold_up_those_behind_it() -> None:
 
     assert due(_windows(range(2, 9)), set(), failed, NOW) == [_span(3, 8)]
     assert due(_windows(range(2, 9)), set(), failed, NOW + LONGEST_PAUSE) == [_span(2, 2), _span(3, 8)]
+
+
+def test_nobody_looks_back_into_a_poisoned_window() -> None:
+    """The windows behind one that is asked for by itself look back as far as to its end; all others as they like."""
+    known = troubles(_windows([2, 8]), [Attempt(_span(2, 2), NOW)] * SUSPICIOUS + [Attempt(_span(8, 8), NOW)])
+
+    assert look_back_at_most(_span(3, 4), known) == 0
+    assert look_back_at_most(_span(5, 9), known) == 2 * HOUR
+    assert look_back_at_most(_span(9, 9), known) == 6 * HOUR
+    assert look_back_at_most(_span(0, 1), known) is None
+    assert look_back_at_most(_span(2, 2), known) is None
 
 
 def test_the_newest_window_is_left_to_the_schedule_first() -> None:

@@ -54,11 +54,11 @@ class Account:
 
     def read(self, stream: Stream = AUDIT_LOGS) -> list[Page]:
         """Every page of a day."""
-        return list(self.resource.walk(stream, DAY).pages())
+        return list(self.resource.walk(stream, DAY, self.resource.lookback(stream)).pages())
 
     def begin(self, stream: Stream = AUDIT_LOGS) -> Page:
         """The first page of it."""
-        return next(self.resource.walk(stream, DAY).pages())
+        return next(self.resource.walk(stream, DAY, self.resource.lookback(stream)).pages())
 
 
 def _value(held: Any) -> Any:

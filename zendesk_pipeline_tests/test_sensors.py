@@ -8,7 +8,7 @@ import pytest
 
 from zendesk_pipeline import settings
 from zendesk_pipeline.assets import hourly_windows, stream_asset
-from zendesk_pipeline.catch_up import FIRST_PAUSE, GRACE
+from zendesk_pipeline.catch_up import FIRST_PAUSE, GRACE, SUSPICIOUS
 from zendesk_pipeline.definitions import build
 from zendesk_pipeline.local_services import SimulatedZendesk
 from zendesk_pipeline.sensors import catch_up_sensor
@@ -96,6 +96,25 @@ def test_a_failed_range_is_tried_again_from_where_it_broke_off_and_is_named(
     assert _asked(waiting) == []
     assert "audit_logs 2026-11-12 05:00: 1 run(s) broke off there" in str(waiting.skip_reason)
     assert _asked(look(collector))[0][0] == "2026-11-12-05:00"
+
+
+def test_the_run_behind_a_poisoned_window_does_not_look_back_into_it(
+    collector: Project, look: Look, clock: FakeClock, zendesk: SimulatedZendesk
+) -> None:
+    """Its neighbour is delivered although no page that holds records of the poisoned window can be read."""
+    poisoned, behind = Span(FIRST.start, FIRST.end), Span(FIRST.end, FIRST.end + HOUR)
+    zendesk.control.set(unreadable={"audit_logs": (poisoned.start, poisoned.end)})
+    for _ in range(SUSPICIOUS):
+        assert not collector.run("audit_logs", poisoned).success
+    assert not collector.run("audit_logs", behind).success
+
+    clock.time = _failed_at(collector) + FIRST_PAUSE
+    (request,) = look(collector).run_requests or []
+    config = request.run_config["ops"]["audit_logs"]["config"]
+
+    assert request.tags[RANGE_START] == "2026-11-12-05:00"
+    assert config == {"look_back_at_most": 0}
+    assert collector.run("audit_logs", behind, **config).success
 
 
 @pytest.mark.parametrize("status", [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED], ids=str)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from base64 import b64decode
 from collections.abc import Generator, Iterator
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
@@ -293,6 +294,33 @@ def test_the_ends_of_the_time_filter_can_be_switched(
     control.add_records(AUDIT_LOGS, records)
     query = "sort=created_at&filter[created_at][]=2026-09-21T12:00:01Z&filter[created_at][]=2026-09-21T12:00:03Z"
     assert ids(client.audit_logs(query), "audit_logs") == expected
+
+
+@pytest.mark.parametrize("stream", [AUDIT_LOGS, TICKETS])
+def test_an_hour_can_be_made_unreadable(client: Client, control: SimulatorControl, stream: str) -> None:
+    """Pages that would hold a record of it are 500, those before and behind it are shown, and it can be undone."""
+    start = SINCE + 2 * HOUR
+    poisoned = sorted(control.source(stream, start, start + HOUR))
+    assert poisoned
+    control.set(unreadable={stream: (start, start + HOUR)})
+
+    def statuses() -> list[int]:
+        asked = [
+            client.get(TICKETS_PATH, f"per_page=1&start_time={at}")
+            if stream == TICKETS
+            else client.get(AUDIT_PATH, f"page[size]=1&sort=created_at&{_filter(at, at + HOUR - 1)}")
+            for at in (start - HOUR, start, start + HOUR)
+        ]
+        return [answer.status_code for answer in asked]
+
+    assert statuses() == [200, 500, 200]
+    control.set(unreadable={})
+    assert statuses() == [200, 200, 200]
+
+
+def _filter(*ends: int) -> str:
+    times = (datetime.fromtimestamp(end, UTC) for end in ends)
+    return "&".join(f"filter[created_at][]={time:%Y-%m-%dT%H:%M:%SZ}" for time in times)
 
 
 def test_a_cursor_is_refused_under_another_sort(client: Client) -> None:

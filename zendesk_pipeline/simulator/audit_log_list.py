@@ -96,6 +96,8 @@ def _cursor_page(request: Request, source: Source, settings: Settings, now: floa
         more, cursor = True, asked or cursor
     elif twist == "repeat_record" and position:
         shown = [*_entry_at(source, position, now), *shown]
+    if settings.spoils(AUDIT_LOGS, (entry.at for entry in shown)):
+        raise RefusedError(error(500, "InternalError", "This page cannot be shown"))
     first = _cursor(sort, place(shown[0])) if shown else None
     return _envelope(request, settings, source.joined(AUDIT_LOGS, shown), (cursor, first), more=more)
 

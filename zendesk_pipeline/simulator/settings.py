@@ -1,7 +1,7 @@
 """What can be switched while the simulator runs."""
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, fields
 from typing import Literal
 
 import msgspec
@@ -26,6 +26,7 @@ class Settings:
         filter_ends: Whether the ends of filter[created_at] belong to the range (undocumented at Zendesk).
         latency_ms: Waiting time before every answer.
         token_seconds: Lifetime of an OAuth token that asked for none.
+        unreadable: By stream, event times [start, end) whose records break every page that would hold one (500).
         canonical_host: The host in `after_url` and `links.next`: not the one that was asked, as recorded.
     """
 
@@ -40,7 +41,13 @@ class Settings:
     filter_ends: Literal["inclusive", "exclusive"] = "inclusive"
     latency_ms: float = 0
     token_seconds: int = 1800
+    unreadable: dict[str, tuple[int, int]] = field(default_factory=dict[str, tuple[int, int]])
     canonical_host: str = CANONICAL_HOST
+
+    def spoils(self, stream: str, times: Iterable[int]) -> bool:
+        """Whether a record with one of these event times makes its page unreadable."""
+        start, end = self.unreadable.get(stream, (0, 0))
+        return any(start <= time < end for time in times)
 
 
 def patched(settings: Settings, patch: Mapping[str, object]) -> Settings:
@@ -49,7 +56,7 @@ def patched(settings: Settings, patch: Mapping[str, object]) -> Settings:
     Raises:
         ValueError: A name or a value is not one of the settings'.
     """
-    unknown = patch.keys() - {field.name for field in fields(Settings)}
+    unknown = patch.keys() - {each.name for each in fields(Settings)}
     if unknown:
         raise ValueError(f"no such setting: {', '.join(sorted(unknown))}")
     return msgspec.convert({**asdict(settings), **patch}, Settings)

@@ -47,6 +47,8 @@ def ticket_page(request: Request, source: Source, settings: Settings, now: float
         more, cursor = True, request.value("cursor") or cursor_of(position)
     elif twist == "repeat_record":
         shown = [*_last_before(request, source, position, now), *shown]
+    if settings.spoils(TICKETS, (entry.at for entry in shown)):
+        return error(500, "InternalError", "This page cannot be shown")
     return _page(request, settings, source.joined(TICKETS, shown), cursor, more=more)
 
 
