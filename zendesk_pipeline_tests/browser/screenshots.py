@@ -1,0 +1,67 @@
+"""The pictures of the documentation: `make screenshots` takes them of a UI with a day collected and a run that failed."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+from playwright.sync_api import Page, expect
+
+from zendesk_pipeline import local_pipeline as local
+from zendesk_pipeline.streams import AUDIT_LOGS, INCREMENTAL_TICKETS
+from zendesk_pipeline.windows import HOUR, Span, Window
+from zendesk_pipeline_tests.browser import driving as ui
+from zendesk_pipeline_tests.browser.driving import browser, shown
+from zendesk_pipeline_tests.browser.stage import Stage, stage
+
+FOLDER = Path(__file__).parents[2] / "docs" / "images"
+
+
+@click.command()
+@click.option("--folder", default=FOLDER, type=click.Path(path_type=Path, file_okay=False), help="For the pictures.")
+def main(folder: Path) -> None:
+    """Take the pictures of the documentation again."""
+    folder.mkdir(parents=True, exist_ok=True)
+    ui.executable()
+    click.echo("Starting Zendesk, S3 and Dagster on this machine, and collecting a day …")
+    with local.one_interruption(), stage(collected=True) as running, browser(running.url) as page:
+        for name in _scenes(page, running):
+            page.wait_for_load_state("networkidle")
+            picture = page.screenshot(path=folder / f"{name}.png", animations="disabled")
+            click.echo(f"{folder / name}.png: {len(picture):,} bytes")
+
+
+def _scenes(page: Page, running: Stage) -> Iterator[str]:
+    """Each scene while it is open, by the name of its picture."""
+    refused = Window(running.half().end + 4 * HOUR)
+    running.refuse(refused)
+    ui.materialize(page, AUDIT_LOGS.name, Span(refused.start, refused.end))
+    expect(shown(page, "Failure")).to_be_visible(timeout=ui.RUN_PATIENCE)
+
+    ui.open_lineage(page)
+    page.get_by_role("button", name="panel_show_right", exact=True).click()  # the list of assets beside the graph
+    expect(shown(page, INCREMENTAL_TICKETS.name)).to_be_visible()
+    yield "lineage"
+
+    ui.open_partitions(page, AUDIT_LOGS.name)
+    ui.open_window(page, Window(running.half().end - HOUR))
+    expect(shown(page, "delivered_by_this_run")).to_be_visible()
+    yield "partitions"
+
+    ui.open_plots(page, INCREMENTAL_TICKETS.name)
+    page.get_by_role("button", name="Plots").evaluate("button => button.scrollIntoView()")
+    yield "plots"
+
+    ui.open_partitions(page, AUDIT_LOGS.name)
+    ui.open_window(page, refused)
+    expect(shown(page, "Failed")).to_be_visible()
+    yield "failed-window"
+
+    page.goto("/automation")
+    page.get_by_role("link", name="alert_sensor").first.click()
+    page.get_by_role("button", name="View logs").first.click(timeout=ui.RUN_PATIENCE)
+    page.wait_for_timeout(3000)
+    yield "alert"
+
+
+if __name__ == "__main__":
+    main()
