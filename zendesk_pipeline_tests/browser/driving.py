@@ -65,10 +65,15 @@ def shown(page: Page | Locator, text: str | re.Pattern[str]) -> Locator:
     return page.get_by_text(text, exact=True).filter(visible=True).first
 
 
-def open_lineage(page: Page) -> None:
-    """From anywhere, by the navigation."""
+def navigate(page: Page, place: str) -> None:
+    """From anywhere, by the list on the left; a link's name begins with that of its icon."""
     page.goto("/")
-    page.get_by_role("link", name="Lineage").click()
+    page.get_by_role("navigation").get_by_role("link", name=re.compile(rf"\b{place}$")).click()
+
+
+def open_lineage(page: Page) -> None:
+    """The graph of all assets."""
+    navigate(page, "Lineage")
     expect(page.get_by_role("button", name="Materialize all")).to_be_visible()
 
 

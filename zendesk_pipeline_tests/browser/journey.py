@@ -135,8 +135,7 @@ def test_every_number_is_plotted(page: Page, launched: Launched) -> None:
 
 def test_a_failed_run_says_what_happened(page: Page, launched: Launched) -> None:
     """Among the failed runs stands the one that Zendesk refused; its page says so in a sentence, with the remedy."""
-    page.goto("/")
-    page.get_by_role("link", name="Runs").click()
+    ui.navigate(page, "Runs")
     page.get_by_role("tab", name="Failed").click()
     run_id = launched.run.rpartition("/")[2]
     page.get_by_role("link", name=run_id.partition("-")[0]).click(timeout=ui.RUN_PATIENCE)

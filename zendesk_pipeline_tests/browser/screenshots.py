@@ -1,4 +1,4 @@
-"""The pictures of the documentation: `make screenshots` takes them of a UI with a day collected and a run that failed."""
+"""The pictures of the documentation, taken by `make screenshots` of a UI with a day collected and a failed run."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -38,12 +38,14 @@ def _scenes(page: Page, running: Stage) -> Iterator[str]:
     expect(shown(page, "Failure")).to_be_visible(timeout=ui.RUN_PATIENCE)
 
     ui.open_lineage(page)
-    page.get_by_role("button", name="panel_show_right", exact=True).click()  # the list of assets beside the graph
+    page.get_by_role("button", name="panel_show_right", exact=True).click()  # the list beside the graph
+    page.reload()
     expect(shown(page, INCREMENTAL_TICKETS.name)).to_be_visible()
     yield "lineage"
 
     ui.open_partitions(page, AUDIT_LOGS.name)
-    ui.open_window(page, Window(running.half().end - HOUR))
+    ui.choose(page, Span(running.half().end - 5 * HOUR, running.half().end + 7 * HOUR))
+    shown(page, Window(running.half().end - HOUR).partition_key).click()
     expect(shown(page, "delivered_by_this_run")).to_be_visible()
     yield "partitions"
 
@@ -53,10 +55,10 @@ def _scenes(page: Page, running: Stage) -> Iterator[str]:
 
     ui.open_partitions(page, AUDIT_LOGS.name)
     ui.open_window(page, refused)
-    expect(shown(page, "Failed")).to_be_visible()
+    expect(shown(page, "View logs")).to_be_visible()
     yield "failed-window"
 
-    page.goto("/automation")
+    ui.navigate(page, "Automation")
     page.get_by_role("link", name="alert_sensor").first.click()
     page.get_by_role("button", name="View logs").first.click(timeout=ui.RUN_PATIENCE)
     page.wait_for_timeout(3000)
