@@ -19,10 +19,8 @@ from zendesk_pipeline_tests.scripted_server import Reply, ScriptedServer, answer
 Found = TypeVar("Found")
 
 LOOK_SECONDS = 0.25
-RUNNING = {
-    # The catch-up sensor would collect the windows before anybody clicks, and ask for the failed one again.
-    "CATCH_UP_HOURS": "0",
-}
+CATCH_UP_HOURS = "0"
+"""No catch-up sensor: it would collect the windows before anybody clicks, and ask for the failed one again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +53,8 @@ def stage(*, collected: bool = False) -> Generator[Stage]:
     Like `dev`, it takes the settings of a real account out of this process's environment for good.
     """
     local.forget_account()
-    windows = Span(local.settled_until() - dev.PAST_HOURS * HOUR, local.settled_until())
+    settled = local.settled_until()
+    windows = Span(settled - dev.PAST_HOURS * HOUR, settled)
     since, instance = timestamp(windows.start - dev.BEFORE_HOURS * HOUR), (dev.PROJECT / "dagster.yaml").read_text()
     (port,) = free_ports(1)
     url = f"http://{LOOPBACK}:{port}"
@@ -65,7 +64,7 @@ def stage(*, collected: bool = False) -> Generator[Stage]:
         local.local_pipeline(Path(folder), "--since", since, start=windows.start, instance=instance) as services,
     ):
         webhook = f"json://{alerts.url.removeprefix('http://')}/"
-        settings = {**RUNNING, "ALERT_URLS": webhook, "DAGSTER_UI_URL": url}
+        settings = {"CATCH_UP_HOURS": CATCH_UP_HOURS, "ALERT_URLS": webhook, "DAGSTER_UI_URL": url}
         pipeline = replace(services, environment={**services.environment, **settings})
         running = Stage(url=url, pipeline=pipeline, alerts=alerts, windows=windows)
         if collected:
