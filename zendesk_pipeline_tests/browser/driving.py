@@ -19,9 +19,9 @@ NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"
 QUIET = ("--disable-gpu", "--disable-quic", "--disable-sync")
 """Beside what Playwright sets: Chromium opens no connection of its own."""
 WIDTH, HEIGHT = 1280, 800
-PATIENCE = 30_000
+PATIENCE = 60_000
 """Milliseconds that a page may take to show something, on a machine that has other things to do."""
-RUN_PATIENCE = 120_000
+RUN_PATIENCE = 300_000
 """Milliseconds for a run, and for the daemon to begin it."""
 
 

@@ -151,7 +151,7 @@ def test_an_alert_leads_to_the_run(project: Stage, page: Page, launched: Launche
         messages = [json.loads(request.body)["message"] for request in project.alerts.received]
         return next((message for message in messages if SENTENCE in message), None)
 
-    message = found(told, within=3 * INTERVAL)
+    message = found(told, within=5 * INTERVAL)
     assert f"Windows: {launched.refused} (1 window, UTC)." in message
     (link,) = re.findall(r"^http\S+$", message, re.MULTILINE)
     assert link == f"{project.url}{launched.run}"

@@ -27,6 +27,7 @@ def main(folder: Path) -> None:
     with local.one_interruption(), stage(collected=True) as running, browser(running.url) as page:
         for name in _scenes(page, running):
             page.wait_for_load_state("networkidle")
+            expect(page.get_by_text("Loading…")).to_have_count(0)
             picture = page.screenshot(path=folder / f"{name}.png", animations="disabled")
             click.echo(f"{folder / name}.png: {len(picture):,} bytes")
 
@@ -40,7 +41,7 @@ def _scenes(page: Page, running: Stage) -> Iterator[str]:
 
     ui.open_lineage(page)
     page.get_by_role("button", name="panel_show_right", exact=True).click()  # the list beside the graph
-    expect(shown(page, INCREMENTAL_TICKETS.name)).to_be_visible()
+    expect(page.get_by_text("% filled").first).to_be_visible()
     page.mouse.dblclick(ui.WIDTH // 2, ui.HEIGHT - 8)  # beside the nodes: brings the graph into the middle
     yield "lineage"
 
@@ -54,7 +55,7 @@ def _scenes(page: Page, running: Stage) -> Iterator[str]:
     page.get_by_role("button", name="Plots").evaluate("button => button.scrollIntoView()")
     yield "plots"
 
-    found(lambda: _alert_log(page), within=3 * INTERVAL)
+    found(lambda: _alert_log(page), within=5 * INTERVAL)
     yield "alert"
 
 
