@@ -5,10 +5,10 @@ export VIRTUAL_ENV := $(CURDIR)/.venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help install demo dev test bench faults soak stories check docs format lock audit clean
+.PHONY: help install demo dev test browser bench faults soak stories screenshots check docs format lock audit clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(INSTALLED): requirements-dev.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 11) <= v <= (3, 13) else f"Python 3.11 to 3.13 is needed, this is {v[0]}.{v[1]}: make PYTHON=python3.12 …")'
@@ -29,6 +29,9 @@ dev: $(INSTALLED) ## Open the Dagster UI on http://127.0.0.1:3000 over the same 
 test: $(INSTALLED) ## Run every test, with coverage (no account, no network)
 	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --cov --cov-report=term $(ARGS)
 
+browser: $(INSTALLED) ## Click through the Dagster UI in a headless Chromium (which has to be installed)
+	@$(BIN)/python -m pytest -q $(ARGS) zendesk_pipeline_tests/browser/journey.py
+
 bench: $(INSTALLED) ## Measure the pipeline against a bare loop on the same servers
 	@$(BIN)/python -m zendesk_pipeline_tests.bench $(ARGS)
 
@@ -41,6 +44,8 @@ soak: $(INSTALLED) ## Collect thousands of windows while everything goes wrong, 
 
 stories: $(INSTALLED) ## Tell the stories of self-healing: daemon down, Zendesk down, a poisoned window
 	@$(BIN)/python -m zendesk_pipeline_tests.stories $(ARGS)
+screenshots: $(INSTALLED) ## Take the pictures of the documentation again, in the same Chromium
+	@$(BIN)/python -m zendesk_pipeline_tests.browser.screenshots $(ARGS)
 
 check: $(INSTALLED) ## Lint, formatting, types and the Dagster definitions
 	@$(BIN)/ruff check .

@@ -81,7 +81,7 @@ def _dev(display: "Display", port: int) -> None:
             _collect_half(pipeline, start, display)
         else:
             _end_lost_runs(pipeline)
-        with _dagster(pipeline, port) as process:
+        with dagster_ui(pipeline, port) as process:
             if process.poll() is None:
                 display.say(_directions(pipeline, port))
             process.wait()
@@ -115,7 +115,7 @@ def _end_lost_runs(pipeline: LocalPipeline) -> None:
 
 
 @contextmanager
-def _dagster(pipeline: LocalPipeline, port: int) -> Generator["subprocess.Popen[bytes]"]:
+def dagster_ui(pipeline: LocalPipeline, port: int) -> Generator["subprocess.Popen[bytes]"]:
     """`dagster dev`, from when its UI answers."""
     log = pipeline.folder / "dagster.log"
     log.unlink(missing_ok=True)

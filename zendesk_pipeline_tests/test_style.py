@@ -32,7 +32,7 @@ def test_every_test_says_what_holds() -> None:
     silent = [
         f"{place(path, node.lineno)} {node.name}"
         for path in CODE
-        if path.name.startswith("test_")
+        if "zendesk_pipeline_tests" in path.parts
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.FunctionDef) and node.name.startswith("test_") and not ast.get_docstring(node)
     ]
