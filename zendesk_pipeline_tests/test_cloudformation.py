@@ -255,7 +255,7 @@ def _collected(aws: Aws, stack: Stack, zendesk: SimulatedZendesk, folder: Path, 
     return code, log.read_text()
 
 
-@pytest.mark.parametrize("variant", ["user", "principal", "made-key", "prefixes"])
+@pytest.mark.parametrize("variant", ["principal", "made-key", "prefixes"])
 def test_the_writer_can_do_its_work(aws: Aws, zendesk: SimulatedZendesk, tmp_path: Path, variant: str) -> None:
     """Both streams, a re-run, a crash that is mended, a record too long for a line: exact, and never a refusal."""
     stack = aws.stack(variant)
@@ -723,3 +723,51 @@ def test_no_secret_passes_through_the_stack() -> None:
 def test_the_template_is_small_enough_to_be_deployed_without_a_bucket() -> None:
     """`aws cloudformation deploy` sends up to 51,200 bytes itself."""
     assert cloudformation.PATH.stat().st_size < 51_200
+
+
+# The page
+
+
+PAGE = (cloudformation.PATH.parents[2] / "docs" / "aws.md").read_text()
+
+
+def _rows(heading: str) -> list[list[str]]:
+    """The cells of a section's table, without its head."""
+    section = PAGE.partition(f"## {heading}\n")[2].partition("\n## ")[0]
+    lines = [line for line in section.splitlines() if line.startswith("|")]
+    return [[cell.strip().strip("`") for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines[2:]]
+
+
+def test_the_page_names_every_parameter_with_its_default() -> None:
+    """In the template's order."""
+    parameters = cloudformation.template()["Parameters"]
+    defaults = [[name, str(said.get("Default", ""))] for name, said in parameters.items()]
+    assert [row[:2] for row in _rows("Parameters")] == defaults
+
+
+def test_the_page_names_every_output() -> None:
+    """In the template's order, and none that is not there."""
+    assert [row[0] for row in _rows("Take over the outputs")] == list(cloudformation.template()["Outputs"])
+
+
+def test_the_pages_command_can_be_given_as_it_stands() -> None:
+    """Its template exists, its parameters are all that have no default, and it asks for no more than it needs."""
+    block = PAGE.partition("## Deploy\n\n```sh\n")[2].partition("```")[0]
+    words = shlex.split(block)
+    after = {word: words[number + 1] for number, word in enumerate(words[:-1]) if word.startswith("--")}
+    given = dict(word.split("=") for word in words[words.index("--parameter-overrides") + 1 :])
+    assert (cloudformation.PATH.parents[2] / after["--template-file"]).samefile(cloudformation.PATH)
+    assert after["--capabilities"] == "CAPABILITY_IAM"
+    assert set(given) == {"BucketName", "Writer"}
+    named = {"BucketName", "RoleName", "UserName", "ManagedPolicyName"}
+    resources = filled_in(**given)["Resources"]
+    assert named & {key for said in resources.values() for key in said.get("Properties", {})} == {"BucketName"}
+    assert filled_in(**given)["Refused"] == []
+
+
+def test_the_outputs_settings_win_over_an_env_that_is_a_copy(aws: Aws) -> None:
+    """Appended to a copy of .env.example, as the page says, they count."""
+    example = (cloudformation.PATH.parents[2] / ".env.example").read_text()
+    stack = aws.stack("made-key")
+    values = dotenv_values(stream=StringIO(f"{example}{stack.outputs['Settings']}\n"))
+    assert {name: values[name] or "" for name in stack.environment} == stack.environment
