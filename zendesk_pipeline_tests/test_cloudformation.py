@@ -389,16 +389,16 @@ def test_no_parameter_lets_a_ledger_expire() -> None:
 
 
 def test_the_bucket_is_closed_and_kept_whatever_is_chosen() -> None:
-    """No public access, no owners but one, versions; bucket and key outlive the stack."""
+    """No public access, no owners but one, versions; bucket, its policy and key outlive the stack."""
     closed = dict.fromkeys(("BlockPublicAcls", "BlockPublicPolicy", "IgnorePublicAcls", "RestrictPublicBuckets"), True)
     for parameters in COMBINATIONS:
         resources, said = filled_in(**parameters)["Resources"], _bucket(**parameters)
         assert said["PublicAccessBlockConfiguration"] == closed
         assert said["OwnershipControls"] == {"Rules": [{"ObjectOwnership": "BucketOwnerEnforced"}]}
         assert said["VersioningConfiguration"] == {"Status": "Enabled"}
-        kept = [each for each in resources.values() if each["Type"] in {"AWS::S3::Bucket", "AWS::KMS::Key"}]
+        kept = [resources[name] for name in ("Bucket", "BucketPolicy", "Key") if name in resources]
         assert {(each["DeletionPolicy"], each["UpdateReplacePolicy"]) for each in kept} == {("Retain", "Retain")}
-        assert len(kept) == (2 if parameters["KmsKey"] == "create" else 1)
+        assert len(kept) == (3 if parameters["KmsKey"] == "create" else 2)
 
 
 def _bucket(**parameters: str) -> dict[str, Any]:
