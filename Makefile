@@ -3,9 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 export VIRTUAL_ENV := $(CURDIR)/.venv
 BIN := $(VENV)/bin
+IAC := .venv-iac
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help install demo dev test browser bench faults soak stories screenshots check docs format lock audit clean
+.PHONY: help install demo dev test browser bench faults soak stories screenshots check docs iac format lock audit clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,6 +45,7 @@ soak: $(INSTALLED) ## Collect thousands of windows while everything goes wrong, 
 
 stories: $(INSTALLED) ## Tell the stories of self-healing: daemon down, Zendesk down, a poisoned window
 	@$(BIN)/python -m zendesk_pipeline_tests.stories $(ARGS)
+
 screenshots: $(INSTALLED) ## Take the pictures of the documentation again, in the same Chromium
 	@$(BIN)/python -m zendesk_pipeline_tests.browser.screenshots $(ARGS)
 
@@ -56,6 +58,16 @@ check: $(INSTALLED) ## Lint, formatting, types and the Dagster definitions
 docs: $(INSTALLED) ## Build the documentation as a site into .local/site
 	@$(BIN)/mkdocs --quiet build
 
+$(IAC)/.installed: requirements-iac.txt
+	@echo "Setting up $(IAC) (about a minute, once) …"
+	@$(PYTHON) -m venv $(IAC)
+	@$(IAC)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements-iac.txt
+	@touch $@
+
+iac: $(IAC)/.installed ## Lint the CloudFormation template and look it over for what is not safe
+	@$(IAC)/bin/cfn-lint --non-zero-exit-code informational deploy/aws/*.yaml
+	@$(IAC)/bin/checkov --directory deploy/aws --framework cloudformation --skip-download --compact --quiet
+
 format: $(INSTALLED) ## Format the code and mend what the linter can
 	@$(BIN)/ruff check --fix-only --quiet .
 	@$(BIN)/ruff format --quiet .
@@ -63,9 +75,10 @@ format: $(INSTALLED) ## Format the code and mend what the linter can
 lock: ## Pin every dependency by hash (needs uv)
 	@uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header pyproject.toml -o requirements.txt
 	@uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --extra dev --constraint requirements.txt pyproject.toml -o requirements-dev.txt
+	@uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --group iac -o requirements-iac.txt
 
 audit: ## Look the locked dependencies up among known vulnerabilities (needs uv and a network)
-	@uvx --quiet pip-audit --strict --disable-pip --require-hashes -r requirements.txt -r requirements-dev.txt
+	@uvx --quiet pip-audit --strict --disable-pip --require-hashes -r requirements.txt -r requirements-dev.txt -r requirements-iac.txt
 
 clean: ## Remove the environment and everything local
-	@rm -rf $(VENV) .local .pytest_cache .hypothesis .ruff_cache .coverage .coverage.*
+	@rm -rf $(VENV) $(IAC) .local .pytest_cache .hypothesis .ruff_cache .coverage .coverage.*

@@ -1,6 +1,7 @@
 """The two IAM policies, made from the settings: what the collector may do in the bucket, and what SecOps may.
 
 Nothing is granted that a run does not use (`test_least_privilege.py` takes each statement away and sees what breaks).
+`deploy/aws/zendesk-to-secops.yaml` grants the same: `test_cloudformation.py` compares them, so change both or neither.
 """
 
 import json
@@ -14,6 +15,8 @@ from zendesk_pipeline.settings import Settings
 
 Statement = dict[str, Any]
 Policy = dict[str, Any]
+
+_QUEUE = ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:ChangeMessageVisibility", "sqs:GetQueueAttributes"]
 
 
 def writer_policy(chosen: Settings, *, write_only_feed: bool = False) -> Policy:
@@ -31,11 +34,16 @@ def writer_policy(chosen: Settings, *, write_only_feed: bool = False) -> Policy:
     )
 
 
-def reader_policy(chosen: Settings, *, delete_after_transfer: bool = False, list_whole_bucket: bool = False) -> Policy:
-    """What a SecOps feed needs: the feed prefix and nothing else.
+def reader_policy(
+    chosen: Settings, *, delete_after_transfer: bool = False, list_whole_bucket: bool = False, queue: str | None = None
+) -> Policy:
+    """What a SecOps feed needs: the feed prefix and nothing else, and for the kind Amazon SQS V2 its queue's ARN.
 
     Google's transfer service asks for these rights on the bucket and does not say whether it works with a condition on
     the prefix: `list_whole_bucket` leaves the condition out. It shows names of objects, never their contents.
+
+    Of the rights on a queue Google names `sqs:DeleteMessage` only; the others are what it takes to receive from one:
+    https://docs.cloud.google.com/chronicle/docs/reference/feed-management-api
     """
     deletion = [_objects(chosen, "DeleteWhatWasRead", "s3:DeleteObject", chosen.s3_prefix)]
     listing = _listing(chosen, "Find", chosen.s3_prefix)
@@ -46,6 +54,7 @@ def reader_policy(chosen: Settings, *, delete_after_transfer: bool = False, list
         listing,
         {"Sid": "Locate", "Effect": "Allow", "Action": "s3:GetBucketLocation", "Resource": _bucket(chosen)},
         *(deletion if delete_after_transfer else []),
+        *([{"Sid": "TakeFromTheQueue", "Effect": "Allow", "Action": _QUEUE, "Resource": queue}] if queue else []),
         *_key(chosen, "kms:Decrypt"),
     )
 
@@ -103,9 +112,13 @@ def writer(*, write_only_feed: bool) -> None:
 @iam_policy.command
 @click.option("--delete-after-transfer", is_flag=True, help="For a feed that deletes what it has read.")
 @click.option("--list-whole-bucket", is_flag=True, help="If the feed is refused with a condition on the prefix.")
-def reader(*, delete_after_transfer: bool, list_whole_bucket: bool) -> None:
+@click.option("--queue", metavar="ARN", help="For a feed of the kind Amazon SQS V2: the queue it is told by.")
+def reader(*, delete_after_transfer: bool, list_whole_bucket: bool, queue: str | None) -> None:
     """Print the policy of the SecOps feed."""
     policy = reader_policy(
-        settings.load(), delete_after_transfer=delete_after_transfer, list_whole_bucket=list_whole_bucket
+        settings.load(),
+        delete_after_transfer=delete_after_transfer,
+        list_whole_bucket=list_whole_bucket,
+        queue=queue,
     )
     click.echo(json.dumps(policy, indent=2))

@@ -27,6 +27,7 @@ from zendesk_pipeline.clock import Clock
 from zendesk_pipeline.delivery import Delivery, Tally
 from zendesk_pipeline.local_services import ACCESS_KEY, SECRET_KEY, moto_s3
 from zendesk_pipeline.pages import Page
+from zendesk_pipeline.policies import reader_policy, writer_policy
 from zendesk_pipeline.records import Record
 from zendesk_pipeline.settings import CREDENTIALS, Settings
 from zendesk_pipeline.shortening import MARK
@@ -361,6 +362,13 @@ def rights(name: str) -> set[tuple[str, str]]:
         for action in every(statement["Action"])
         for resource in every(statement["Resource"])
     }
+
+
+def test_policies_are_those_that_the_command_prints() -> None:
+    """What production.md shows is what `iam-policy` says for its bucket and the default prefixes."""
+    chosen = Settings(s3_bucket=BUCKET)
+
+    assert (policy("writer"), policy("reader")) == (writer_policy(chosen), reader_policy(chosen))
 
 
 def test_policies_grant_the_least() -> None:

@@ -498,6 +498,11 @@ def test_the_command_prints_what_the_settings_say(monkeypatch: pytest.MonkeyPatc
     deleting = _printed(monkeypatch, "reader", "--delete-after-transfer")
     assert _rights(deleting) == feed | {("s3:DeleteObject", f"{place}/a/*")}
     assert "Condition" not in json.dumps(_printed(monkeypatch, "reader", "--list-whole-bucket"))
+    queue = "arn:aws:sqs:eu-central-1:111122223333:feed"
+    takes = {f"sqs:{action}" for action in ("ReceiveMessage", "DeleteMessage", "ChangeMessageVisibility")}
+    assert _rights(_printed(monkeypatch, "reader", "--queue", queue)) - feed == {
+        (action, queue) for action in takes | {"sqs:GetQueueAttributes"}
+    }
     assert [s["Condition"] for s in writer["Statement"] if "Condition" in s] == [
         {"StringLike": {"s3:prefix": ["a/*", "b/*"]}}
     ]

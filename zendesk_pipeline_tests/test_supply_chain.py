@@ -16,6 +16,8 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = Path(zendesk_pipeline.__file__).parent
 MODULES = {str(path.relative_to(PACKAGE)): ast.parse(path.read_text()) for path in sorted(PACKAGE.rglob("*.py"))}
 REQUIREMENTS = ("requirements.txt", "requirements-dev.txt")
+LOCKS = (*REQUIREMENTS, "requirements-iac.txt")
+"""The last one is for an environment of its own, that checks the AWS template and is no part of the collector."""
 STARTS_PROCESSES = {"channels.py", "dev.py", "local_pipeline.py", "local_services.py"}
 """What may start a process: the sending of alerts (this very interpreter), and what serves demo and tests."""
 
@@ -100,7 +102,7 @@ def _pinned(name: str) -> list[tuple[str, str]]:
     return [(parts[0], parts[-1]) for line in lines if line and (parts := line.partition(" "))]
 
 
-@pytest.mark.parametrize("name", REQUIREMENTS)
+@pytest.mark.parametrize("name", LOCKS)
 def test_every_dependency_is_pinned_by_its_content(name: str) -> None:
     """One exact version each, with the SHA-256 of every file that may be installed for it."""
     pinned = _pinned(name)
@@ -111,7 +113,7 @@ def test_every_dependency_is_pinned_by_its_content(name: str) -> None:
     assert [text for text, options in pinned if not re.search(r"--hash=sha256:[0-9a-f]{64}\b", options)] == []
 
 
-@pytest.mark.parametrize("name", [*REQUIREMENTS, "pyproject.toml"])
+@pytest.mark.parametrize("name", [*LOCKS, "pyproject.toml"])
 def test_no_dependency_comes_from_an_address(name: str) -> None:
     """No URL, no repository, no other index: whoever installs says where packages come from."""
     text = (ROOT / name).read_text()
@@ -188,9 +190,9 @@ def test_other_licences_are_not_taken(licence: str, tmp_path: Path) -> None:
 
 
 def test_known_vulnerabilities_can_be_looked_up() -> None:
-    """`make audit` asks about every line of both locks, by their hashes, without installing or resolving anything."""
+    """`make audit` asks about every line of each lock, by their hashes, without installing or resolving anything."""
     said = subprocess.run(["make", "-n", "audit"], cwd=ROOT, capture_output=True, text=True, check=True).stdout  # noqa: S607 - as usual
     assert "pip-audit" in said
-    assert all(f"-r {name}" in said for name in REQUIREMENTS)
+    assert all(f"-r {name}" in said for name in LOCKS)
     assert "--require-hashes" in said
     assert "--disable-pip" in said
