@@ -4,6 +4,7 @@ import click
 
 from zendesk_pipeline.demo import demo
 from zendesk_pipeline.dev import dev
+from zendesk_pipeline.doctor.command import doctor
 from zendesk_pipeline.policies import iam_policy
 from zendesk_pipeline.simulator.command import simulate
 
@@ -16,5 +17,6 @@ def main() -> None:
 
 main.add_command(demo)
 main.add_command(dev)
+main.add_command(doctor)
 main.add_command(iam_policy)
 main.add_command(simulate)
