@@ -7,7 +7,8 @@ What is denied is answered 403 before S3 looks for anything; what is allowed fai
 - `s3:GetObject`: a key that does not exist: 404 to whoever may also list there.
 - `s3:ListBucket`: a listing of one key.
 - `s3:DeleteObject`: a key that does not exist, on condition that it does (`If-Match: *`): 404 or 412 without a
-  delete marker. Asked only where conditions were seen to count.
+  delete marker. Asked only where conditions of writes were seen to count, under the state prefix first, and nowhere
+  else where a condition of a deletion does not count.
 
 The keys are random, so that nobody has an object there. The one write is that of `conditional_writes`: an object under
 the state prefix, `doctor.json`, which no run reads.
@@ -67,9 +68,9 @@ def _may_list(patient: Patient, prefix: str) -> Right:
     return right_of(replies.ask(patient.s3.list_objects_v2, Bucket=patient.settings.s3_bucket, MaxKeys=1, **place))
 
 
-def _may_delete(patient: Patient, prefix: str) -> Right:
+def _may_delete(patient: Patient, prefix: str) -> replies.Reply:
     key = f"{prefix}{uuid4().hex}"
-    return right_of(replies.ask(patient.s3.delete_object, Bucket=patient.settings.s3_bucket, Key=key, IfMatch="*"))
+    return replies.ask(patient.s3.delete_object, Bucket=patient.settings.s3_bucket, Key=key, IfMatch="*")
 
 
 # What is needed
@@ -100,25 +101,32 @@ def write_verdict(found: Mapping[str, Right]) -> Verdict:
 
 def read(patient: Patient) -> Verdict:
     """`s3:GetObject` under the state prefix, and under the feed prefix for the mending of crashes."""
-    places = _places(patient)
-    return together(
-        [read_verdict(place, places[place], _may_get(patient, places[place])) for place in ("state", "feed")]
-    )
+    chosen = patient.settings
+    state, feed = _may_get(patient, chosen.state_prefix), _may_get(patient, chosen.s3_prefix)
+    if state == "denied":  # so is what is missing to whoever may not list: look at what is there
+        state = right_of(replies.ask(patient.s3.head_object, Bucket=chosen.s3_bucket, Key=patient.probe_key))
+    hidden = feed == "denied" and _may_list(patient, chosen.s3_prefix) == "denied"
+    return together([state_verdict(chosen.state_prefix, state), feed_verdict(chosen.s3_prefix, feed, hidden=hidden)])
 
 
-def read_verdict(place: str, prefix: str, right: Right) -> Verdict:
-    """`place` is `state` or `feed`, `prefix` where that is."""
-    statement = f"the statement ReadLedgersAndFeed of the writer's policy ({POLICY})"
-    if right == "denied" and place == "state":
+def state_verdict(prefix: str, right: Right) -> Verdict:
+    """Reading ledgers."""
+    if right == "denied":
         return failed(
             f"The writer may not read under {prefix}: it cannot see its own ledgers.",
-            f"Give it s3:GetObject there, {statement}; and s3:ListBucket, without which S3 answers 403 for what is"
-            " missing.",
+            f"Give it s3:GetObject there: the statement ReadLedgersAndFeed of its policy ({POLICY}).",
         )
+    return ok(f"The writer may read under {prefix}.")
+
+
+def feed_verdict(prefix: str, right: Right, *, hidden: bool) -> Verdict:
+    """Reading batches; `hidden` where a refusal may come from the right to list, which lacks too."""
     if right == "denied":
+        which = "s3:GetObject and s3:ListBucket" if hidden else "s3:GetObject"
         return warning(
             f"The writer may not read under {prefix}: a crash between two writes can repeat a batch.",
-            f"Give it s3:GetObject there, {statement}; unless a write-only feed is meant.",
+            f"Give it {which} there: the statements ReadLedgersAndFeed and ListLedgersAndFeed of its policy ({POLICY});"
+            " unless a write-only feed is meant.",
         )
     return ok(f"The writer may read under {prefix}.")
 
@@ -147,16 +155,20 @@ def listing_verdict(found: Mapping[str, Right]) -> Verdict:
 
 def too_wide(patient: Patient) -> Verdict:
     """Nothing beyond that: no deleting, no reading of quarantine, nothing outside of the prefixes."""
-    places = _places(patient)
+    quarantine = patient.settings.quarantine_prefix
     tried: dict[str, Right] = {
         "write into the root of the bucket": _may_put(patient, ""),
         "write beside the prefixes": _may_put(patient, f"{uuid4().hex}/"),
         "list the whole bucket": _may_list(patient, ""),
-        f"list {places['quarantine']}": _may_list(patient, places["quarantine"]),
-        f"read {places['quarantine']}": _may_get(patient, places["quarantine"]),
+        f"list {quarantine}": _may_list(patient, quarantine),
+        f"read {quarantine}": _may_get(patient, quarantine),
         "read the root of the bucket": _may_get(patient, ""),
-        **{f"delete under {prefix}": _may_delete(patient, prefix) for prefix in places.values()},
     }
+    for prefix in sorted(_places(patient).values(), key=patient.settings.state_prefix.__ne__):
+        reply = _may_delete(patient, prefix)
+        tried[f"delete under {prefix}"] = right_of(reply)
+        if not reply.code:  # the condition was ignored: nothing is lost, but the feed is left alone
+            break
     return too_wide_verdict(tried)
 
 
