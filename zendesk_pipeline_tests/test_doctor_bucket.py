@@ -1,7 +1,7 @@
 """What `doctor` finds of the bucket: at servers that show their configuration, and at one that shows it to few."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -159,14 +159,17 @@ def test_a_profile_without_the_right_or_that_is_not_there_is_told(admit: Admit, 
     assert re.match(r"failed: There is no AWS profile missing", said(look(missing, "s3_lifecycle")))
 
 
+def _blocks(names: Sequence[str]) -> Any:
+    return dict.fromkeys(names, True)
+
+
 def test_public_access_is_blocked_or_it_is_a_warning(admit: Admit, moto: LocalS3) -> None:
     """Of a bucket where it was never set, and then with three of four, and with all."""
-    client, blocks = moto.client(), dict.fromkeys(BLOCKS[:3], True)
+    client, blocks = moto.client(), _blocks(BLOCKS[:3])
     assert look(admit(), "s3_public_access").status == "warning"
     client.put_public_access_block(Bucket=BUCKET, PublicAccessBlockConfiguration=blocks)
     assert "RestrictPublicBuckets off" in look(admit(), "s3_public_access").found
-    blocks["RestrictPublicBuckets"] = True
-    client.put_public_access_block(Bucket=BUCKET, PublicAccessBlockConfiguration=blocks)
+    client.put_public_access_block(Bucket=BUCKET, PublicAccessBlockConfiguration=_blocks(BLOCKS))
     assert look(admit(), "s3_public_access").status == "ok"
     client.delete_public_access_block(Bucket=BUCKET)
     assert public_access_verdict({}).status == "warning"
