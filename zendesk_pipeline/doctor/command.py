@@ -5,20 +5,19 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any
 
 import click
 
 from zendesk_pipeline.clock import Clock
-from zendesk_pipeline.doctor.checks import CHECKS
-from zendesk_pipeline.doctor.examine import examine
-from zendesk_pipeline.doctor.patient import Patient
 from zendesk_pipeline.doctor.verdicts import SEVERITY, Check, Status, Verdict
 
 VERSION = 1
 """Of the JSON document; rises when a field goes or changes its meaning."""
 COLOURS: dict[Status, str] = {"ok": "green", "warning": "yellow", "failed": "red"}
-NAMES, STATES = (max(map(len, words)) for words in ([check.name for check in CHECKS], SEVERITY))
+NAMES, STATES = 21, max(map(len, SEVERITY))
+"""Characters of the two columns; no check has a longer name."""
 NARROWEST, WIDEST = 60, 120
 
 Found = tuple[Check, Verdict]
@@ -41,6 +40,11 @@ def doctor(
     timeout: float,
 ) -> None:
     """Look at settings, Zendesk account, bucket and alerts, and say what is wrong with them. Collects nothing."""
+    # Dagster and boto3 are slow to import, and no other command has to wait for them
+    from zendesk_pipeline.doctor.checks import CHECKS  # noqa: PLC0415  # as above
+    from zendesk_pipeline.doctor.examine import examine  # noqa: PLC0415  # as above
+    from zendesk_pipeline.doctor.patient import Patient  # noqa: PLC0415  # as above
+
     patient = Patient(
         clock=Clock(),
         seconds=timeout / 2,
@@ -48,6 +52,8 @@ def doctor(
         feed_days=feed_max_age,
         send_test_alert=send_test_alert,
     )
+    with suppress(Exception):  # a check tells; here it only is to be loaded before their times begin
+        _ = patient.zendesk
     found = examine(CHECKS, patient, timeout)
     made = list(found) if as_json else list(_told(found))
     if as_json:

@@ -43,9 +43,10 @@ def leftovers(patient: Patient) -> Verdict:
     if top.code:
         return failed(f"S3 answers {top.code} to a listing of the feed.", "Ask again; else look at the bucket.")
     # the first level by itself: in a full bucket its last keys, such as state.json, are beyond any bound
-    keys = [entry["Key"] for entry in top.content.get("Contents", [])]
-    keys += [f"{entry['Prefix']}…" for entry in top.content.get("CommonPrefixes", []) if not _year(entry["Prefix"])]
     below, whole = _first_keys(patient)
+    keys = [entry["Key"] for entry in top.content.get("Contents", [])]
+    folders = [entry["Prefix"] for entry in top.content.get("CommonPrefixes", []) if not _year(entry["Prefix"])]
+    keys += [f"{folder}…" for folder in folders if not any(key.startswith(folder) for key in below)]
     return feed_verdict([key.removeprefix(chosen.s3_prefix) for key in dict.fromkeys([*keys, *below])], whole=whole)
 
 
