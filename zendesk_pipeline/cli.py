@@ -4,6 +4,7 @@ import click
 
 from zendesk_pipeline.demo import demo
 from zendesk_pipeline.dev import dev
+from zendesk_pipeline.doctor.command import doctor
 from zendesk_pipeline.feed_command import feed
 from zendesk_pipeline.parser_check import parser_check
 from zendesk_pipeline.policies import iam_policy
@@ -19,6 +20,7 @@ def main() -> None:
 main.add_command(demo)
 main.add_command(dev)
 main.add_command(feed)
+main.add_command(doctor)
 main.add_command(iam_policy)
 main.add_command(parser_check)
 main.add_command(simulate)

@@ -5,6 +5,7 @@ https://developer.zendesk.com/api-reference/ticketing/oauth/grant_type_tokens/
 
 from base64 import b64encode
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from hashlib import sha256
 from typing import TYPE_CHECKING, Literal
 
@@ -30,6 +31,7 @@ BEARER_TOKEN = "simulated-bearer-token"
 CLIENT_ID = "simulated-client"
 CLIENT_SECRET = "simulated-client-secret"
 REFRESH_TOKEN = "simulated-refresh-token"  # the first one; each use replaces it
+USER_ID = 6130907993114
 LIFETIMES = (300, 172_800)  # seconds an OAuth token may be asked to live
 
 _BASIC = "Basic " + b64encode(f"{EMAIL}/token:{API_TOKEN}".encode()).decode()
@@ -74,8 +76,21 @@ class Accounts:
         """Who asks; for a wrong credential this is an anonymous user with status 200, not a 401."""
         if self._scope(request.authorization, now) is None:
             return json_answer({"user": {"id": None, "name": "Anonymous user", "email": "", "role": "end-user"}})
-        user = {"id": 6130907993114, "name": "Simulated Admin", "email": EMAIL, "role": settings.role}
+        user = {"id": USER_ID, "name": "Simulated Admin", "email": EMAIL, "role": settings.role}
         return json_answer({"user": user})
+
+    def token(self, request: Request) -> Answer:
+        """What the access token that asks may do, and until when; one made by hand has no end.
+
+        https://developer.zendesk.com/api-reference/ticketing/oauth/oauth_tokens/
+        """
+        value = request.authorization.removeprefix("Bearer ")
+        if value == BEARER_TOKEN:
+            return json_answer({"token": _described(value, "read write", None)})
+        known = self._tokens.get(value)
+        if known is None:
+            return error(404, "RecordNotFound", "Not found")
+        return json_answer({"token": _described(value, known.scope, known.expires_at)})
 
     def issue(self, request: Request, settings: Settings, now: float) -> Answer:
         """Answer of POST /oauth/tokens."""
@@ -143,6 +158,12 @@ class Accounts:
     def _secret(self, kind: str) -> str:
         self._issued += 1
         return sha256(f"{kind}/{self._issued}/{id(self)}".encode()).hexdigest()
+
+
+def _described(value: str, scope: str, expires_at: float | None) -> dict[str, object]:
+    """Only the beginning of a token is ever shown."""
+    end = None if expires_at is None else f"{datetime.fromtimestamp(expires_at, UTC):%Y-%m-%dT%H:%M:%SZ}"
+    return {"id": 1, "user_id": USER_ID, "token": f"{value[:10]}...", "scopes": scope.split(), "expires_at": end}
 
 
 def _oauth_error(status: int, name: str, description: str) -> Answer:

@@ -110,7 +110,11 @@ class Zendesk:
             return refusal
         if request.endpoint == "/api/v2/users/me":
             return self.accounts.user(request, self.settings, self.now())
-        return self.accounts.refusal(request, self.now()) or self._records(request, rule)
+        if refusal := self.accounts.refusal(request, self.now()):
+            return refusal
+        if request.endpoint == "/api/v2/oauth/tokens/current":
+            return self.accounts.token(request)
+        return self._records(request, rule)
 
     def _records(self, request: Request, rule: Rule | None) -> Answer:
         twist = rule.kind if rule and rule.kind in PAGE_KINDS else None
