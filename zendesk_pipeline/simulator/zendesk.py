@@ -106,6 +106,8 @@ class Zendesk:
     def _real_answer(self, request: Request, rule: Rule | None) -> Answer:
         if (request.method, request.path) == ("POST", "/oauth/tokens"):
             return self.accounts.issue(request, self.settings, self.now())
+        if (request.method, request.path) == ("GET", "/oauth/authorizations/new"):
+            return self.accounts.allow(request, self.now())
         if refusal := self.limits.refusal(request, self.settings):
             return refusal
         if request.endpoint == "/api/v2/users/me":
