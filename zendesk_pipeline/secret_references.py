@@ -58,7 +58,7 @@ _NOT_SIGNED = {
     "UnrecognizedClientException",
 }
 _NOT_FOUND = {"ResourceNotFoundException", "ParameterNotFound", "ParameterVersionNotFound"}
-_DENIED = {"AccessDeniedException", "AccessDenied"}
+_DENIED = {"AccessDeniedException", "AccessDenied", "403"}
 _KEY = {"DecryptionFailure", "EncryptionFailure", "InvalidKeyId", "KMSAccessDeniedException"}
 
 
@@ -147,7 +147,10 @@ def client_of(wanted: Reference) -> Any:
     try:
         return make(wanted.service, region_name=wanted.region)
     except ValueError as wrong:  # an endpoint that is no address; it holds no credential
-        raise SettingsError(f"{wanted.variable}: {wanted} cannot be read ({wrong}).") from None
+        raise SettingsError(
+            f"{wanted.variable}: {wanted} cannot be read ({wrong}): check AWS_DEFAULT_REGION and"
+            " AWS_ENDPOINT_URL_SECRETS_MANAGER or AWS_ENDPOINT_URL_SSM."
+        ) from None
 
 
 @contextmanager
@@ -176,7 +179,7 @@ def _explained(wanted: Reference, action: str, refused: ClientError) -> Exceptio
     what = f"{wanted.variable}: {wanted}"
     if code in _NOT_FOUND:
         where = (
-            "in the region of its ARN" if wanted.region else "in the region of AWS_DEFAULT_REGION (or the profile's)"
+            "in the region of its ARN" if wanted.region else "in the region that AWS_DEFAULT_REGION or the role names"
         )
         return SettingsError(f"{what} does not exist {where}: check name and region, and that it has a value.")
     if code in _KEY or (code in _DENIED and "kms" in said.lower()):
@@ -190,7 +193,8 @@ def _explained(wanted: Reference, action: str, refused: ClientError) -> Exceptio
         )
     if code in _NOT_SIGNED:
         return SettingsError(
-            f"{what}: AWS does not accept the credentials ({code}). Check AWS_ACCESS_KEY_ID and its like."
+            f"{what} cannot be read, because AWS does not accept the credentials ({code}): check AWS_ACCESS_KEY_ID and"
+            " its like."
         )
     if code == "InvalidRequestException" and "delet" in said.lower():
         return SettingsError(f"{what} is marked for deletion: restore it, or name another one.")

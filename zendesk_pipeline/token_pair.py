@@ -171,15 +171,19 @@ def claim_id(version: str, number: int) -> str:
     return str(uuid5(_IDS, f"{version}/claim/{number}"))
 
 
-def encoded(grant: Grant, refresh_token: str) -> str:
+def pair_of(grant: Grant, refresh_token: str) -> Pair:
     """What is stored of Zendesk's answer; `refresh_token` is the one to keep where it names none."""
-    return msgspec.json.encode(
-        Pair(
-            access_token=grant.access_token,
-            refresh_token=grant.refresh_token or refresh_token,
-            expires_in=grant.expires_in or SHORTEST_TOKEN_SECONDS,
-        )
-    ).decode()
+    return Pair(
+        access_token=grant.access_token,
+        refresh_token=grant.refresh_token or refresh_token,
+        expires_in=grant.expires_in or SHORTEST_TOKEN_SECONDS,
+    )
+
+
+def _usable(pair: Pair) -> float:
+    """Seconds, from when it was stored, for which the access token is used."""
+    life = pair.expires_in or SHORTEST_TOKEN_SECONDS
+    return life - min(MARGIN, life / 2)
 
 
 class SharedToken(AuthBase):
@@ -220,13 +224,13 @@ class SharedToken(AuthBase):
         while True:
             held = self._newest()
             pair = self._store.pair(held)
-            left = (pair.expires_in or SHORTEST_TOKEN_SECONDS) - held.age - MARGIN
+            left = _usable(pair) - held.age
             if left > 0 and pair.access_token != self._refused:
                 return pair.access_token, left
-            if self._claimed(held.id):
-                _to_its_end(lambda: self._replace(held.id, pair))  # noqa: B023  # it ends before they change
-            else:
+            if not self._claimed(held.id):
                 self._clock.sleep(POLL_SECONDS)
+            elif mine := _to_its_end(lambda: self._replace(held.id, pair)):  # noqa: B023  # it ends before they change
+                return mine.access_token, _usable(mine)
 
     def _newest(self) -> Version:
         """The current version, once what others have stored and not moved to is moved to."""
@@ -250,27 +254,30 @@ class SharedToken(AuthBase):
                 return False
         raise AssertionError("counting has no end")
 
-    def _replace(self, version: str, pair: Pair) -> None:
+    def _replace(self, version: str, pair: Pair) -> Pair | None:
+        """The new pair, stored; None where another process was ahead."""
         try:
             grant = self._refresh(pair.refresh_token)
         except InvalidGrantError:
             if self._newest().id != version:
-                return  # the process whose claim had ended was late, not dead
+                return None  # the process whose claim had ended was late, not dead
             raise RefusedError(
                 f"Zendesk does not accept the refresh token of {self._store.reference} any more: it was unused for too"
                 " long, its user or client has gone, or a process died between Zendesk's answer and storing it."
                 f" {authorize(self._store.reference)}"
             ) from None
-        text = encoded(grant, pair.refresh_token)
-        self._stored(next_id(version), text)
+        new = pair_of(grant, pair.refresh_token)
+        if not self._stored(next_id(version), msgspec.json.encode(new).decode()):
+            return None
         self._store.move(version, next_id(version))
+        return new
 
-    def _stored(self, number: str, text: str) -> None:
-        """Store a pair that exists nowhere else, stubbornly."""
+    def _stored(self, number: str, text: str) -> bool:
+        """Store a pair that exists nowhere else, stubbornly; False where another one is there."""
         latest = self._clock.monotonic() + STORE_SECONDS
         while True:
             try:
-                self._store.put(number, text, NEXT)
+                return self._store.put(number, text, NEXT)
             except PipelineError as problem:
                 if self._clock.monotonic() >= latest:
                     raise SecretStoreError(
@@ -278,8 +285,6 @@ class SharedToken(AuthBase):
                         f" {authorize(self._store.reference)}"
                     ) from None
                 self._clock.sleep(POLL_SECONDS)
-            else:
-                return
 
 
 def shared_token(
