@@ -138,6 +138,13 @@ class PairStore:
                 if error_code(refused) not in {"InvalidParameterException", "InvalidRequestException"}:
                     raise
 
+    def replace(self, pair: Pair) -> None:
+        """Make a pair current, whatever was before it, even while others refresh that."""
+        number = str(uuid4())
+        self.put(number, as_text(pair), NEXT)
+        while (current := self.current().id) != number:
+            self.move(current, number)
+
     def pair(self, version: Version) -> Pair:
         """The pair that a version holds; raises SettingsError where it holds none."""
         try:
@@ -178,6 +185,11 @@ def pair_of(grant: Grant, refresh_token: str) -> Pair:
         refresh_token=grant.refresh_token or refresh_token,
         expires_in=grant.expires_in or SHORTEST_TOKEN_SECONDS,
     )
+
+
+def as_text(pair: Pair) -> str:
+    """A pair as the secret holds it."""
+    return msgspec.json.encode(pair).decode()
 
 
 def _usable(pair: Pair) -> float:
@@ -267,7 +279,7 @@ class SharedToken(AuthBase):
                 f" {authorize(self._store.reference)}"
             ) from None
         new = pair_of(grant, pair.refresh_token)
-        if not self._stored(next_id(version), msgspec.json.encode(new).decode()):
+        if not self._stored(next_id(version), as_text(new)):
             return None
         self._store.move(version, next_id(version))
         return new
@@ -287,12 +299,16 @@ class SharedToken(AuthBase):
                 self._clock.sleep(POLL_SECONDS)
 
 
+def pair_store(wanted: Reference) -> PairStore:
+    """The secret that a reference names; raises SettingsError where AWS cannot be asked at all."""
+    with explaining(wanted, "secretsmanager:GetSecretValue"):
+        return PairStore(reference=wanted, client=client_of(wanted))
+
+
 def shared_token(
     wanted: Reference, transport: Transport, *, client_id: str, client_secret: str, me: str = ""
 ) -> SharedToken:
     """The credential of AUTH_MODE=oauth_refresh; raises SettingsError where the store cannot be asked at all."""
-    with explaining(wanted, "secretsmanager:GetSecretValue"):
-        store = PairStore(reference=wanted, client=client_of(wanted))
     patient = Transport(base_url=transport.base_url, timeout=max(transport.timeout, PATIENCE), clock=transport.clock)
 
     def refresh(refresh_token: str) -> Grant:
@@ -309,7 +325,7 @@ def shared_token(
         )
 
     longest = CONNECT_TIMEOUT + (1 + LONGEST_BODY_TIME) * patient.timeout
-    return SharedToken(store, refresh, clock=transport.clock, longest=longest, me=me)
+    return SharedToken(pair_store(wanted), refresh, clock=transport.clock, longest=longest, me=me)
 
 
 def _to_its_end(work: Callable[[], T]) -> T:

@@ -145,7 +145,7 @@ def test_each_refusal_of_aws_is_a_sentence(kind: str, endpoint: str, monkeypatch
         pytest.param(
             {"AWS_DEFAULT_REGION": "", "AWS_ENDPOINT_URL_SECRETS_MANAGER": ""},
             SettingsError,
-            "NoRegionError",
+            "AWS_DEFAULT_REGION",
             id="no-region",
         ),
         pytest.param({"AWS_DEFAULT_REGION": "no region"}, SettingsError, "AWS_DEFAULT_REGION", id="region"),

@@ -291,7 +291,7 @@ def test_another_ones_claim_is_waited_for(account: Account, token: Callable[...,
     theirs = _grant(account)
     fake = FakeClock(NOW)
 
-    def store(request: AwsRequest) -> None:
+    def store(_: AwsRequest) -> None:
         if len(fake.slept) == 3:
             secrets.put_secret_value(
                 SecretId=account.name,
@@ -428,7 +428,8 @@ from zendesk_pipeline.token_pair import shared_token
 from requests import Request
 
 transport = Transport(base_url=sys.argv[1], timeout=5, clock=Clock())
-token = shared_token(reference("ZENDESK_TOKEN_PAIR", sys.argv[2]), transport, client_id=sys.argv[3], client_secret=sys.argv[4])
+client = {"client_id": sys.argv[3], "client_secret": sys.argv[4]}
+token = shared_token(reference("ZENDESK_TOKEN_PAIR", sys.argv[2]), transport, **client)
 token._refused = "none-yet"
 
 def pages():
@@ -578,7 +579,7 @@ def test_a_secret_without_a_pair_is_said_without_showing_it(
 ) -> None:
     """An API token that somebody has put there, half a pair, no JSON."""
     account.put(text)
-    with pytest.raises(SettingsError, match="does not hold a pair of tokens.*authorize") as raised:
+    with pytest.raises(SettingsError, match=r"does not hold a pair of tokens.*authorize") as raised:
         read(account, token())
     assert "Sesame" not in repr(raised.value)
 
