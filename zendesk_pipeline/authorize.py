@@ -40,7 +40,7 @@ def authorize(redirect: str) -> None:
     click.echo("Open this address as an admin of the account, and agree:\n")
     click.echo(f"  {_address(chosen, client['client_id'], redirect, state, verifier)}\n")
     click.echo(f"The browser then goes to {redirect}; it does not matter whether anything answers there.")
-    pasted = click.prompt("Within two minutes paste the whole address that it shows", hide_input=True)
+    pasted = click.prompt("Within two minutes paste the whole address that it shows")
     transport = Transport(base_url=chosen.zendesk_base_url, timeout=chosen.http_timeout, clock=Clock())
     code = {"code": _code(pasted, state), "redirect_uri": redirect, "code_verifier": verifier}
     lives = {"expires_in": ACCESS_SECONDS, "refresh_token_expires_in": REFRESH_SECONDS}

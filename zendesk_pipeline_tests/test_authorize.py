@@ -2,10 +2,11 @@
 
 import os
 import re
-import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -17,7 +18,7 @@ from zendesk_pipeline.local_services import LocalS3, SimulatedZendesk
 from zendesk_pipeline.simulator.accounts import CLIENT_ID, CLIENT_SECRET
 from zendesk_pipeline_tests.aws_secrets import aws, environment_of, new_name, new_secret
 from zendesk_pipeline_tests.by_hand import hours
-from zendesk_pipeline_tests.collector_process import Collection, collect
+from zendesk_pipeline_tests.collector_process import Collection, _context, collect
 from zendesk_pipeline_tests.conftest import SINCE
 
 Browser = Callable[[str], str]
@@ -58,26 +59,30 @@ class Done:
 
 
 def run(environment: dict[str, str], browser: Browser, *options: str) -> Done:
-    """The command with a person in front of it, who opens the address and pastes where the browser ends."""
-    command = [sys.executable, "-m", "zendesk_pipeline_tests.test_authorize", "authorize", *options]
-    with subprocess.Popen(
-        command,
-        env={**environment, "HOME": os.devnull},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,  # no terminal: what is pasted comes through the pipe
-    ) as process:
-        assert process.stdin
-        assert process.stdout
-        output = ""
-        for line in process.stdout:
+    """The command in a process, with a person in front of it who opens the address and pastes where the browser ends."""
+    reading, printing = Pipe(duplex=False)
+    typed, typing = Pipe(duplex=False)
+    process = _context.Process(target=_typed, args=(environment, options, typed, printing))
+    process.start()
+    printing.close()
+    output = ""
+    with reading, typing, os.fdopen(os.dup(reading.fileno())) as lines:
+        for line in lines:
             output += line
             if "/oauth/authorizations/new?" in line:
-                process.stdin.write(f"{browser(line.strip())}\n")
-                process.stdin.flush()
-        return Done(exit_code=process.wait(60), output=output)
+                os.write(typing.fileno(), f"{browser(line.strip())}\n".encode())
+    process.join(60)
+    assert process.exitcode is not None
+    return Done(exit_code=process.exitcode, output=output)
+
+
+def _typed(environment: dict[str, str], options: list[str], typed: Connection, printing: Connection) -> None:
+    for number, end in enumerate((typed, printing, printing)):
+        os.dup2(end.fileno(), number)
+    sys.stdin = os.fdopen(0)
+    os.environ.clear()
+    os.environ.update(environment)
+    main(["authorize", *options])
 
 
 def stored(environment: dict[str, str], moto: LocalS3) -> str:
@@ -173,7 +178,3 @@ def test_what_lacks_is_said_before_anybody_is_asked(
     assert done.exit_code == 1
     assert says in done.output
     assert "/oauth/" not in done.output
-
-
-if __name__ == "__main__":
-    main()
