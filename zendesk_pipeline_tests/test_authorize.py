@@ -59,7 +59,7 @@ class Done:
 
 
 def run(environment: dict[str, str], browser: Browser, *options: str) -> Done:
-    """The command in a process, with a person in front of it who opens the address and pastes where the browser ends."""
+    """The command in a process, and a person who opens the address and pastes where the browser ends."""
     reading, printing = Pipe(duplex=False)
     typed, typing = Pipe(duplex=False)
     process = _context.Process(target=_typed, args=(environment, options, typed, printing))
