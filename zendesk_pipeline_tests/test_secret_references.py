@@ -9,9 +9,12 @@ from typing import Any
 import pytest
 import requests
 
-from zendesk_pipeline.errors import PipelineError, SecretStoreError, SettingsError
-from zendesk_pipeline.local_services import LocalS3, free_ports, moto_s3
+from zendesk_pipeline.errors import PipelineError, RefusedError, SecretStoreError, SettingsError
+from zendesk_pipeline.local_services import LocalS3, SimulatedZendesk, free_ports, moto_s3
+from zendesk_pipeline.resources import ZendeskResource
 from zendesk_pipeline.secret_references import PREFIXES, Recent, reference, resolved
+from zendesk_pipeline.simulator.accounts import BEARER_TOKEN, CLIENT_ID, CLIENT_SECRET
+from zendesk_pipeline_tests.asking import first_page
 from zendesk_pipeline_tests.aws_secrets import aws, environment_of, new_name, new_parameter, new_secret
 from zendesk_pipeline_tests.scripted_server import Reply, answering
 
@@ -243,6 +246,33 @@ def test_what_was_read_serves_while_the_store_is_silent(endpoint: str, monkeypat
     aws("secretsmanager", endpoint).delete_secret(SecretId=name)
     with pytest.raises(SettingsError, match="deletion"):
         recent.resolved(VARIABLE, f"aws-sm:{name}")
+
+
+# A credential that was rotated
+
+
+@pytest.mark.parametrize(
+    ("mode", "name", "right", "statuses"),
+    [
+        pytest.param("bearer", "bearer_token", BEARER_TOKEN, [401, 200], id="bearer"),
+        pytest.param("oauth", "client_secret", CLIENT_SECRET, [401, 201, 200], id="oauth"),
+    ],
+)
+def test_a_secret_that_was_rotated_is_read_once_more(
+    mode: str, name: str, right: str, statuses: list[int], endpoint: str, zendesk: SimulatedZendesk
+) -> None:
+    """A run that holds the old value is refused once, reads the new one and goes on; the same value is no second try."""
+    secret = new_secret(endpoint, "old")
+    fields = {"client_id": CLIENT_ID, name: f"aws-sm:{secret}"}
+    resource = ZendeskResource(base_url=zendesk.url, auth_mode=mode, **fields)  # pyright: ignore[reportArgumentType]  # all are str
+    client = resource.client()
+    with pytest.raises(RefusedError):
+        first_page(client)
+    assert [seen.status for seen in zendesk.control.requests()] == [401]
+    zendesk.control.forget_requests()
+    aws("secretsmanager", endpoint).put_secret_value(SecretId=secret, SecretString=right)
+    assert first_page(client).records
+    assert [seen.status for seen in zendesk.control.requests()] == statuses
 
 
 # Rights, as moto checks them

@@ -135,7 +135,7 @@ def test_runs_leave_no_secret_behind(moto: LocalS3, layout: Layout, kept: Path, 
 @pytest.mark.parametrize("mode", [*MODES, "oauth_refresh"])
 def test_what_is_behind_a_reference_is_not_left_behind(moto: LocalS3, layout: Layout, kept: Path, mode: str) -> None:
     """Secrets by reference, and the pair that replaces itself: after a run, a refused one and a lock-out, no trace."""
-    pair = {"access_token": f"access{ODD}-4711", "refresh_token": f"refresh{ODD}-4711", "expires_in": 0.001}
+    pair = {"access_token": f"access{ODD}-4711", "refresh_token": f"refresh{ODD}-4711", "expires_in": -1}
     names = {name: new_secret(moto.endpoint, value) for name, value in MODES.get(mode, MODES["oauth"]).items()}
     environment = {
         **_environment("", moto, layout, mode if mode in MODES else "oauth"),
