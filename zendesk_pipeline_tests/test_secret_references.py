@@ -261,7 +261,7 @@ def test_what_was_read_serves_while_the_store_is_silent(endpoint: str, monkeypat
 def test_a_secret_that_was_rotated_is_read_once_more(
     mode: str, name: str, right: str, statuses: list[int], endpoint: str, zendesk: SimulatedZendesk
 ) -> None:
-    """A run that holds the old value is refused once, reads the new one and goes on; the same value is not tried twice."""
+    """A run that holds the old value is refused, reads the new one and goes on; the same value is not tried twice."""
     secret = new_secret(endpoint, "old")
     fields = {"client_id": CLIENT_ID, name: f"aws-sm:{secret}"}
     resource = ZendeskResource(base_url=zendesk.url, auth_mode=mode, **fields)  # pyright: ignore[reportArgumentType]  # all are str
