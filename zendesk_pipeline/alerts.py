@@ -6,6 +6,7 @@ after a restart as well. Where the sensor dies between sending and remembering, 
 """
 
 import logging
+import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -36,6 +37,7 @@ from zendesk_pipeline.problems import (
     starving,
 )
 from zendesk_pipeline.resources import settled
+from zendesk_pipeline.secret_references import Recent
 from zendesk_pipeline.settings import AuthMode
 from zendesk_pipeline.windows import HOUR
 
@@ -47,6 +49,8 @@ SETTLING = 15 * MINUTE
 LONGEST_PAUSE = 30 * MINUTE
 """Between two tries to reach an address that fails."""
 LEVELS: Mapping[Severity, int] = {"info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+_RECENT = Recent(seconds=5 * MINUTE, monotonic=time.monotonic)
+"""The sensor's process lives long, and looks every minute."""
 DEAD = 3
 """An address that failed so often in a row is a problem that the others are told of."""
 
@@ -61,7 +65,8 @@ class AlertChannels(dg.ConfigurableResource[Any]):
         return settled(super().get_resource_definition())
 
     def addresses(self) -> list[Address]:
-        return addresses(self.urls)
+        """The addresses, read from where ALERT_URLS refers to; raises SettingsError, SecretStoreError."""
+        return addresses(_RECENT.resolved("ALERT_URLS", self.urls))
 
 
 def alert_sensor(

@@ -2,6 +2,7 @@
 
 import click
 
+from zendesk_pipeline.authorize import authorize
 from zendesk_pipeline.demo import demo
 from zendesk_pipeline.dev import dev
 from zendesk_pipeline.doctor.command import doctor
@@ -17,6 +18,7 @@ def main() -> None:
     """Zendesk logs to Amazon S3 for Google SecOps. The pipeline itself runs in Dagster (make dev)."""
 
 
+main.add_command(authorize)
 main.add_command(demo)
 main.add_command(dev)
 main.add_command(feed)

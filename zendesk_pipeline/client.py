@@ -289,10 +289,49 @@ def _pause(state: RetryCallState) -> float:
     return max(told or 0.0, _backoff(state))
 
 
-class _Grant(msgspec.Struct):
-    access_token: Annotated[str, msgspec.Meta(pattern=r"^[!-~]+\Z")]
-    """What a header can hold; http.client would quote anything else in its error."""
+class InvalidGrantError(RefusedError):
+    """The code or refresh token that was shown is spent, ended or revoked."""
+
+
+HEADER_TEXT = msgspec.Meta(pattern=r"^[!-~]+\Z")
+"""What a header can hold; http.client would quote anything else in its error."""
+
+
+class Grant(msgspec.Struct, frozen=True, kw_only=True):
+    """What the token endpoint answers."""
+
+    access_token: Annotated[str, HEADER_TEXT]
     expires_in: float | None = None
+    refresh_token: Annotated[str, HEADER_TEXT] | None = None
+
+    def __repr__(self) -> str:
+        return "Grant()"
+
+
+def request_grant(transport: Transport, body: Mapping[str, object]) -> Grant:
+    """Ask the token endpoint; the body has to be JSON.
+
+    Raises InvalidGrantError, RefusedError where the OAuth client is not accepted, TransientError where nothing usable
+    came back.
+    https://developer.zendesk.com/api-reference/ticketing/oauth/grant_type_tokens/
+    """
+    path = "/oauth/tokens"
+    asked_at = transport.clock.now()
+    answer = transport.send("POST", path, json=body, auth=NoCredential())
+    if answer.status not in {HTTPStatus.OK, HTTPStatus.CREATED}:
+        if HTTPStatus.BAD_REQUEST <= answer.status < HTTPStatus.NOT_FOUND:
+            kind = InvalidGrantError if b'"invalid_grant"' in answer.body else RefusedError
+            raise kind(
+                f"Zendesk answered {answer.status} to {path}: the OAuth client is not accepted."
+                " Check ZENDESK_CLIENT_ID and ZENDESK_CLIENT_SECRET."
+            )
+        problem = refusal(path, answer.status, answer.headers, b"", remedy="", now=asked_at)
+        # what a page is too heavy for, a token is not: a smaller page would not help
+        raise TransientError(str(problem)) if isinstance(problem, PageTooHeavyError) else problem
+    try:
+        return msgspec.json.decode(answer.body, type=Grant)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        raise TransientError(f"{path} answered {answer.status} without an access token.") from None
 
 
 def token_endpoint(
@@ -300,10 +339,8 @@ def token_endpoint(
 ) -> Callable[[], AccessToken]:
     """A function that gets an access token by client credentials.
 
-    The body has to be JSON, and `expires_in` has to be asked for, or the answer leaves it out although the token ends.
-    https://developer.zendesk.com/api-reference/ticketing/oauth/grant_type_tokens/
+    `expires_in` has to be asked for, or the answer leaves it out although the token ends.
     """
-    path = "/oauth/tokens"
     body = {
         "grant_type": "client_credentials",
         "client_id": client_id,
@@ -314,20 +351,7 @@ def token_endpoint(
 
     def request() -> AccessToken:
         asked_at = transport.clock.now()
-        answer = transport.send("POST", path, json=body, auth=NoCredential())
-        if answer.status not in {HTTPStatus.OK, HTTPStatus.CREATED}:
-            if HTTPStatus.BAD_REQUEST <= answer.status < HTTPStatus.NOT_FOUND:
-                raise RefusedError(
-                    f"Zendesk answered {answer.status} to {path}: the OAuth client is not accepted."
-                    " Check ZENDESK_CLIENT_ID and ZENDESK_CLIENT_SECRET."
-                )
-            problem = refusal(path, answer.status, answer.headers, b"", remedy="", now=asked_at)
-            # what a page is too heavy for, a token is not: a smaller page would not help
-            raise TransientError(str(problem)) if isinstance(problem, PageTooHeavyError) else problem
-        try:
-            grant = msgspec.json.decode(answer.body, type=_Grant)
-        except (msgspec.MsgspecError, UnicodeDecodeError):
-            raise TransientError(f"{path} answered {answer.status} without an access token.") from None
+        grant = request_grant(transport, body)
         return AccessToken(grant.access_token, asked_at + (grant.expires_in or SHORTEST_TOKEN_SECONDS))
 
     return request

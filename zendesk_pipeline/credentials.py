@@ -1,4 +1,4 @@
-"""The three ways to prove to Zendesk who we are, as `requests` authentication.
+"""The ways to prove to Zendesk who we are, as `requests` authentication; `token_pair` has the fourth.
 
 https://developer.zendesk.com/api-reference/introduction/security-and-auth/
 """
@@ -11,6 +11,7 @@ from requests import PreparedRequest
 from requests.auth import AuthBase, HTTPBasicAuth
 
 from zendesk_pipeline.clock import Clock
+from zendesk_pipeline.errors import RefusedError
 
 
 class Credential(Protocol):
@@ -100,4 +101,39 @@ class ClientCredentials(AuthBase):
 
     def renew(self) -> bool:
         self._token = None
+        return True
+
+
+class Reread(AuthBase):
+    """A credential whose secrets lie elsewhere: where it is refused, they are read once more.
+
+    A secret that was rotated while a run was under way is found so.
+    """
+
+    def __init__(self, values: Callable[[], dict[str, str]], make: Callable[[dict[str, str]], Credential]) -> None:
+        self._read = values
+        self._make = make
+        self._values = values()
+        self._credential = make(self._values)
+
+    @property
+    def remedy(self) -> str:
+        return self._credential.remedy
+
+    def __call__(self, r: PreparedRequest) -> PreparedRequest:
+        try:
+            return self._credential(r)
+        except RefusedError:  # the token endpoint's
+            if not self._changed():
+                raise
+            return self._credential(r)
+
+    def renew(self) -> bool:
+        return self._changed() or self._credential.renew()
+
+    def _changed(self) -> bool:
+        values = self._read()
+        if values == self._values:
+            return False
+        self._values, self._credential = values, self._make(values)
         return True

@@ -41,6 +41,7 @@ def build(chosen: Settings, clock: Clock = REAL) -> dg.Definitions:
         email=_secret("ZENDESK_EMAIL"),
         api_token=_secret("ZENDESK_API_TOKEN"),
         bearer_token=_secret("ZENDESK_BEARER_TOKEN"),
+        token_pair=_secret("ZENDESK_TOKEN_PAIR"),
         http_timeout=chosen.http_timeout,
         http_retries=chosen.http_retries,
         export_rate=chosen.zendesk_export_rate,

@@ -11,6 +11,7 @@
     │   │   └── ForbiddenError  403: plan or role
     │   ├── ProtocolError   an answer that contradicts what Zendesk promises
     │   └── PageLimitError  MAX_PAGES is reached
+    ├── SecretStoreError    AWS Secrets Manager or Parameter Store gives no answer: later
     └── DeliveryError       S3's side
 
 Messages are sentences for people. They never hold a credential or anything of a record.
@@ -68,6 +69,10 @@ class ProtocolError(ZendeskError):
 
 class PageLimitError(ZendeskError):
     """The run read MAX_PAGES pages and the range is not finished."""
+
+
+class SecretStoreError(PipelineError):
+    """The store that a secret is read from gave no answer, or one that trying again may mend."""
 
 
 class DeliveryError(PipelineError):

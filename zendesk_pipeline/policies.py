@@ -5,12 +5,15 @@ Nothing is granted that a run does not use (`test_least_privilege.py` takes each
 """
 
 import json
+import os
+from collections.abc import Sequence
 from typing import Any
 
 import click
 
 from zendesk_pipeline import settings
 from zendesk_pipeline.errors import SettingsError
+from zendesk_pipeline.secret_rights import secret_statements
 from zendesk_pipeline.settings import Settings
 
 Statement = dict[str, Any]
@@ -19,10 +22,11 @@ Policy = dict[str, Any]
 _QUEUE = ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:ChangeMessageVisibility", "sqs:GetQueueAttributes"]
 
 
-def writer_policy(chosen: Settings, *, write_only_feed: bool = False) -> Policy:
+def writer_policy(chosen: Settings, *, write_only_feed: bool = False, secrets: Sequence[Statement] = ()) -> Policy:
     """What the collector needs: it deletes nothing, and never reads what lies in quarantine.
 
     With `write_only_feed` it cannot read the feed either; then a crash between two writes can repeat a batch.
+    `secrets` are the statements of `secret_rights`.
     """
     feed, state, quarantine = chosen.s3_prefix, chosen.state_prefix, chosen.quarantine_prefix
     read = [state] if write_only_feed else [feed, state]
@@ -31,6 +35,7 @@ def writer_policy(chosen: Settings, *, write_only_feed: bool = False) -> Policy:
         _objects(chosen, "ReadLedgers" if write_only_feed else "ReadLedgersAndFeed", "s3:GetObject", *read),
         _listing(chosen, "ListLedgers" if write_only_feed else "ListLedgersAndFeed", *read),
         *_key(chosen, "kms:GenerateDataKey", "kms:Decrypt"),
+        *secrets,
     )
 
 
@@ -106,7 +111,9 @@ def iam_policy() -> None:
 @click.option("--write-only-feed", is_flag=True, help="Without rights to read and list the feed.")
 def writer(*, write_only_feed: bool) -> None:
     """Print the policy of the collector."""
-    click.echo(json.dumps(writer_policy(settings.load(), write_only_feed=write_only_feed), indent=2))
+    secrets = secret_statements(os.environ)
+    policy = writer_policy(settings.load(), write_only_feed=write_only_feed, secrets=secrets)
+    click.echo(json.dumps(policy, indent=2))
 
 
 @iam_policy.command

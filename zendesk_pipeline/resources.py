@@ -1,19 +1,24 @@
 """The Zendesk account as a Dagster resource."""
 
 from typing import Any
+from uuid import uuid4
 
 import dagster as dg
 from pydantic import Field, PrivateAttr
 
 from zendesk_pipeline.client import Transport, ZendeskClient, token_endpoint
 from zendesk_pipeline.clock import Clock
-from zendesk_pipeline.credentials import ApiToken, BearerToken, ClientCredentials, Credential
+from zendesk_pipeline.credentials import ApiToken, BearerToken, ClientCredentials, Credential, Reread
 from zendesk_pipeline.errors import SettingsError
 from zendesk_pipeline.limits import RateLimiter
 from zendesk_pipeline.pages import Walk
+from zendesk_pipeline.secret_references import Reference, reference, resolved
 from zendesk_pipeline.settings import CREDENTIALS, checked_base_url
 from zendesk_pipeline.streams import Stream
+from zendesk_pipeline.token_pair import shared_token
 from zendesk_pipeline.windows import Span
+
+PAIR = "ZENDESK_TOKEN_PAIR"
 
 HOW_TO_GET = {
     "ZENDESK_CLIENT_ID": "Admin Center > Apps and integrations > APIs > OAuth clients: the client's identifier",
@@ -21,6 +26,7 @@ HOW_TO_GET = {
     "ZENDESK_EMAIL": "the address of the admin that the API token belongs to",
     "ZENDESK_API_TOKEN": "an existing API token; no new ones can be made: use AUTH_MODE=oauth instead",
     "ZENDESK_BEARER_TOKEN": "an OAuth access token of an admin",
+    "ZENDESK_TOKEN_PAIR": "`aws-sm:NAME`, the secret of AWS Secrets Manager that `zendesk-pipeline authorize` fills",
 }
 
 
@@ -47,13 +53,14 @@ class ZendeskResource(dg.ConfigurableResource[ZendeskClient]):
     """A Zendesk account, its credential, and how it is read. The fields are the settings of the same names."""
 
     base_url: str = Field(default="", description="ZENDESK_BASE_URL")
-    auth_mode: str = Field(default="oauth", description="AUTH_MODE: oauth, token or bearer")
+    auth_mode: str = Field(default="oauth", description="AUTH_MODE: oauth, token, bearer or oauth_refresh")
     client_id: str = Field(default="", description="ZENDESK_CLIENT_ID")
     client_secret: str = _secret("ZENDESK_CLIENT_SECRET")
     oauth_scope: str = Field(default="read", description="ZENDESK_OAUTH_SCOPE")
     email: str = Field(default="", description="ZENDESK_EMAIL", repr=False)
     api_token: str = _secret("ZENDESK_API_TOKEN")
     bearer_token: str = _secret("ZENDESK_BEARER_TOKEN")
+    token_pair: str = _secret("ZENDESK_TOKEN_PAIR")
     http_timeout: float = Field(default=60, description="HTTP_TIMEOUT")
     http_retries: int = Field(default=3, description="HTTP_RETRIES")
     export_rate: float = Field(default=10, description="ZENDESK_EXPORT_RATE")
@@ -109,36 +116,62 @@ class ZendeskResource(dg.ConfigurableResource[ZendeskClient]):
             raise SettingsError(f"ZENDESK_BASE_URL is wrong: {wrong}.") from None
 
     def _credential(self, transport: Transport) -> Credential:
+        """The credential of the mode; secrets that are named by reference are read now, and again when refused."""
+        me = str(uuid4())
+        held = self._held()
+
+        def values() -> dict[str, str]:
+            read = {name: resolved(name, value) for name, value in held.items() if name != PAIR}
+            for name, value in read.items():
+                checked_credential(name if value == held[name] else f"{name} ({held[name]})", value)
+            return read
+
+        def make(read: dict[str, str]) -> Credential:
+            if self.auth_mode == "token":
+                return ApiToken(read["ZENDESK_EMAIL"], read["ZENDESK_API_TOKEN"])
+            if self.auth_mode == "bearer":
+                return BearerToken(read["ZENDESK_BEARER_TOKEN"])
+            client = {"client_id": read["ZENDESK_CLIENT_ID"], "client_secret": read["ZENDESK_CLIENT_SECRET"]}
+            if self.auth_mode == "oauth_refresh":
+                return shared_token(pair_reference(held[PAIR]), transport, **client, me=me)
+            return ClientCredentials(token_endpoint(transport, **client, scope=self.oauth_scope), self._clock)
+
+        if any(reference(name, value) for name, value in held.items() if name != PAIR):
+            return Reread(values, make)
+        return make(values())
+
+    def _held(self) -> dict[str, str]:
+        """The variables of the mode and what they hold: values or references."""
         values = {
             "ZENDESK_CLIENT_ID": self.client_id,
             "ZENDESK_CLIENT_SECRET": self.client_secret,
             "ZENDESK_EMAIL": self.email,
             "ZENDESK_API_TOKEN": self.api_token,
             "ZENDESK_BEARER_TOKEN": self.bearer_token,
+            PAIR: self.token_pair,
         }
         for mode, names in CREDENTIALS.items():
             if mode == self.auth_mode:
-                for name in names:
-                    _required(name, values[name], mode)
-        match self.auth_mode:
-            case "token":
-                return ApiToken(self.email, self.api_token)
-            case "bearer":
-                return BearerToken(self.bearer_token)
-            case "oauth":
-                request = token_endpoint(
-                    transport,
-                    client_id=self.client_id,
-                    client_secret=self.client_secret,
-                    scope=self.oauth_scope,
-                )
-                return ClientCredentials(request, self._clock)
-            case unknown:
-                raise SettingsError(f"AUTH_MODE={unknown} is none of oauth, token and bearer.")
+                return {name: _required(name, values[name], mode) for name in names}
+        raise SettingsError(f"AUTH_MODE={self.auth_mode} is none of {', '.join(CREDENTIALS)}.")
 
 
-def _required(name: str, value: str, mode: str) -> None:
+def _required(name: str, value: str, mode: str) -> str:
     if not value:
         raise SettingsError(f"{name} is not set, and AUTH_MODE={mode} needs it: {HOW_TO_GET[name]}.")
-    if value != value.strip() or not value.isprintable():
-        raise SettingsError(f"{name} begins or ends with a blank, or holds a line end: copy it again.")
+    checked_credential(name, value)
+    return value
+
+
+def checked_credential(name: str, value: str) -> None:
+    """Raises SettingsError for a value that was copied badly."""
+    if not value or value != value.strip() or not value.isprintable():
+        raise SettingsError(f"{name} is empty, begins or ends with a blank, or holds a line end: copy it again.")
+
+
+def pair_reference(value: str) -> Reference:
+    """Where the pair of tokens lies; raises SettingsError where that is no whole secret of Secrets Manager."""
+    found = reference(PAIR, value)
+    if found is None or found.service != "secretsmanager" or found.key:
+        raise SettingsError(f"{PAIR} has to name a secret of AWS Secrets Manager, aws-sm:NAME, without a field.")
+    return found

@@ -13,12 +13,13 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from zendesk_pipeline.errors import SettingsError
 from zendesk_pipeline.streams import STREAMS
 
-AuthMode = Literal["oauth", "token", "bearer"]
+AuthMode = Literal["oauth", "token", "bearer", "oauth_refresh"]
 
 CREDENTIALS: dict[AuthMode, tuple[str, ...]] = {
     "oauth": ("ZENDESK_CLIENT_ID", "ZENDESK_CLIENT_SECRET"),
     "token": ("ZENDESK_EMAIL", "ZENDESK_API_TOKEN"),
     "bearer": ("ZENDESK_BEARER_TOKEN",),
+    "oauth_refresh": ("ZENDESK_CLIENT_ID", "ZENDESK_CLIENT_SECRET", "ZENDESK_TOKEN_PAIR"),
 }
 """The variables that hold the credential in each AUTH_MODE."""
 
@@ -98,10 +99,13 @@ class Settings(BaseSettings):
     )
     auth_mode: AuthMode = Field(
         default="oauth",
-        description="`oauth` (client credentials; the way forward), `token` (e-mail and API token, until 2027-04-30)"
-        " or `bearer` (a ready-made access token).",
+        description="`oauth` (client credentials; the way forward), `token` (e-mail and API token, until 2027-04-30),"
+        " `bearer` (a ready-made access token) or `oauth_refresh` (tokens of a user who has agreed once; they replace"
+        " themselves).",
     )
-    zendesk_oauth_scope: str = Field(default="read", description="The scope asked for in AUTH_MODE=oauth.")
+    zendesk_oauth_scope: str = Field(
+        default="read", description="The scope asked for in AUTH_MODE=oauth and by `authorize`."
+    )
     resources: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names), AfterValidator(_streams)] = Field(
         default=("audit_logs", "incremental_tickets"),
         description="The streams to collect, with commas between.",

@@ -111,7 +111,10 @@ def freshness(instance: dg.DagsterInstance, assets: Sequence[dg.AssetKey]) -> It
 
 
 def credential(auth_mode: AuthMode, now: float) -> Iterator[Problem]:
-    """Credentials that end and that only a person can replace."""
+    """Credentials that end and that only a person can replace.
+
+    Tokens of oauth_refresh replace themselves; where they cannot, the runs that fail say so, and are told of as such.
+    """
     left = TOKENS_END.timestamp() - now
     if auth_mode == "token" and left <= WARN_BEFORE:
         time_left = f"works for {math.ceil(left / DAY)} more days" if left > 0 else "does not work any more"

@@ -42,6 +42,8 @@ OF_OTHERS = {
     "AWS_DEFAULT_REGION": "The bucket's region.",
     "AWS_ENDPOINT_URL_S3": "Another S3 than Amazon's; it has to refuse conditional writes as S3 does.",
     "GOOGLE_APPLICATION_CREDENTIALS": "For the [feed commands](feed.md): a file that Google's libraries sign in with.",
+    "AWS_ENDPOINT_URL_SECRETS_MANAGER": "Where [references](secrets.md) `aws-sm:` are read, if not at Amazon's.",
+    "AWS_ENDPOINT_URL_SSM": "The same for `aws-ssm:`.",
     "DAGSTER_HOME": "The folder of `dagster.yaml`, where Dagster keeps its runs.",
     "REQUESTS_CA_BUNDLE": "Certificates to trust, behind a proxy that opens TLS.",
     "HTTPS_PROXY": "A proxy on the way to Zendesk.",
@@ -56,7 +58,7 @@ All settings are environment variables. `dagster dev` and Dagster's other comman
 they are started in, and what it says wins over the environment; [.env.example](../.env.example) has every setting with
 its default. An empty variable of the first three tables counts as not set. A value that is wrong is refused when
 Dagster loads the code, in a sentence that names the variable. A value that is missing is named by the run that needs
-it, so that the UI opens without any.
+it, so that the UI opens without any. A secret may be [a reference](secrets.md) to where it lies in AWS.
 
 """
 
@@ -65,11 +67,11 @@ def settings_doc() -> str:
     """The page's text."""
     required = [_row(name, Settings.model_fields[name]) for name in REQUIRED]
     optional = [_row(name, field) for name, field in Settings.model_fields.items() if name not in REQUIRED]
-    credentials = [
-        f"| `{variable}` | `{mode}` | {HOW_TO_GET[variable][0].upper()}{HOW_TO_GET[variable][1:]}. |"
-        for mode, variables in CREDENTIALS.items()
-        for variable in variables
-    ]
+    modes = {
+        variable: ", ".join(f"`{mode}`" for mode, variables in CREDENTIALS.items() if variable in variables)
+        for variable in HOW_TO_GET
+    }
+    credentials = [f"| `{name}` | {modes[name]} | {how[0].upper()}{how[1:]}. |" for name, how in HOW_TO_GET.items()]
     commands = [
         f"| `{name}` | {f'`{option}`' if option else ''} | {text} |" for name, (option, text) in COMMANDS.items()
     ]

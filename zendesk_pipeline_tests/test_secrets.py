@@ -28,6 +28,7 @@ from zendesk_pipeline.resources import ZendeskResource
 from zendesk_pipeline.simulator.faults import Rule
 from zendesk_pipeline.store import Store
 from zendesk_pipeline_tests.asking import client_for, first_page
+from zendesk_pipeline_tests.aws_secrets import environment_of, new_secret
 from zendesk_pipeline_tests.by_hand import FIRST, audit_log, hours, ticket
 from zendesk_pipeline_tests.collector_process import Collection
 from zendesk_pipeline_tests.conftest import SINCE, FakeClock
@@ -129,6 +130,34 @@ def test_runs_leave_no_secret_behind(moto: LocalS3, layout: Layout, kept: Path, 
     assert any(spelling.decode() in text for text in sent for spelling in _spellings(secret))
     assert b"the credential is not accepted" in b"".join(content for _, content in traces(kept))
     assert findings(kept, SPELLINGS) == []
+
+
+@pytest.mark.parametrize("mode", [*MODES, "oauth_refresh"])
+def test_what_is_behind_a_reference_is_not_left_behind(moto: LocalS3, layout: Layout, kept: Path, mode: str) -> None:
+    """Secrets by reference, and the pair that replaces itself: after a run, a refused one and a lock-out, no trace."""
+    pair = {"access_token": f"access{ODD}-4711", "refresh_token": f"refresh{ODD}-4711", "expires_in": -1}
+    names = {name: new_secret(moto.endpoint, value) for name, value in MODES.get(mode, MODES["oauth"]).items()}
+    environment = {
+        **_environment("", moto, layout, mode if mode in MODES else "oauth"),
+        **environment_of(moto.endpoint),
+        **{name: f"aws-sm:{secret}" for name, secret in names.items()},
+        "AUTH_MODE": mode,
+        "ZENDESK_TOKEN_PAIR": f"aws-sm:{new_secret(moto.endpoint, pair)}",
+    }
+    run = Collection(stream="incremental_tickets", span=hours(1), environment={})
+    granted = Reply(json.dumps({"access_token": GRANTED, "refresh_token": f"next{ODD}-4711"}).encode(), 201)
+    ended = Reply(json.dumps({"error": "invalid_grant", "error_description": pair["refresh_token"]}).encode(), 400)
+    asking = mode not in {"token", "bearer"}
+    with (
+        answering(*([granted] if asking else []), PAGE) as server,
+        answering(REFUSED, *([ended] if asking else [REFUSED])) as refusing,
+    ):
+        assert collect_and_keep(replace(run, environment={**environment, "ZENDESK_BASE_URL": server.url}), kept) == 0
+        assert collect_and_keep(replace(run, environment={**environment, "ZENDESK_BASE_URL": refusing.url}), kept) == 1
+    pairs = {text: _spellings(text) for text in (f"access{ODD}-4711", f"refresh{ODD}-4711", f"next{ODD}-4711")}
+    assert server.received
+    assert refusing.received
+    assert findings(kept, {**SPELLINGS, **pairs}) == []
 
 
 def test_a_proxys_password_is_not_left_behind(moto: LocalS3, layout: Layout, kept: Path) -> None:

@@ -29,7 +29,10 @@ WRONG = {
         "https://[::1": "`https://SUBDOMAIN.zendesk.com`",
         "   ": "such as https://acme.zendesk.com",
     },
-    "AUTH_MODE": {"basic": "'oauth', 'token' or 'bearer'", "OAuth": "'oauth', 'token' or 'bearer'"},
+    "AUTH_MODE": {
+        "basic": "'oauth', 'token', 'bearer' or 'oauth_refresh'",
+        "OAuth": "'oauth', 'token', 'bearer' or 'oauth_refresh'",
+    },
     "RESOURCES": {
         "audit_logs,tickets": "no stream tickets; there are audit_logs, incremental_tickets",
         ",": "there are audit_logs, incremental_tickets",

@@ -168,6 +168,7 @@ def test_freshness_policies_are_heard(
         ("token", "2027-04-30", ["error: AUTH_MODE=token does not work any more."]),
         ("bearer", "2026-11-14", ["info: AUTH_MODE=bearer works until its token ends"]),
         ("oauth", "2027-04-30", []),
+        ("oauth_refresh", "2027-04-30", []),
     ],
 )
 def test_a_credential_that_ends_is_told_of_in_time(auth_mode: AuthMode, day: str, told: list[str]) -> None:

@@ -3,11 +3,12 @@
 https://developer.zendesk.com/api-reference/ticketing/oauth/grant_type_tokens/
 """
 
-from base64 import b64encode
+from base64 import b64encode, urlsafe_b64encode
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from hashlib import sha256
 from typing import TYPE_CHECKING, Literal
+from urllib.parse import urlencode
 
 import msgspec
 
@@ -33,6 +34,9 @@ CLIENT_SECRET = "simulated-client-secret"
 REFRESH_TOKEN = "simulated-refresh-token"  # the first one; each use replaces it
 USER_ID = 6130907993114
 LIFETIMES = (300, 172_800)  # seconds an OAuth token may be asked to live
+REFRESH_LIFETIMES = (604_800, 7_776_000)  # the same for a refresh token
+REFRESH_SECONDS = 2_592_000  # of a refresh token that asked for nothing
+CODE_SECONDS = 120
 
 _BASIC = "Basic " + b64encode(f"{EMAIL}/token:{API_TOKEN}".encode()).decode()
 _SCOPE_OF = {"/api/v2/audit_logs": "auditlogs:read", "/api/v2/incremental/": "tickets:read"}
@@ -45,6 +49,10 @@ class _TokenRequest(msgspec.Struct):
     scope: str = "read"
     expires_in: int | None = None
     refresh_token: str = ""
+    refresh_token_expires_in: int | None = None
+    code: str = ""
+    redirect_uri: str = ""
+    code_verifier: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +62,23 @@ class _Token:
     refresh_token: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class _Code:
+    """What the admin has allowed, and until when it may be asked for."""
+
+    scope: str
+    redirect_uri: str
+    challenge: str
+    expires_at: float
+
+
 @dataclass(slots=True)
 class Accounts:
     """Credentials and the tokens issued so far."""
 
     _tokens: dict[str, _Token] = field(default_factory=dict[str, _Token])
-    _refresh_tokens: set[str] = field(default_factory=lambda: {REFRESH_TOKEN})
+    _refresh_tokens: dict[str, float] = field(default_factory=lambda: {REFRESH_TOKEN: float("inf")})
+    _codes: dict[str, _Code] = field(default_factory=dict[str, _Code])
     _revoked: set[str] = field(default_factory=set[str])
     _issued: int = 0
 
@@ -104,7 +123,25 @@ class Accounts:
             return _oauth_error(401, "invalid_client", "Client authentication failed.")
         if asked.expires_in is not None and not LIFETIMES[0] <= asked.expires_in <= LIFETIMES[1]:
             return _oauth_error(400, "invalid_request", "expires_in must be between 300 and 172800.")
+        life = asked.refresh_token_expires_in
+        if life is not None and not REFRESH_LIFETIMES[0] <= life <= REFRESH_LIFETIMES[1]:
+            return _oauth_error(400, "invalid_request", "refresh_token_expires_in must be between 604800 and 7776000.")
         return self._grant(asked, settings, now)
+
+    def allow(self, request: Request, now: float) -> Answer:
+        """Answer of GET /oauth/authorizations/new: the admin is signed in and clicks Allow at once."""
+        redirect = request.value("redirect_uri") or ""
+        if (request.value("response_type"), request.value("client_id")) != ("code", CLIENT_ID) or not redirect:
+            return _oauth_error(400, "invalid_request", "The authorization request is incomplete.")
+        code = self._secret("code")
+        self._codes[code] = _Code(
+            scope=request.value("scope") or "read",
+            redirect_uri=redirect,
+            challenge=request.value("code_challenge") or "",
+            expires_at=now + CODE_SECONDS,
+        )
+        query = urlencode({"code": code, "state": request.value("state") or ""})
+        return Answer(status=302, headers=(("Location", f"{redirect}?{query}"),))
 
     def revoke(self, authorization: str) -> None:
         """Refuse this credential from now on."""
@@ -126,13 +163,14 @@ class Accounts:
     def _grant(self, asked: _TokenRequest, settings: Settings, now: float) -> Answer:
         grants: dict[str, Callable[[], str | Literal[False] | None]] = {
             "client_credentials": lambda: None,
-            "refresh_token": lambda: self._rotate(asked.refresh_token),
+            "refresh_token": lambda: self._rotate(asked, now),
+            "authorization_code": lambda: self._redeem(asked, now),
         }
         if asked.grant_type not in grants:
             return _oauth_error(400, "unsupported_grant_type", "The grant type is not supported.")
         refresh = grants[asked.grant_type]()
         if refresh is False:
-            return _oauth_error(400, "invalid_grant", "The refresh token is invalid, expired or revoked.")
+            return _oauth_error(400, "invalid_grant", "The code or refresh token is invalid, expired or revoked.")
         return self._new_token(asked, settings, now, refresh)
 
     def _new_token(self, asked: _TokenRequest, settings: Settings, now: float, refresh: str | None) -> Answer:
@@ -143,17 +181,32 @@ class Accounts:
         if asked.expires_in is not None:  # left out unless it was asked for, though the token does expire
             body["expires_in"] = asked.expires_in
         if refresh:
-            body |= {"refresh_token": refresh, "refresh_token_expires_in": 2_592_000}
+            life = asked.refresh_token_expires_in or REFRESH_SECONDS
+            body |= {"refresh_token": refresh, "refresh_token_expires_in": life}
         return json_answer(body, status=201)
 
-    def _rotate(self, refresh_token: str) -> str | Literal[False]:
+    def _rotate(self, asked: _TokenRequest, now: float) -> str | Literal[False]:
         """A new refresh token in place of the old one, which ends with its access token at once."""
-        if refresh_token not in self._refresh_tokens:
+        spent = asked.refresh_token
+        if now >= self._refresh_tokens.pop(spent, 0):
             return False
-        self._tokens = {key: kept for key, kept in self._tokens.items() if kept.refresh_token != refresh_token}
-        new = self._secret("refresh")
-        self._refresh_tokens = (self._refresh_tokens - {refresh_token}) | {new}
-        return new
+        self._tokens = {key: kept for key, kept in self._tokens.items() if kept.refresh_token != spent}
+        return self._new_refresh_token(asked, now)
+
+    def _redeem(self, asked: _TokenRequest, now: float) -> str | Literal[False]:
+        """The first refresh token for a code, which is good once, for its own address and its own verifier."""
+        code = self._codes.pop(asked.code, None)
+        if code is None or now >= code.expires_at or code.redirect_uri != asked.redirect_uri:
+            return False
+        digest = sha256(asked.code_verifier.encode()).digest()
+        if code.challenge and urlsafe_b64encode(digest).rstrip(b"=").decode() != code.challenge:
+            return False
+        return self._new_refresh_token(asked, now)
+
+    def _new_refresh_token(self, asked: _TokenRequest, now: float) -> str:
+        token = self._secret("refresh")
+        self._refresh_tokens[token] = now + (asked.refresh_token_expires_in or REFRESH_SECONDS)
+        return token
 
     def _secret(self, kind: str) -> str:
         self._issued += 1

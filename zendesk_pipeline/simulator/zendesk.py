@@ -104,10 +104,15 @@ class Zendesk:
             self.accounts.expire_tokens()
 
     def _real_answer(self, request: Request, rule: Rule | None) -> Answer:
-        if (request.method, request.path) == ("POST", "/oauth/tokens"):
-            return self.accounts.issue(request, self.settings, self.now())
-        if refusal := self.limits.refusal(request, self.settings):
-            return refusal
+        match request.method, request.path:
+            case "POST", "/oauth/tokens":
+                return self.accounts.issue(request, self.settings, self.now())
+            case "GET", "/oauth/authorizations/new":
+                return self.accounts.allow(request, self.now())
+            case _:
+                return self.limits.refusal(request, self.settings) or self._limited_answer(request, rule)
+
+    def _limited_answer(self, request: Request, rule: Rule | None) -> Answer:
         if request.endpoint == "/api/v2/users/me":
             return self.accounts.user(request, self.settings, self.now())
         if refusal := self.accounts.refusal(request, self.now()):
