@@ -33,7 +33,9 @@ MOST_SHOWN = 10
 MOST_OBJECTS = 10_000
 """Of the feed, ten requests."""
 SAMPLED_HOURS = 30 * 24
-"""The reconciliation takes a window of so many last ones."""
+"""The reconciliation takes a window of so many last ones,"""
+LATE_HOURS = 24
+"""but of none of these, where records that show up late may be missing until the next windows are collected."""
 WINDOWS = "windows_with_findings"
 """The metadata that a verdict remembers them by."""
 
@@ -168,9 +170,9 @@ def source_check(stream: Stream) -> str:
 
 
 def sample(delivered: Iterable[Window], now: float) -> Window | None:
-    """One of the windows, of the last days, another one each day; none where there is none."""
-    oldest = now - SAMPLED_HOURS * HOUR
-    recent = sorted(window for window in delivered if oldest <= window.start)
+    """One of the windows of the last days before this one, another one each day; none where there is none."""
+    oldest, newest = now - SAMPLED_HOURS * HOUR, now - LATE_HOURS * HOUR
+    recent = sorted(window for window in delivered if oldest <= window.start and window.end <= newest)
     of_today = random.Random(int(now) // (24 * HOUR))  # noqa: S311  # no secret: a sample
     return of_today.choice(recent) if recent else None
 

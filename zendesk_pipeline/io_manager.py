@@ -189,9 +189,7 @@ class S3IOManager(dg.ConfigurableIOManager):
         return {
             "records": tally.total,
             "bytes": tally.bytes,
-            "objects": dg.MetadataValue.json(objects[:MOST_OBJECTS_LISTED]),
             "object_count": len(objects),
-            "ledger": f"s3://{self.bucket}/{self._layout().ledger(stream.name, window)}",
             "delivered_by_this_run": tally.records,
             "duplicates_removed": tally.duplicates,
             "late_arrivals": tally.late,
@@ -201,6 +199,8 @@ class S3IOManager(dg.ConfigurableIOManager):
             "rate_limit_wait_seconds": round(tally.waited, 3),
             "lag_seconds": round((tally.finished_at or self._clock.now()) - window.end, 1),
             **{name: dg.MetadataValue.timestamp(float(at)) for name, at in times.items() if at is not None},
+            "ledger": f"s3://{self.bucket}/{self._layout().ledger(stream.name, window)}",
+            "objects": dg.MetadataValue.json(objects[:MOST_OBJECTS_LISTED]),
         }
 
 

@@ -210,10 +210,11 @@ def run_failures(asset: str, runs: Iterable[FailedRun], held: Held, asked_again_
 
 
 def _what_next(asked_again: int, of: int) -> str:
-    if asked_again == of:
-        return "The catch-up sensor asks for them again."
     if not asked_again:
-        return "They are not asked for again by themselves: launch a backfill."
+        they, themselves = ("It is", "itself") if of == 1 else ("They are", "themselves")
+        return f"{they} not asked for again by {themselves}: launch a backfill."
+    if asked_again == of:
+        return f"The catch-up sensor asks for {'it' if of == 1 else 'them'} again."
     return f"The catch-up sensor asks for {asked_again:,} of them again; for the others, launch a backfill."
 
 

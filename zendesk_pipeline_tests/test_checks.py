@@ -9,7 +9,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from zendesk_pipeline.checks import MOST_WINDOWS, SAMPLED_HOURS, WINDOW_CHECKS, sample
+from zendesk_pipeline.checks import LATE_HOURS, MOST_WINDOWS, SAMPLED_HOURS, WINDOW_CHECKS, sample
 from zendesk_pipeline.keys import Layout
 from zendesk_pipeline.lineage import FEED
 from zendesk_pipeline.local_services import SimulatedZendesk, local_s3
@@ -221,11 +221,13 @@ def test_a_zendesk_that_cannot_be_asked_is_a_failed_check(collector: Project, ze
 
 def test_the_sample_moves_from_day_to_day() -> None:
     """A delivered window of the last month, the same one all day."""
-    windows, now = list(hours(24)), float(hours(24).end)
+    windows, now = list(hours(24)), float(hours(48).end)
     assert sample(windows, now) == sample(reversed(windows), now + 1)
     assert len({sample(windows, now + day * 24 * HOUR) for day in range(10)}) > 1
     assert sample(windows, windows[-1].start + SAMPLED_HOURS * HOUR) == windows[-1]
     assert sample(windows, windows[-1].start + SAMPLED_HOURS * HOUR + 1) is None
+    assert sample(windows, windows[0].end + LATE_HOURS * HOUR) == windows[0]
+    assert sample(windows, windows[0].end + LATE_HOURS * HOUR - 1) is None
 
 
 def test_what_dagster_remembers_them_by_is_pinned(collector: Project) -> None:

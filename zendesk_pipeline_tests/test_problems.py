@@ -231,18 +231,20 @@ def test_streams_fail_by_themselves() -> None:
 
 
 @pytest.mark.parametrize(
-    ("back", "said"),
+    ("windows", "back", "said"),
     [
-        (24, "The catch-up sensor asks for them again."),
-        (2, "The catch-up sensor asks for 2 of them again; for the others, launch a backfill."),
-        (0, "They are not asked for again by themselves: launch a backfill."),
+        (5, 24, "The catch-up sensor asks for them again."),
+        (5, 2, "The catch-up sensor asks for 2 of them again; for the others, launch a backfill."),
+        (5, 0, "They are not asked for again by themselves: launch a backfill."),
+        (1, 24, "The catch-up sensor asks for it again."),
+        (1, 0, "It is not asked for again by itself: launch a backfill."),
     ],
 )
-def test_what_the_catch_up_sensor_will_not_do_is_said(back: int, said: str) -> None:
+def test_what_the_catch_up_sensor_will_not_do_is_said(windows: int, back: int, said: str) -> None:
     """Windows further back than it looks, or all if it is off (0), need a person."""
     watch = Watch(assets=ASSETS, start=FIRST.start, hours=back, stale_after=3)
     now = hours(5).end + GRACE
-    (problem,) = run_failures("audit_logs", [_failed(hours(5))], NOTHING, watch.asked_again_from(now))
+    (problem,) = run_failures("audit_logs", [_failed(hours(windows))], NOTHING, watch.asked_again_from(now))
     assert problem.text.endswith(said)
 
 
