@@ -6,6 +6,8 @@ from zendesk_pipeline.demo import demo
 from zendesk_pipeline.dev import dev
 from zendesk_pipeline.policies import iam_policy
 from zendesk_pipeline.simulator.command import simulate
+from zendesk_pipeline.takeover_command import takeover
+from zendesk_pipeline.verify import verify
 
 
 @click.group
@@ -18,3 +20,5 @@ main.add_command(demo)
 main.add_command(dev)
 main.add_command(iam_policy)
 main.add_command(simulate)
+main.add_command(takeover)
+main.add_command(verify)
