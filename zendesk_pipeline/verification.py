@@ -137,7 +137,7 @@ class Verification:
         found = (
             wrong,
             _records("not_delivered", (shown or set()) - identities, "not delivered", "that Zendesk shows"),
-            _records("not_at_source", () if states else lost, "no longer at Zendesk", "that were delivered"),
+            _records("not_at_source", () if states else lost, "no longer at Zendesk", "of its ledger"),
             *objects,
             *self._unnamed(window, ledger, listed),
             _records("repeated", repeats, "in two objects, by two runs at once", ""),
