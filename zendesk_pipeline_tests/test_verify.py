@@ -11,7 +11,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner, Result
 
+from zendesk_pipeline.cli import main
 from zendesk_pipeline.keys import Layout
 from zendesk_pipeline.local_services import LocalS3, SimulatedZendesk
 from zendesk_pipeline.past import Told
@@ -23,12 +25,10 @@ from zendesk_pipeline_tests.runs import QUIET, Project, project
 from zendesk_pipeline_tests.s3_proxy import Answer, Fate, S3Proxy, S3Request, s3_proxy
 
 pytestmark = QUIET
-BESIDE = Path(sys.executable).parent
+PROGRAM = Path(sys.executable).with_name("zendesk-pipeline")
 SPAN = hours(3)
 SECOND = Window(FIRST.end)
 RANGE = ("--from", "2026-11-12T05:00Z", "--to", "2026-11-12T08:00Z")
-
-Said = subprocess.CompletedProcess[str]
 
 
 @pytest.fixture
@@ -53,19 +53,16 @@ def proxy(s3: LocalS3) -> Iterator[S3Proxy]:
 
 
 @pytest.fixture
-def verify(environment: dict[str, str], proxy: S3Proxy, tmp_path: Path) -> Callable[..., Said]:
-    """Runs the command in a process, some settings changed; S3 hears nothing but reading."""
+def verify(environment: dict[str, str], proxy: S3Proxy, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+    """Runs the command, some settings changed; S3 hears nothing but reading."""
 
-    def run(*arguments: str, **changed: str) -> Said:
-        said = subprocess.run(
-            [BESIDE / "zendesk-pipeline", "verify", *arguments],
-            env={**os.environ, **environment, "AWS_ENDPOINT_URL_S3": proxy.endpoint, **changed},
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+    def run(*arguments: str, **changed: str) -> Result:
+        with monkeypatch.context() as patched:
+            for name, value in {**environment, "AWS_ENDPOINT_URL_S3": proxy.endpoint, **changed}.items():
+                patched.setenv(name, value)
+            said = CliRunner().invoke(main, ["verify", *arguments])
         assert {request.method for request in proxy.seen} <= {"GET", "LIST"}
+        assert said.exception is None or isinstance(said.exception, SystemExit)
         return said
 
     return run
@@ -73,9 +70,9 @@ def verify(environment: dict[str, str], proxy: S3Proxy, tmp_path: Path) -> Calla
 
 @pytest.mark.usefixtures("collected")
 def test_nothing_differs(
-    verify: Callable[..., Said], bucket: Bucket, proxy: S3Proxy, zendesk: SimulatedZendesk
+    verify: Callable[..., Result], bucket: Bucket, proxy: S3Proxy, zendesk: SimulatedZendesk
 ) -> None:
-    """After a collection: exit status 0, one sentence, nothing written, and one walk a stream from the range's start."""
+    """After a collection: exit status 0, one sentence, nothing written, and one walk a stream over the range."""
     everything = bucket.stored(bucket.layout.feed.removesuffix("crm/"))
     zendesk.control.forget_requests()
 
@@ -84,7 +81,7 @@ def test_nothing_differs(
     count = sum(
         len(zendesk.control.source(stream, SPAN.start, SPAN.end)) for stream in ("audit_logs", "incremental_tickets")
     )
-    assert said.returncode == 0, said.stderr
+    assert said.exit_code == 0, said.stderr
     assert said.stdout.endswith(
         f"Nothing differs: Zendesk, ledgers and objects agree on 6 windows with {count:,} records.\n"
     )
@@ -103,13 +100,29 @@ def test_nothing_differs(
     assert min(asked) == timestamp(SPAN.start - 1)
 
 
+def test_the_program_ends_with_the_status_that_a_shell_sees(environment: dict[str, str], tmp_path: Path) -> None:
+    """A process of its own: 1 where windows differ, and no secret in what it prints."""
+    said = subprocess.run(
+        [PROGRAM, "verify", *RANGE, "--stream", "audit_logs"],
+        env={**os.environ, **environment},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert said.returncode == 1, said.stderr
+    assert "\n3 of 3 windows differ.\n" in said.stdout
+    assert list(tmp_path.iterdir()) == []
+    for secret in ("ZENDESK_API_TOKEN", "AWS_SECRET_ACCESS_KEY"):
+        assert environment[secret] not in said.stdout + said.stderr
+
+
 def test_what_lacks_is_collected_by_the_command_that_is_named(
-    verify: Callable[..., Said],
+    verify: Callable[..., Result],
     collected: Project,
     zendesk: SimulatedZendesk,
     bucket: Bucket,
-    environment: dict[str, str],
-    tmp_path: Path,
 ) -> None:
     """A late audit log and a window without a ledger: found, collected as advised, and found no more."""
     zendesk.control.add_records("audit_logs", [audit_log(77_001, SECOND.start + 9, "a secret change").line])
@@ -117,7 +130,7 @@ def test_what_lacks_is_collected_by_the_command_that_is_named(
 
     said = verify(*RANGE)
 
-    assert said.returncode == 1
+    assert said.exit_code == 1
     assert "  2026-11-12 06:00  not delivered: 1 record that Zendesk shows\n" in said.stdout
     assert "  2026-11-12 05:00  no ledger: the window was never collected\n" in said.stdout
     assert "\n2 of 6 windows differ.\n" in said.stdout
@@ -128,15 +141,14 @@ def test_what_lacks_is_collected_by_the_command_that_is_named(
         ["--partition", SECOND.partition_key],
         ["--partition", FIRST.partition_key],
     ]
-    for _, *rest in commands:
-        env = {**os.environ, **environment}
-        subprocess.run([BESIDE / "dagster", *rest], env=env, cwd=tmp_path, check=True)
-    assert verify(*RANGE).returncode == 0
-    assert collected
+    for command in commands:
+        stream, window = command[command.index("--select") + 1], Window.of_partition(command[-1])
+        assert collected.run(stream, Span(window.start, window.end)).success
+    assert verify(*RANGE).exit_code == 0
 
 
 def test_identities_are_shown_where_asked(
-    verify: Callable[..., Said], collected: Project, zendesk: SimulatedZendesk
+    verify: Callable[..., Result], collected: Project, zendesk: SimulatedZendesk
 ) -> None:
     """`--identities` names the records; their contents are never shown."""
     zendesk.control.add_records("audit_logs", [audit_log(77_002, SECOND.start + 9, "a secret change").line])
@@ -150,7 +162,7 @@ def test_identities_are_shown_where_asked(
 
 
 def test_json_is_a_line_for_each_window_and_a_verdict(
-    verify: Callable[..., Said], collected: Project, zendesk: SimulatedZendesk
+    verify: Callable[..., Result], collected: Project, zendesk: SimulatedZendesk
 ) -> None:
     """For programs: windows by their partition keys, differences by kind, and the commands."""
     zendesk.control.add_records("audit_logs", [audit_log(77_003, SECOND.start + 9).line])
@@ -170,21 +182,21 @@ def test_json_is_a_line_for_each_window_and_a_verdict(
 
 
 def test_without_the_source_zendesk_is_not_asked(
-    verify: Callable[..., Said], collected: Project, zendesk: SimulatedZendesk
+    verify: Callable[..., Result], collected: Project, zendesk: SimulatedZendesk
 ) -> None:
     """Ledgers and objects alone, which needs no credential of Zendesk's."""
     zendesk.control.forget_requests()
 
     said = verify(*RANGE, "--without-source", ZENDESK_API_TOKEN="")
 
-    assert said.returncode == 0, said.stderr
+    assert said.exit_code == 0, said.stderr
     assert "ledgers and objects agree on 6 windows" in said.stdout
     assert zendesk.control.requests() == []
     assert collected
 
 
 def test_a_sample_reads_so_many_windows(
-    verify: Callable[..., Said], collected: Project, proxy: S3Proxy, bucket: Bucket
+    verify: Callable[..., Result], collected: Project, proxy: S3Proxy, bucket: Bucket
 ) -> None:
     """Ledgers are read for all, objects for as many windows as `--sample` says."""
     verify(*RANGE, "--without-source", "--stream", "audit_logs", "--sample", "1")
@@ -195,7 +207,7 @@ def test_a_sample_reads_so_many_windows(
     assert collected
 
 
-def test_what_has_not_settled_is_left_out(verify: Callable[..., Said]) -> None:
+def test_what_has_not_settled_is_left_out(verify: Callable[..., Result]) -> None:
     """A window that is being collected just now would look like a loss: a sentence, and no look at it."""
     now = Window.of(int(time.time()))
     begin, end = timestamp(now.start - 3 * HOUR), timestamp(now.end)
@@ -205,7 +217,7 @@ def test_what_has_not_settled_is_left_out(verify: Callable[..., Said]) -> None:
 
     assert re.search(rf"Left out, since not settled yet or just being collected: .*{now}", part.stderr)
     assert str(now) not in part.stdout
-    assert (nothing.returncode, "has settled yet" in nothing.stderr) == (2, True)
+    assert (nothing.exit_code, "has settled yet" in nothing.stderr) == (2, True)
 
 
 @pytest.mark.parametrize(
@@ -219,11 +231,11 @@ def test_what_has_not_settled_is_left_out(verify: Callable[..., Said]) -> None:
         pytest.param((), "--from", id="no-start"),
     ],
 )
-def test_a_wrong_option_is_a_sentence(verify: Callable[..., Said], arguments: tuple[str, ...], words: str) -> None:
+def test_a_wrong_option_is_a_sentence(verify: Callable[..., Result], arguments: tuple[str, ...], words: str) -> None:
     """Exit status 2, and what is wanted instead."""
     said = verify(*arguments)
 
-    assert (said.returncode, words in said.stderr) == (2, True), said.stderr
+    assert (said.exit_code, words in said.stderr) == (2, True), said.stderr
 
 
 @pytest.mark.parametrize(
@@ -235,18 +247,18 @@ def test_a_wrong_option_is_a_sentence(verify: Callable[..., Said], arguments: tu
     ],
 )
 def test_what_cannot_be_looked_at_is_no_difference(
-    verify: Callable[..., Said], changed: dict[str, str], words: str
+    verify: Callable[..., Result], changed: dict[str, str], words: str
 ) -> None:
     """Exit status 3, the sentence that says what to do, and no verdict."""
     said = verify(*RANGE, **changed)
 
-    assert (said.returncode, words in said.stderr) == (3, True), said.stderr
+    assert (said.exit_code, words in said.stderr) == (3, True), said.stderr
     assert "differ" not in said.stdout
     assert "Traceback" not in said.stderr
     assert "wrong-token" not in said.stdout + said.stderr
 
 
-def test_who_may_not_read_ledgers_hears_so(verify: Callable[..., Said], proxy: S3Proxy, bucket: Bucket) -> None:
+def test_who_may_not_read_ledgers_hears_so(verify: Callable[..., Result], proxy: S3Proxy, bucket: Bucket) -> None:
     """A ledger that may not be read is not taken for a missing one."""
 
     def decide(request: S3Request) -> Fate:
@@ -257,7 +269,7 @@ def test_who_may_not_read_ledgers_hears_so(verify: Callable[..., Said], proxy: S
 
     said = verify(*RANGE, "--without-source")
 
-    assert (said.returncode, "AccessDenied" in said.stderr) == (3, True)
+    assert (said.exit_code, "AccessDenied" in said.stderr) == (3, True)
 
 
 def test_progress_is_told(capsys: pytest.CaptureFixture[str]) -> None:
