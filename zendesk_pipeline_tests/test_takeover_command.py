@@ -148,6 +148,27 @@ def test_a_second_time_notes_nothing(takeover: Run, bucket: Bucket, layout: Layo
     assert "Is the recipe's rule disabled?" in said.stdout
 
 
+def test_the_recipe_may_have_written_elsewhere(
+    takeover: Run, pipeline: Project, recipe: Recipe, bucket: Bucket, layout: Layout
+) -> None:
+    """`--prefix` says where; a backfill repeats nothing although it writes under another prefix."""
+    elsewhere = f"{layout.feed.removesuffix('crm/')}old/"
+    for key, body in bucket.feed().items():
+        bucket.put(key.replace(layout.feed, elsewhere), body)
+    bucket.delete(bucket.stored())
+    there = Bucket(store=bucket.store, layout=Layout(feed=elsewhere, state=layout.state, quarantine=layout.quarantine))
+    delivered = held(there, STREAMS["audit_logs"]).recipe
+
+    said = takeover(*TO, "--without-source", "--prefix", elsewhere)
+    takeover(*TO, "--without-source", "--prefix", elsewhere, "--yes")
+
+    assert f"takeover --yes --prefix {elsewhere}\n" in said.stdout
+    assert pipeline.run("audit_logs", SPAN).success
+    added = held(bucket, STREAMS["audit_logs"]).pipeline
+    assert added.keys() | delivered.keys() == at_source(recipe.zendesk, STREAMS["audit_logs"])
+    assert not added.keys() & delivered.keys()
+
+
 def test_a_bucket_without_the_recipe(takeover: Run) -> None:
     """There is nothing to do, and it says so."""
     said = takeover("--without-source")
