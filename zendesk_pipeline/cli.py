@@ -10,6 +10,8 @@ from zendesk_pipeline.feed_command import feed
 from zendesk_pipeline.parser_check import parser_check
 from zendesk_pipeline.policies import iam_policy
 from zendesk_pipeline.simulator.command import simulate
+from zendesk_pipeline.takeover_command import takeover
+from zendesk_pipeline.verify import verify
 
 
 @click.group
@@ -26,3 +28,5 @@ main.add_command(doctor)
 main.add_command(iam_policy)
 main.add_command(parser_check)
 main.add_command(simulate)
+main.add_command(takeover)
+main.add_command(verify)

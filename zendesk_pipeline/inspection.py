@@ -11,8 +11,8 @@ from statistics import median
 import msgspec
 
 from zendesk_pipeline import ledger as ledgers
-from zendesk_pipeline.batches import LONGEST_LINE, content_of, records_in
-from zendesk_pipeline.keys import Layout, is_batch, sequence_in
+from zendesk_pipeline.batches import LONGEST_LINE, content_of, encode, records_in
+from zendesk_pipeline.keys import Layout, is_batch, is_ours, recipe_object, sequence_in
 from zendesk_pipeline.ledger import Delivered, Ledger
 from zendesk_pipeline.store import DeniedError, Listed, Store
 from zendesk_pipeline.streams import Stream
@@ -26,6 +26,8 @@ IN_FLIGHT = 600
 """Seconds in which an object may be waiting for the ledger that will name it."""
 SILENCE = 0.1
 """Less than this part of the usual volume is a finding."""
+RECIPE_IS_OFF = 2 * HOUR
+"""Seconds after which an object of the recipe's, which writes every hour, was written before it was switched off."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +97,7 @@ class Inspector:
                 most_bytes -= delivered.bytes
                 if most_bytes < 0:
                     return
-                for text in self._wrong_lines(delivered):
+                for text in self.wrong_lines(window, delivered) or ():
                     yield Finding(window, f"{self.store.uri(delivered.key)} {text}")
 
     def volume(self, windows: Sequence[Window]) -> Iterator[Finding]:
@@ -119,22 +121,29 @@ class Inspector:
         if missing:
             yield Finding(window, f"{len(missing)} records that Zendesk shows are not delivered")
 
-    def _wrong_lines(self, delivered: Delivered) -> Iterator[str]:
+    def wrong_lines(self, window: Window, delivered: Delivered) -> list[str] | None:
+        """What is wrong with an object that the window's ledger names; None where it is gone."""
         stored = self.store.get(delivered.key)
         if stored is None:
-            return
+            return None
         try:
             content = content_of(delivered.key, stored.body)
-            identities = [record.identity for record in records_in(self.stream, content)]
-        except (ValueError, msgspec.MsgspecError):
-            yield "holds something that is no record"
-            return
-        if not content.endswith(b"\n"):
-            yield "does not end with a line end"
-        if any(len(line) > LONGEST_LINE for line in content.splitlines()):
-            yield "has a line that is too long for the feed"
-        if identities != delivered.identities:
-            yield "does not hold the records that its ledger says"
+            records = list(records_in(self.stream, content))
+        except (ValueError, RecursionError, msgspec.MsgspecError):
+            return ["holds something that is no record"]
+        if not is_ours(delivered.key):  # a page of the recipe's: records of many windows, one line without an end
+            here = {record.identity for record in records if Window.of(record.time) == window}
+            return [] if here.issuperset(delivered.identities) else ["does not hold the records that its ledger says"]
+        found = {
+            "does not end with a line end": not content.endswith(b"\n"),
+            "has a line that is too long for the feed": any(len(line) > LONGEST_LINE for line in content.splitlines()),
+            "does not hold the records that its ledger says": [each.identity for each in records]
+            != delivered.identities,
+            "holds records of another window": any(Window.of(record.time) != window for record in records),
+        }
+        differs = encode(content, compress=False).sha256 != delivered.sha256
+        wrong = [text for text, holds in found.items() if holds]
+        return wrong or (["holds other bytes than its ledger says"] if differs else [])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,22 +157,29 @@ class Waiting:
     whole: bool
     """Whether that is all; else the oldest windows."""
     foreign: Sequence[str]
-    """Keys that are not ours: SecOps takes each for logs."""
+    """Keys that are not ours: SecOps takes each for logs.
+
+    What the recipe wrote before it was switched off is not among them.
+    """
 
 
-def feed(store: Store, layout: Layout, *, newest: Iterable[Window], most: int) -> Waiting:
+def feed(store: Store, layout: Layout, *, newest: Iterable[Window], most: int, now: float) -> Waiting:
     """A look under the feed prefix: the first `most` objects, whole days of `newest` windows, and what is no year."""
     listed = list(islice(store.listing(layout.feed), most + 1))
     first = listed[:most]
     behind_years = islice(store.listing(layout.feed, after=f"{layout.feed}:"), most)
     days = dict.fromkeys(layout.day(window) for window in newest)
     elsewhere = [] if len(listed) <= most else [*behind_years, *(each for day in days for each in store.listing(day))]
-    keys = dict.fromkeys(entry.key for entry in (*first, *elsewhere))
+    others = {entry.key: entry for entry in (*first, *elsewhere) if not is_batch(entry.key, layout.feed)}
     ours: list[Listed] = [entry for entry in first if is_batch(entry.key, layout.feed)]
     return Waiting(
         objects=len(ours),
         bytes=sum(entry.size for entry in ours),
         oldest=min((entry.modified for entry in ours), default=None),
         whole=len(listed) <= most,
-        foreign=[key for key in keys if not is_batch(key, layout.feed)],
+        foreign=[
+            key
+            for key, entry in others.items()
+            if recipe_object(key, layout.feed) is None or entry.modified > now - RECIPE_IS_OFF
+        ],
     )

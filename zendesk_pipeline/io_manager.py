@@ -106,10 +106,10 @@ class S3IOManager(dg.ConfigurableIOManager):
 
     def feed(self, *, newest: Iterable[Window], most: int) -> Waiting:
         """A look under the feed prefix."""
-        return feed(self._store(), self._layout(), newest=newest, most=most)
+        return feed(self._store(), self._layout(), newest=newest, most=most, now=self._clock.now())
 
     def _delivered(self, stream: Stream, window: Window) -> Iterator[Record]:
-        """What the objects of a window hold; a redelivery repeats records."""
+        """What the objects hold of a window; a redelivery repeats records, a page of the recipe's has others too."""
         store, layout = self._store(), self._layout()
         stored = store.get(layout.ledger(stream.name, window))
         if stored is None:
@@ -118,7 +118,8 @@ class S3IOManager(dg.ConfigurableIOManager):
             found = store.get(delivered.key)
             if found is None:
                 raise DeliveryError(f"{store.uri(delivered.key)} is gone: the feed deletes what it has read.")
-            yield from records_in(stream, content_of(delivered.key, found.body))
+            records = records_in(stream, content_of(delivered.key, found.body))
+            yield from (record for record in records if Window.of(record.time) == window)
 
     def _deliver(self, pages: PageStream, delivery: Delivery, log: Callable[[str], object]) -> None:
         progress = Progress(name=pages.stream.name, span=pages.span, clock=self._clock, log=log)

@@ -5,6 +5,7 @@ Keys hold only `[A-Za-z0-9/_.-]`: a SecOps feed over SQS takes no characters tha
 
 import re
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from zendesk_pipeline.windows import Window
 
@@ -57,3 +58,23 @@ def sequence_in(key: str, stream: str, window: Window) -> int | None:
 def is_batch(key: str, feed: str) -> bool:
     """Whether an object under the feed prefix has a name of ours."""
     return _BATCH_IN_ITS_DAY.fullmatch(key.removeprefix(feed)) is not None
+
+
+def is_ours(key: str) -> bool:
+    """Whether an object that a ledger names was written by this pipeline; else the recipe wrote it."""
+    return _ENDS_AS_BATCH.search(key) is not None
+
+
+_RECIPE = re.compile(r"(?P<moment>\d{4}/\d\d/\d\d/\d{6})-zendesk-(?P<stream>[a-z_]+)\.json(?:\.gz)?")
+
+
+def recipe_object(key: str, prefix: str) -> tuple[str, int] | None:
+    """Stream and time of writing (seconds since the epoch) of an object of Google's recipe; None for any other."""
+    match = _RECIPE.fullmatch(key.removeprefix(prefix))
+    if match is None:
+        return None
+    try:
+        moment = datetime.strptime(match["moment"], "%Y/%m/%d/%H%M%S").replace(tzinfo=UTC)
+    except ValueError:
+        return None
+    return match["stream"], int(moment.timestamp())

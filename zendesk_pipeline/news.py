@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import msgspec
 
 from zendesk_pipeline.channels import Kind, Message
-from zendesk_pipeline.problems import DAY, MINUTE, Problem, Severity, count, duration, moment, ranges
-from zendesk_pipeline.windows import Span, Window
+from zendesk_pipeline.problems import DAY, MINUTE, Problem, Severity, count, duration, moment
+from zendesk_pipeline.windows import Span, Window, ranges
 
 REMIND = DAY
 """A problem that lasts is told again after this long."""

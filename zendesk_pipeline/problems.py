@@ -11,7 +11,6 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import blake2b
-from itertools import groupby
 from typing import Literal
 from urllib.parse import quote
 
@@ -21,7 +20,7 @@ from dagster_shared.error import SerializableErrorInfo
 
 from zendesk_pipeline.catch_up import SUSPICIOUS, Attempt, settled, troubles
 from zendesk_pipeline.sensors import UNDER_WAY, windows_of
-from zendesk_pipeline.windows import HOUR, Span, Window
+from zendesk_pipeline.windows import HOUR, Span, Window, ranges
 
 Severity = Literal["info", "warning", "error"]
 
@@ -345,14 +344,6 @@ def duration(seconds: float) -> str:
     if days:
         return f"{days} d {hours % 24} h"
     return f"{hours} h {minutes % 60} min" if hours else f"{minutes} min"
-
-
-def ranges(windows: Iterable[Window]) -> Iterator[Span]:
-    """Windows as ranges of neighbours, in order."""
-    numbered = enumerate(sorted(windows))
-    for _, group in groupby(numbered, lambda item: item[1].start - item[0] * HOUR):
-        members = [window for _, window in group]
-        yield Span(members[0].start, members[-1].end)
 
 
 def listed(windows: Collection[Window]) -> str:

@@ -73,7 +73,8 @@ def _owners(names: tuple[str, ...]) -> tuple[str, ...]:
     return names
 
 
-def _hour(text: object) -> object:
+def full_hour(text: object) -> object:
+    """The hour that a text in ISO form names, in UTC where it names no zone; raises ValueError."""
     if not isinstance(text, str):
         return text
     try:
@@ -110,7 +111,7 @@ class Settings(BaseSettings):
         default=("audit_logs", "incremental_tickets"),
         description="The streams to collect, with commas between.",
     )
-    start_date: Annotated[datetime, BeforeValidator(_hour)] = Field(
+    start_date: Annotated[datetime, BeforeValidator(full_hour)] = Field(
         default=datetime(2026, 1, 1, tzinfo=UTC),
         description="The first window: an ISO date or hour, in UTC where it names no zone.",
     )

@@ -1,8 +1,9 @@
 """Hourly windows and ranges of them, in whole seconds since the epoch, UTC."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import groupby
 
 HOUR = 3600
 PARTITION_KEY_FORMAT = "%Y-%m-%d-%H:%M"
@@ -68,3 +69,11 @@ class Span:
 def timestamp(seconds: int) -> str:
     """`2026-11-12T05:00:00Z`, the only form Zendesk's time filters accept."""
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
+def ranges(windows: Iterable[Window]) -> Iterator[Span]:
+    """Windows as ranges of neighbours, in order."""
+    numbered = enumerate(sorted(windows))
+    for _, group in groupby(numbered, lambda item: item[1].start - item[0] * HOUR):
+        members = [window for _, window in group]
+        yield Span(members[0].start, members[-1].end)

@@ -18,7 +18,7 @@ from zendesk_pipeline.errors import DeliveryError
 PROGRAM = Path(sys.executable).with_name("zendesk-pipeline")
 
 
-@pytest.mark.parametrize("command", ["demo", "dev", "doctor", "simulate"])
+@pytest.mark.parametrize("command", ["demo", "dev", "doctor", "simulate", "takeover", "verify"])
 def test_each_command_says_what_it_does(command: str) -> None:
     """`--help` lists every command with a sentence, and each has a help of its own."""
     listed = CliRunner().invoke(main, ["--help"])

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, cast, get_args
 
 import boto3
 import click
@@ -35,6 +35,7 @@ from zendesk_pipeline.simulator import admin, faults
 from zendesk_pipeline.simulator import settings as switches
 from zendesk_pipeline.store import DeniedError, Store
 from zendesk_pipeline.streams import AUDIT_LOGS, STREAMS
+from zendesk_pipeline.verification import Kind
 from zendesk_pipeline.windows import HOUR, Span, Window
 from zendesk_pipeline_tests import settings_doc
 
@@ -193,9 +194,19 @@ def test_recipe_mapping_is_whole() -> None:
     recipe = {
         *("S3_BUCKET", "S3_PREFIX", "STATE_KEY", "ZENDESK_BASE_URL", "AUTH_MODE", "ZENDESK_EMAIL"),
         *("ZENDESK_API_TOKEN", "ZENDESK_BEARER_TOKEN", "RESOURCES", "MAX_PAGES", "HTTP_TIMEOUT", "HTTP_RETRIES"),
+        "LOOKBACK_SECONDS",
     }
 
-    assert first_cells(section("production.md", "Moving from the recipe")) == recipe
+    assert first_cells(section("moving-over.md", "Settings")) == recipe
+
+
+def test_verify_page_explains_every_option_and_difference() -> None:
+    """docs/verify.md has a line for each option of the command and for each kind of difference."""
+    options = {option for each in main.commands["verify"].params for option in each.opts}
+    page = (ROOT / "docs" / "verify.md").read_text()
+
+    assert first_cells(page) - set(get_args(Kind)) - {"kind"} == options
+    assert first_cells(section("verify.md", "What differs")) - {"kind"} == set(get_args(Kind))
 
 
 def test_settings_page_is_fresh() -> None:

@@ -6,7 +6,8 @@ import pytest
 
 from zendesk_pipeline import inspection
 from zendesk_pipeline.batches import LONGEST_LINE
-from zendesk_pipeline.inspection import IN_FLIGHT, Finding, Inspector, Waiting
+from zendesk_pipeline.clock import Clock
+from zendesk_pipeline.inspection import IN_FLIGHT, RECIPE_IS_OFF, Finding, Inspector, Waiting
 from zendesk_pipeline.keys import Layout, is_batch
 from zendesk_pipeline.store import Store
 from zendesk_pipeline.streams import AUDIT_LOGS
@@ -158,8 +159,9 @@ def test_what_the_source_shows_and_no_ledger_has_is_found(
 # Under the feed prefix
 
 
-def _waiting(bucket: Bucket, most: int = 100) -> Waiting:
-    return inspection.feed(bucket.store, bucket.layout, newest=[FIRST], most=most)
+def _waiting(bucket: Bucket, most: int = 100, *, later: float = 0) -> Waiting:
+    now = Clock().now() + later
+    return inspection.feed(bucket.store, bucket.layout, newest=[FIRST], most=most, now=now)
 
 
 def test_what_waits_is_counted(deliver: Deliveries, bucket: Bucket) -> None:
@@ -186,6 +188,14 @@ def test_what_is_foreign_is_found(deliver: Deliveries, bucket: Bucket, name: str
     bucket.put(bucket.layout.feed + name, b"{}")
     assert _waiting(bucket, most).foreign == [bucket.layout.feed + name]
     assert _waiting(bucket, most).whole is (most == 100)
+
+
+def test_what_the_recipe_left_is_not_foreign_for_ever(bucket: Bucket) -> None:
+    """Its pages stay until the feed is through with them; one that is young says that the recipe still runs."""
+    for name in ("2026/11/12/053001-zendesk-tickets.json", "state.json"):
+        bucket.put(bucket.layout.feed + name, b"{}")
+    assert len(_waiting(bucket).foreign) == 2
+    assert _waiting(bucket, later=RECIPE_IS_OFF + 60).foreign == [bucket.layout.feed + "state.json"]
 
 
 def test_names_of_ours_are_known() -> None:

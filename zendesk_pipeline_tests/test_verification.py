@@ -1,0 +1,287 @@
+"""Each way in which a past window can differ, made in a real bucket and found again."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+
+import pytest
+
+from zendesk_pipeline.errors import ProtocolError
+from zendesk_pipeline.inspection import IN_FLIGHT, Inspector
+from zendesk_pipeline.keys import Layout
+from zendesk_pipeline.pages import Page
+from zendesk_pipeline.records import Record
+from zendesk_pipeline.store import Store
+from zendesk_pipeline.streams import AUDIT_LOGS, INCREMENTAL_TICKETS
+from zendesk_pipeline.verification import Seen, Verification, WindowReport, backfill, by_window
+from zendesk_pipeline.windows import HOUR, Span, Window
+from zendesk_pipeline_tests.by_hand import FIRST, audit_log, audit_logs, hours, numbered, paged, ticket
+from zendesk_pipeline_tests.deliveries import Bucket, Deliveries, walk
+
+SPAN = hours(3)
+SECOND = Window(FIRST.end)
+RECORDS = audit_logs(SPAN)
+
+Look = Callable[..., list[WindowReport]]
+
+
+@pytest.fixture
+def deliveries(store: Store, layout: Layout) -> Deliveries:
+    """A bucket that holds the records of the span."""
+    made = Deliveries(bucket=Bucket(store=store, layout=layout))
+    made.records(SPAN, RECORDS)
+    return made
+
+
+@pytest.fixture
+def bucket(deliveries: Deliveries) -> Bucket:
+    return deliveries.bucket
+
+
+@pytest.fixture
+def look(bucket: Bucket) -> Look:
+    """Looks at the span, at a time when nothing is in flight any more; Zendesk shows the records."""
+
+    def looked(
+        shown: Sequence[Record] | None = RECORDS,
+        *,
+        span: Span = SPAN,
+        reads: bool = True,
+        later: float = IN_FLIGHT + 60,
+    ) -> list[WindowReport]:
+        now = time.time() + later
+        stream = INCREMENTAL_TICKETS if shown and ":" in shown[0].identity else AUDIT_LOGS
+        inspector = Inspector(stream=stream, store=bucket.store, layout=bucket.layout, now=now)
+        verification = Verification(inspector=inspector, reads=lambda _: reads)
+        if shown is None:
+            return [verification.look(window, None) for window in span]
+        return [verification.look(window, seen) for window, seen in by_window(paged(shown), span)]
+
+    return looked
+
+
+def found(reports: Sequence[WindowReport]) -> list[tuple[Window, str, str]]:
+    return [(report.window, each.kind, each.text) for report in reports for each in report.differences]
+
+
+def kinds(reports: Sequence[WindowReport]) -> list[tuple[Window, str]]:
+    return [(window, kind) for window, kind, _ in found(reports)]
+
+
+def test_what_was_delivered_agrees(look: Look) -> None:
+    """A range that was collected has no difference, and its numbers are those of the records."""
+    reports = look()
+
+    assert found(reports) == []
+    assert [(report.at_source, report.delivered, report.objects) for report in reports] == [(6, 6, 2)] * 3
+
+
+def test_a_window_that_was_never_collected(look: Look) -> None:
+    """No ledger is a difference of its own, with the number of records that lack."""
+    reports = look([*RECORDS, audit_log(1, SPAN.end + 5)], span=hours(4))
+
+    assert found(reports) == [
+        (Window(SPAN.end), "no_ledger", "no ledger: the window was never collected"),
+        (Window(SPAN.end), "not_delivered", "not delivered: 1 record that Zendesk shows"),
+    ]
+    assert reports[-1].differences[1].identities == ("1",)
+
+
+def test_a_window_that_was_left_in_the_middle(look: Look, deliveries: Deliveries) -> None:
+    """A run that broke off leaves a ledger that is not complete."""
+    span = hours(1, skip=3)
+    delivery = deliveries.delivery(span)
+    records = audit_logs(span)
+
+    def broken() -> Iterator[Page]:
+        yield from paged(records)
+        raise ConnectionError
+
+    with pytest.raises(ConnectionError):
+        walk(delivery, broken())
+
+    assert kinds(look(records, span=span)) == [
+        (Window(span.start), "incomplete"),
+        (Window(span.start), "not_delivered"),
+    ]
+
+
+def test_records_that_zendesk_shows_and_no_ledger_has(look: Look) -> None:
+    """They are counted, and their identities are at hand."""
+    (difference,) = look([*RECORDS, audit_log(7, SPAN.end - 1), audit_log(8, SPAN.end - 1)])[-1].differences
+
+    assert difference.text == "not delivered: 2 records that Zendesk shows"
+    assert difference.identities == ("7", "8")
+
+
+def test_audit_logs_that_zendesk_no_longer_shows(look: Look) -> None:
+    """Audit logs are kept for good: one that is gone is a difference."""
+    assert found(look(RECORDS[1:])) == [(FIRST, "not_at_source", "no longer at Zendesk: 1 record of its ledger")]
+
+
+def test_ticket_states_that_were_replaced(look: Look, deliveries: Deliveries) -> None:
+    """A newer state takes the place of an older one: counted, and no difference."""
+    old, new = ticket(1, FIRST.start + 5), ticket(1, FIRST.start + 9)
+    tickets = Deliveries(bucket=deliveries.bucket, stream=INCREMENTAL_TICKETS)
+    tickets.records(hours(1), [old])
+    tickets.records(hours(1), [new])
+
+    (report,) = look([new], span=hours(1))
+
+    assert (report.differences, report.replaced, report.delivered) == ((), 1, 2)
+
+
+def test_a_ledger_that_cannot_be_read(look: Look, bucket: Bucket) -> None:
+    """It is a difference like the others, and the windows beside it are looked at all the same."""
+    bucket.put(bucket.layout.ledger(AUDIT_LOGS.name, SECOND), b"no ledger")
+
+    assert kinds(look()) == [(SECOND, "unreadable_ledger")]
+
+
+CHANGES: dict[str, tuple[Callable[[bytes], bytes], str]] = {
+    "shorter": (lambda body: body[:-1], "bytes, its ledger says"),
+    "no-line-end": (lambda body: body[:-1] + b" ", "does not end with a line end"),
+    "no-json": (lambda body: b"#" + body[1:], "holds something that is no record"),
+    "other-bytes": (lambda body: body.replace(b"Role changed", b"Role_changed", 1), "holds other bytes than"),
+    "other-record": (
+        lambda body: body.replace(b'"id":4', b'"id":5', 1),
+        "does not hold the records that its ledger says",
+    ),
+    "other-window": (lambda body: body.replace(b"T06:", b"T09:"), "holds records of another window"),
+}
+
+
+@pytest.mark.parametrize(("change", "words"), CHANGES.values(), ids=CHANGES.keys())
+def test_an_object_that_was_changed(look: Look, bucket: Bucket, change: Callable[[bytes], bytes], words: str) -> None:
+    """Size, digest, lines, identities and times are compared with the ledger; nothing of a record is said."""
+    key = next(key for key in bucket.stored() if "/060000-" in key)
+    bucket.put(key, change(bucket.body(key)))
+
+    ((window, kind, text),) = found(look())
+
+    assert (window, kind) == (SECOND, "object_differs")
+    assert words in text
+    assert key in text
+    assert "changed" not in text
+
+
+def test_objects_are_read_only_where_asked(look: Look, bucket: Bucket) -> None:
+    """Outside the sample, a change that keeps the size passes; one that does not is found."""
+    first, second = (next(key for key in bucket.stored() if hour in key) for hour in ("/050000-", "/060000-"))
+    bucket.put(first, bucket.body(first)[::-1])
+    bucket.put(second, b"")
+
+    assert kinds(look(reads=False)) == [(SECOND, "object_differs")]
+
+
+def test_objects_that_the_feed_deleted(look: Look, bucket: Bucket) -> None:
+    """They are counted; what was delivered stays delivered."""
+    bucket.delete(bucket.stored())
+
+    reports = look()
+
+    assert found(reports) == []
+    assert [report.objects_gone for report in reports] == [2, 2, 2]
+
+
+def test_an_object_in_no_ledger(look: Look, bucket: Bucket) -> None:
+    """Found once no run can be about to name it."""
+    key = bucket.layout.batch(AUDIT_LOGS.name, SECOND, 7, "0" * 64, ".json")
+    bucket.put(key, b"{}\n")
+
+    assert kinds(look(later=0)) == []
+    assert found(look()) == [(SECOND, "unnamed_object", f"{bucket.store.uri(key)} is in no ledger")]
+
+
+def test_a_redelivery_is_no_repeat(look: Look, deliveries: Deliveries) -> None:
+    """What was sent again on purpose is counted and in order."""
+    deliveries.records(hours(1), RECORDS[:6], redeliver=True)
+
+    reports = look()
+
+    assert found(reports) == []
+    assert [report.sent_again for report in reports] == [6, 0, 0]
+
+
+def test_two_runs_at_once_are_found(look: Look, deliveries: Deliveries) -> None:
+    """Two objects of one number that hold the same records: neither run saw the other."""
+    span = hours(1, skip=3)
+    records = audit_logs(span)
+    one, other = deliveries.delivery(span), deliveries.formed(limit=900).delivery(span)
+    with one, other:
+        for page in (records[:1], records[1:]):  # both have opened the window before either writes
+            for delivery in (one, other):
+                delivery.take(*paged(page, size=6))
+
+    assert kinds(look(records, span=span)) == [(Window(span.start), "repeated")]
+
+
+def test_a_record_in_two_windows(look: Look, deliveries: Deliveries) -> None:
+    """The second window names it; whether its time or its ledger is wrong, SecOps has it twice."""
+    again = audit_log(int(RECORDS[0].identity), SPAN.end + 5)
+    deliveries.records(hours(1, skip=3), [again])
+
+    assert kinds(look([*RECORDS, again], span=hours(4))) == [(Window(SPAN.end), "in_two_windows")]
+
+
+def test_without_the_source_the_bucket_alone_is_looked_at(look: Look) -> None:
+    """Nothing is said of what Zendesk shows."""
+    reports = look(None)
+
+    assert found(reports) == []
+    assert {report.at_source for report in reports} == {None}
+
+
+# The walk, cut into windows
+
+
+def test_windows_come_while_the_walk_goes_on() -> None:
+    """A month does not lie in memory: a window is given as soon as the walk is an hour past it."""
+    asked: list[int] = []
+
+    def pages() -> Iterator[Page]:
+        for page in numbered([record] for record in audit_logs(hours(24), each=1)):
+            asked.append(page.number)
+            yield page
+
+    given = [(window, len(shown), len(asked)) for window, shown in by_window(pages(), hours(24))]
+
+    assert [window for window, _, _ in given] == list(hours(24))
+    assert {shown for _, shown, _ in given} == {1}
+    assert all(asked - number <= 3 for number, (_, _, asked) in enumerate(given))
+
+
+def test_records_outside_the_range_are_left_out() -> None:
+    """A page holds what lies before and behind as well; empty windows are empty."""
+    records = [audit_log(1, FIRST.start - 1), audit_log(2, FIRST.start), audit_log(3, SPAN.end)]
+
+    assert [shown for _, shown in by_window(paged(records), SPAN)] == [{"2"}, set(), set()]
+
+
+def test_a_record_far_out_of_order_is_an_error() -> None:
+    """Its window has been compared already: better no verdict than a wrong one."""
+    records = [audit_log(1, FIRST.start), audit_log(2, SPAN.end - 1), audit_log(3, FIRST.start + 1)]
+
+    with pytest.raises(ProtocolError, match="behind later ones"):
+        list(by_window(paged(records, size=2), SPAN))
+
+
+# Small ones
+
+
+def test_seen_remembers_the_first_window() -> None:
+    """Only what was seen in another window is given back."""
+    seen = Seen()
+
+    assert seen.elsewhere({"1", "2"}, FIRST) == []
+    assert seen.elsewhere({"1", "2"}, FIRST) == []
+    assert seen.elsewhere({"2", "3"}, SECOND) == ["2"]
+
+
+def test_the_command_for_a_range() -> None:
+    """One window is a partition, several are a range; both ends belong to it."""
+    start = "dagster asset materialize -m zendesk_pipeline.definitions --select audit_logs"
+
+    assert backfill("audit_logs", Span(FIRST.start, FIRST.end)) == f"{start} --partition 2026-11-12-05:00"
+    assert backfill("audit_logs", Span(FIRST.start, FIRST.start + 3 * HOUR)) == (
+        f'{start} --partition-range "2026-11-12-05:00...2026-11-12-07:00"'
+    )
