@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 IAC := .venv-iac
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help install demo dev test browser bench faults soak stories screenshots check docs iac format lock audit clean
+.PHONY: help install demo dev test browser bench faults soak stories first-hour screenshots check docs iac format lock audit clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,6 +45,9 @@ soak: $(INSTALLED) ## Collect thousands of windows while everything goes wrong, 
 
 stories: $(INSTALLED) ## Tell the stories of self-healing: daemon down, Zendesk down, a poisoned window
 	@$(BIN)/python -m zendesk_pipeline_tests.stories $(ARGS)
+
+first-hour: $(INSTALLED) ## Go the way of a new user, from an empty account to verified windows, with a clock
+	@$(BIN)/python -m zendesk_pipeline_tests.first_hour
 
 screenshots: $(INSTALLED) ## Take the pictures of the documentation again, in the same Chromium
 	@$(BIN)/python -m zendesk_pipeline_tests.browser.screenshots $(ARGS)
