@@ -3,10 +3,12 @@
 import ast
 import json
 import re
+import shlex
 import subprocess
 import tomllib
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple, cast, get_args
@@ -330,6 +332,32 @@ def test_shell_parses(block: Block) -> None:
     checked = subprocess.run(("bash", "-n"), input=block.text, text=True, capture_output=True, check=False)  # noqa: S607 - as usual
 
     assert checked.returncode == 0, checked.stderr
+
+
+def _our_commands() -> Iterator[Any]:
+    """The arguments of each command of ours that a page names, in a shell block or in a sentence."""
+    for page in PAGES:
+        shell = [block.text for block in blocks("sh", "bash") if block.page == page]
+        for text in [*shell, *code_spans(page)]:
+            for line in text.replace("\\\n", " ").splitlines():
+                before, named, arguments = line.partition("zendesk-pipeline ")
+                if named and before.removesuffix(".venv/bin/") in {"", ".venv/bin/dotenv run -- ", "    "}:
+                    cut = re.split(r"\s(?:[|>&#]|2>)|[…]", arguments)[0]
+                    yield pytest.param(shlex.split(cut), id=f"{page.stem}: {cut.strip()}")
+
+
+@pytest.mark.parametrize("arguments", list(_our_commands()))
+def test_commands_are_accepted(arguments: list[str]) -> None:
+    """Each command of ours that a page names is there, with these options and values."""
+    command: click.Command = main
+    while isinstance(command, click.Group) and arguments and not arguments[0].startswith("-"):
+        context = click.Context(command)
+        name, inner, arguments = command.resolve_command(context, arguments)
+        assert name and inner  # noqa: PT018 - both are there, or neither
+        command = inner
+    if arguments or not isinstance(command, click.Group):  # a sentence may name a group alone
+        with suppress(click.exceptions.Exit, click.MissingParameter):  # what lacks comes from variables
+            command.make_context(command.name, arguments)
 
 
 def test_other_snippets_parse() -> None:
