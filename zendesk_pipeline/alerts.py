@@ -182,8 +182,10 @@ def look(
                 yield from stale(asset, held.delivered, under_way.get(asset, ()), watch, now)
 
     def not_fresh() -> Iterator[Problem]:
-        behind = {problem.asset for problem in found if problem.cause.startswith("stale ")}
-        return upkeep.freshness(instance, [key for key in watch.assets if key.to_user_string() not in behind])
+        if now - awake_since < SETTLING:
+            return iter(())
+        told = {problem.asset for problem in found}  # that says more than that the newest window is late
+        return upkeep.freshness(instance, [key for key in watch.assets if key.to_user_string() not in told])
 
     kinds: dict[str, Callable[[], Iterator[Problem]]] = {
         "runs and windows": windows,

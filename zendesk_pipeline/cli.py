@@ -1,32 +1,40 @@
 """The command line: what is beside Dagster's own commands."""
 
+from importlib import import_module
+
 import click
 
-from zendesk_pipeline.authorize import authorize
-from zendesk_pipeline.demo import demo
-from zendesk_pipeline.dev import dev
-from zendesk_pipeline.doctor.command import doctor
-from zendesk_pipeline.feed_command import feed
-from zendesk_pipeline.parser_check import parser_check
-from zendesk_pipeline.policies import iam_policy
-from zendesk_pipeline.simulator.command import simulate
-from zendesk_pipeline.takeover_command import takeover
-from zendesk_pipeline.verify import verify
+COMMANDS = {
+    "authorize": "zendesk_pipeline.authorize:authorize",
+    "demo": "zendesk_pipeline.demo:demo",
+    "dev": "zendesk_pipeline.dev:dev",
+    "doctor": "zendesk_pipeline.doctor.command:doctor",
+    "feed": "zendesk_pipeline.feed_command:feed",
+    "iam-policy": "zendesk_pipeline.policies:iam_policy",
+    "parser-check": "zendesk_pipeline.parser_check:parser_check",
+    "simulate": "zendesk_pipeline.simulator.command:simulate",
+    "takeover": "zendesk_pipeline.takeover_command:takeover",
+    "verify": "zendesk_pipeline.verify:verify",
+}
+"""Where each command is. It is loaded when it is asked for: some of them need Dagster, which takes a second."""
 
 
-@click.group
+class Commands(click.Group):
+    """The commands by their names."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """In the order of the alphabet."""
+        del ctx
+        return sorted(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command, or None where there is none of the name."""
+        del ctx
+        module, _, name = COMMANDS.get(cmd_name, "").partition(":")
+        return getattr(import_module(module), name) if module else None
+
+
+@click.group(cls=Commands)
 @click.version_option(package_name="zendesk-pipeline")
 def main() -> None:
     """Zendesk logs to Amazon S3 for Google SecOps. The pipeline itself runs in Dagster (make dev)."""
-
-
-main.add_command(authorize)
-main.add_command(demo)
-main.add_command(dev)
-main.add_command(feed)
-main.add_command(doctor)
-main.add_command(iam_policy)
-main.add_command(parser_check)
-main.add_command(simulate)
-main.add_command(takeover)
-main.add_command(verify)

@@ -4,6 +4,7 @@ import io
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any, Literal
 
 from botocore.exceptions import ClientError, ReadTimeoutError
@@ -85,7 +86,11 @@ class MemoryS3:
 
     def paginate(self, *, Prefix: str, **_: Any) -> list[dict[str, Any]]:  # noqa: N803  # boto3's name
         found = self.around("LIST", lambda: sorted(key for key in self.bucket.objects if key.startswith(Prefix)))
-        return [{"Contents": [{"Key": key}]} for key in found] or [{}]
+        seen = [
+            {"Key": key, "Size": len(self.bucket.objects[key]), "LastModified": datetime.fromtimestamp(0, UTC)}
+            for key in found
+        ]
+        return [{"Contents": [entry]} for entry in seen] or [{}]
 
 
 def refused(code: str, method: str) -> ClientError:

@@ -65,7 +65,7 @@ def test_every_variable_of_the_mode_is_looked_for(admit: Admit, mode: str, names
 def test_a_credential_that_was_copied_badly_is_named(admit: Admit) -> None:
     """With a line end, which no header can hold; its value is not shown."""
     verdict = look(admit(ZENDESK_API_TOKEN="credential-4711\n"), "credentials")
-    assert re.match(r"failed: ZENDESK_API_TOKEN begins or ends with a blank", said(verdict))
+    assert re.match(r"failed: ZENDESK_API_TOKEN is empty, begins or ends with a blank", said(verdict))
     assert "4711" not in said(verdict)
 
 
