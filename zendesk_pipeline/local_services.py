@@ -78,6 +78,7 @@ def simulated_zendesk(folder: Path, *options: str) -> Generator[SimulatedZendesk
     from zendesk_pipeline.simulator.control import SimulatorControl  # noqa: PLC0415 - the same
 
     log = folder / "zendesk.log"
+    log.unlink(missing_ok=True)  # the address is read from it
     command = [sys.executable, "-m", "zendesk_pipeline.simulator", "--port", "0", *options]
     with _running(command, log, end="TERM") as process:
         url = _announced_url(process, log)

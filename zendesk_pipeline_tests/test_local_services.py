@@ -36,6 +36,13 @@ def test_an_s3_server_stores_conditionally_and_ends_with_its_block(
     assert not listens(server.endpoint)
 
 
+def test_a_simulator_started_again_is_the_one_that_is_named(tmp_path: Path) -> None:
+    """In the same folder, with what the last one has left there: the address is the new one's."""
+    for _ in range(2):
+        with simulated_zendesk(tmp_path) as zendesk:
+            assert zendesk.control.requests() == []
+
+
 def test_seaweedfs_finds_its_data_again(tmp_path: Path) -> None:
     """What was stored is still there when the server is started once more on the same folder."""
     with local_s3(tmp_path) as server:
