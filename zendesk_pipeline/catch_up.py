@@ -4,7 +4,6 @@ Dagster's schedules do not catch up on hours in which the daemon was down, and a
 looks for both and requests them, oldest first, in as few runs as it can. The decision is a pure function.
 """
 
-from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -37,30 +36,46 @@ class Trouble:
     failures: int
     next_try: float
     """Seconds since the epoch."""
+    since: float
+    """Of the first failure."""
 
 
-def troubles(missing: Collection[Window], attempts: Iterable[Attempt]) -> dict[Window, Trouble]:
-    """The windows at which failed runs broke off: of each run the first that is still missing."""
+def troubles(
+    missing: Collection[Window], attempts: Iterable[Attempt], successes: Collection[float] = ()
+) -> dict[Window, Trouble]:
+    """The windows at which failed runs broke off: of each run the first that is still missing.
+
+    `successes` are times at which the stream delivered something: a window that failed only while nothing was
+    delivered is due as soon as something is. An outage is over then, and the pauses of it are of no more use.
+    """
     missed = sorted(missing)
-    failures: Counter[Window] = Counter()
-    latest: dict[Window, float] = {}
+    failed: dict[Window, list[float]] = {}
     for attempt in attempts:
         broken = next((window for window in missed if window in attempt.span), None)
         if attempt.failed_at is not None and broken is not None:
-            failures[broken] += 1
-            latest[broken] = max(latest.get(broken, 0.0), attempt.failed_at)
+            failed.setdefault(broken, []).append(attempt.failed_at)
     return {
-        window: Trouble(window, count, latest[window] + min(FIRST_PAUSE * 2 ** (count - 1), LONGEST_PAUSE))
-        for window, count in failures.items()
+        window: Trouble(window, len(times), max(times) + _pause(times, successes), min(times))
+        for window, times in failed.items()
     }
 
 
+def _pause(failed: Collection[float], successes: Collection[float]) -> float:
+    first, latest = min(failed), max(failed)
+    over = any(at > latest for at in successes) and not any(first < at < latest for at in successes)
+    return 0 if over else min(FIRST_PAUSE * 2 ** (len(failed) - 1), LONGEST_PAUSE)
+
+
 def due(
-    expected: Iterable[Window], delivered: Collection[Window], attempts: Sequence[Attempt], now: float
+    expected: Iterable[Window],
+    delivered: Collection[Window],
+    attempts: Sequence[Attempt],
+    now: float,
+    successes: Collection[float] = (),
 ) -> list[Span]:
     """The ranges to request now: missing, under way in no run, and not tried too short a time ago."""
     missing = [window for window in expected if window not in delivered]
-    trouble = troubles(missing, attempts)
+    trouble = troubles(missing, attempts, successes)
     under_way = [attempt.span for attempt in attempts if attempt.failed_at is None]
     open_windows = [window for window in missing if not any(window in span for span in under_way)]
     return [

@@ -1,6 +1,6 @@
 """The sensors. The names are an interface: Dagster remembers by them what is switched on."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
@@ -16,6 +16,7 @@ from zendesk_pipeline.windows import HOUR, Span, Window
 
 INTERVAL = 60
 """Seconds between two looks."""
+MOST_SUCCESSES = 100
 
 UNDER_WAY = (
     dg.DagsterRunStatus.QUEUED,
@@ -48,10 +49,12 @@ def catch_up_sensor(
         for asset in assets:
             delivered = delivered_windows(context.instance, asset.key)
             attempts = recent_attempts(context.instance, asset.key, since=now - 2 * hours * HOUR)
-            trouble = troubles([window for window in expected if window not in delivered], attempts)
+            missing = [window for window in expected if window not in delivered]
+            successes = _successes(context.instance, asset.key, troubles(missing, attempts).values())
+            trouble = troubles(missing, attempts, successes)
             requests += [
                 _request(asset, span, look_back_at_most(span, trouble))
-                for span in due(expected, delivered, attempts, now)
+                for span in due(expected, delivered, attempts, now, successes)
             ]
             notes += [_note(asset.key, each) for each in trouble.values()]
         for note in notes:
@@ -61,6 +64,17 @@ def catch_up_sensor(
         return dg.SensorResult(skip_reason="; ".join(notes) or "Every window is delivered or under way.")
 
     return sensor
+
+
+def _successes(instance: dg.DagsterInstance, key: dg.AssetKey, trouble: Iterable[Trouble]) -> list[float]:
+    """When windows of an asset were delivered since its trouble began: the first times, and the latest."""
+    since = min((each.since for each in trouble), default=None)
+    if since is None:
+        return []
+    wanted = dg.AssetRecordsFilter(asset_key=key, after_timestamp=since)
+    first = instance.fetch_materializations(wanted, limit=MOST_SUCCESSES, ascending=True).records
+    latest = instance.fetch_materializations(wanted, limit=1).records
+    return [record.timestamp for record in (*first, *latest)]
 
 
 def delivered_windows(instance: dg.DagsterInstance, key: dg.AssetKey) -> set[Window]:

@@ -79,6 +79,26 @@ def test_a_poisoned_window_does_not_hold_up_those_behind_it() -> None:
     assert due(_windows(range(2, 9)), set(), failed, NOW + LONGEST_PAUSE) == [_span(2, 2), _span(3, 8)]
 
 
+def test_after_an_outage_nobody_waits_for_the_pauses_of_it() -> None:
+    """A window that failed while nothing of the stream was delivered is due once something is."""
+    failed = [Attempt(_span(0, 0), NOW + minutes * 60) for minutes in (0, 10, 30, 70)]
+    windows, latest = _windows([0, 1]), NOW + 70 * 60
+
+    assert due(windows, {_window(1)}, failed, latest + 60) == []
+    assert due(windows, {_window(1)}, failed, latest + 60, [NOW - HOUR]) == []
+    assert due(windows, {_window(1)}, failed, latest + 60, [latest + 30]) == [_span(0, 0)]
+    assert troubles(windows, failed, [latest + 30])[_window(0)].since == NOW
+
+
+def test_a_window_that_fails_while_others_are_delivered_keeps_its_pauses() -> None:
+    """It is poisoned: that others come through is no reason to try it more often."""
+    failed = [Attempt(_span(0, 0), NOW + minutes * 60) for minutes in (0, 10, 30)]
+    successes = [NOW + 20 * 60, NOW + 40 * 60]
+
+    assert due(_windows([0]), set(), failed, NOW + 45 * 60, successes) == []
+    assert due(_windows([0]), set(), failed, NOW + 50 * 60, successes) == [_span(0, 0)]
+
+
 def test_nobody_looks_back_into_a_poisoned_window() -> None:
     """The windows behind one that is asked for by itself look back as far as to its end; all others as they like."""
     known = troubles(_windows([2, 8]), [Attempt(_span(2, 2), NOW)] * SUSPICIOUS + [Attempt(_span(8, 8), NOW)])

@@ -118,6 +118,22 @@ def test_the_run_behind_a_poisoned_window_does_not_look_back_into_it(
     assert collector.run("audit_logs", behind, **config).success
 
 
+def test_the_end_of_an_outage_is_noticed(
+    collector: Project, look: Look, clock: FakeClock, zendesk: SimulatedZendesk
+) -> None:
+    """Two windows have failed often and would pause; another one comes through, and they are asked for at once."""
+    zendesk.control.add_faults(Rule(path="audit_logs", kind="status", code=503, times=0))
+    older = Span(FIRST.start, FIRST.end)
+    for _ in range(SUSPICIOUS):
+        assert not collector.run("audit_logs", older).success
+    clock.time = _failed_at(collector) + 1
+    assert ("2026-11-12-04:00", "2026-11-12-04:00") not in _asked(look(collector))
+
+    zendesk.control.clear_faults()
+    assert collector.run("audit_logs", Span(FIRST.start + 2 * HOUR, FIRST.start + 3 * HOUR)).success
+    assert ("2026-11-12-04:00", "2026-11-12-04:00") in _asked(look(collector))
+
+
 @pytest.mark.parametrize("status", [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED], ids=str)
 def test_windows_of_a_run_under_way_are_left_to_it(collector: Project, look: Look, status: dg.DagsterRunStatus) -> None:
     """No second run for what is about to start or running."""
