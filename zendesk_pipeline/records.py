@@ -9,11 +9,10 @@ import msgspec
 
 from zendesk_pipeline.errors import TransientError
 from zendesk_pipeline.streams import Stream
+from zendesk_pipeline.windows import LAST_TIME
 
 LONGEST_IDENTITY = 100
 """Characters; Zendesk's are numbers or as short as a UUID, and a ledger holds them all."""
-LAST_TIME = 253_402_300_799
-"""The end of the year 9999: later than that no window can be named."""
 
 
 class Record(NamedTuple):

@@ -140,7 +140,7 @@ class _InProcess(BaseAdapter):
         body = answer.body[: len(answer.body) // 2] if rule and rule.kind == "truncate" else answer.body
         response = requests.Response()
         response.status_code = answer.status
-        response.headers.update([*zendesk.headers(), *answer.headers])
+        response.headers.update([*zendesk.headers(asked), *answer.headers])
         response.raw = HTTPResponse(io.BytesIO(body), status=answer.status, preload_content=False)
         return response
 
@@ -370,7 +370,7 @@ def _walk(run: Run, clock: Clock, zendesk: _InProcess) -> Walk:
         transport=transport,
         credential=ApiToken(EMAIL, API_TOKEN),
         retries=1,
-        limiters={budget: RateLimiter(clock=clock) for budget in ("account", "export")},
+        limiters={budget: RateLimiter(clock=clock) for budget in ("account", "export", "access_logs")},
         clock=clock,
     )
     return Walk(
