@@ -5,7 +5,7 @@ Pure: no HTTP, no waiting. A stream names one of them.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any, Optional, Protocol
 from urllib.parse import parse_qsl, urlsplit
 
 import msgspec
@@ -51,7 +51,7 @@ class _Links(msgspec.Struct):
     next: str | None = None
 
 
-_Position = Annotated[int | None, msgspec.Meta(ge=0, le=LAST_TIME)]
+_Position: Any = Optional[Annotated[int, msgspec.Meta(ge=0, le=LAST_TIME)]]  # noqa: UP045  # a value here
 """A second; None where there was no record at all."""
 
 

@@ -15,7 +15,7 @@ from zendesk_pipeline.cli import main
 from zendesk_pipeline.parser_check import Outcome, active, formats_that_fit, outcome, page_of, sample, verdict
 from zendesk_pipeline.records import record_reader
 from zendesk_pipeline.secops import SecopsError
-from zendesk_pipeline.streams import STREAMS
+from zendesk_pipeline_tests.collected import STREAMS
 from zendesk_pipeline_tests.secops_server import CODE, LOG_TYPE, SecopsServer, Understands, google_error, secops
 
 Check = Callable[..., Result]
