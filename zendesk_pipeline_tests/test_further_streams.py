@@ -157,12 +157,7 @@ def test_access_logs_without_a_link_get_the_name_in_zendesks_table(fake_clock: C
     later = [dict(received.query) for received in server.received[1:]]
     names = {"filter[start]", "filter[end]", "page[size]", "filter[after]"}
     assert [query.get("filter[after]") for query in later] == ["01A", "01B"]
-    assert {name for query in later for name in query} == {
-        "filter[start]",
-        "filter[end]",
-        "page[size]",
-        "filter[after]",
-    }
+    assert {name for query in later for name in query} == names
 
 
 def test_access_logs_that_are_out_of_order_do_not_end_the_walk(fake_clock: Clocks) -> None:

@@ -117,6 +117,6 @@ def test_a_registered_stream_can_be_named() -> None:
 @pytest.mark.parametrize("name", ["audit_logs", "My-Users", "", "users2", "users/all"])
 def test_names_that_are_taken_or_no_names_are_refused(name: str) -> None:
     """Names stand in object keys: two streams of one name would take each other's objects for theirs."""
-    with pytest.raises(SettingsError, match="another stream|no name for a stream"):
+    with pytest.raises(SettingsError, match=r"another stream|no name for a stream"):
         register(_own(name))
     assert streams.STREAMS == STREAMS
