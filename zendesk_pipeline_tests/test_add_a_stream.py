@@ -21,8 +21,7 @@ NAMES = ("acme_streams.py", "acme_definitions.py")
 DAGSTER = str(Path(sys.executable).with_name("dagster"))
 AT = timestamp(FIRST.start + 60).encode()
 RECORDS = [
-    b'{"id":"01AAA","updated_at":"%b","custom_object_fields":{"price":1.0,"name":"Z\\u00fcri \xf0\x9f\x92\xbb"}}'
-    % AT,
+    b'{"id":"01AAA","updated_at":"%b","custom_object_fields":{"price":1.0,"name":"Z\\u00fcri \xf0\x9f\x92\xbb"}}' % AT,
     b'{"id":"01BBB", "updated_at":"%b" ,"custom_object_fields":{}}' % AT,
     b'{"id":"01AAA","updated_at":"%b"}' % timestamp(FIRST.end - 1).encode(),
 ]

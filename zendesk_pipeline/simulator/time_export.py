@@ -36,7 +36,7 @@ def time_page(request: Request, source: Source, settings: Settings, now: float, 
     if isinstance(size, Answer):
         return size
     visible = (entry for entry in source.after(stream, (start - 1, FOREVER), now) if entry.visible(now))
-    shown, end_time, more = cut(list(islice(visible, PAGE_SIZE + 1)), size)
+    shown, end_time, more = cut(list(islice(visible, PAGE_SIZE + 1)), min(size, PAGE_SIZE))
     if twist == "empty_page":
         shown, end_time, more = [], start - 1, True  # the same place by another start
     elif twist == "repeat_cursor":
