@@ -13,6 +13,11 @@ from email.utils import parsedate_to_datetime
 from zendesk_pipeline.clock import Clock
 
 MINUTE = 60.0
+ACCESS_LOG_RATE = 50.0
+"""Requests a minute to the access logs, which have a limit of their own and no header that tells it.
+
+https://developer.zendesk.com/api-reference/ticketing/account-configuration/access_logs/
+"""
 HEADROOM = 0.1
 """The part of the account's budget that is left to its other integrations, whatever our share is."""
 

@@ -20,9 +20,11 @@ def api(stream: Stream, *, base_url: str, owners: Sequence[str]) -> dg.AssetSpec
     metadata = {
         "endpoint": dg.MetadataValue.url(f"{base_url}{stream.path}") if base_url else stream.path,
         "documentation": dg.MetadataValue.url(stream.documentation),
-        "rate_limit": {"account": "the account's own (429 and headers)", "export": "10 or 30 requests a minute"}[
-            stream.budget
-        ],
+        "rate_limit": {
+            "account": "the account's own (429 and headers)",
+            "export": "10 or 30 requests a minute, for all exports together",
+            "access_logs": "50 requests a minute, of its own",
+        }[stream.budget],
         "oauth_scope": stream.scope,
     }
     return dg.AssetSpec(

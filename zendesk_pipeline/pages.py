@@ -78,7 +78,7 @@ class Walk:
                 requests=self.client.spent.requests - requests,
                 waited=self.client.spent.waited - waited,
             )
-            if not body.has_more or (body.records and body.records[-1].time >= self.span.end):
+            if not body.has_more or self._passed(body):
                 return
             cursor = self._checked(body.cursor, seen)
 
@@ -93,6 +93,10 @@ class Walk:
             f"{self.stream.name} {self.span}: Zendesk's clock does not go on, as behind a proxy that answers from its"
             " memory. Nothing was delivered."
         )
+
+    def _passed(self, body: PageBody) -> bool:
+        """Whether a walk without an end of its own has left the range behind."""
+        return not self.stream.paging.bounded and bool(body.records) and body.records[-1].time >= self.span.end
 
     def _up_to_now(self, body: PageBody, headers: Mapping[str, str]) -> PageBody:
         """The page without records of the future: at its end one would end the walk before its time.
@@ -125,10 +129,7 @@ class Walk:
         if len(cursor) > LONGEST_CURSOR:
             raise ProtocolError(f"{self.stream.name} {self.span}: Zendesk gave a cursor that no request can hold.")
         if cursor in seen:
-            raise ProtocolError(
-                f"{self.stream.name} {self.span}: Zendesk gave the same cursor twice; following it would never end."
-                " Finished windows stay. Run the range again; if it happens again, tell Zendesk's support."
-            )
+            raise ProtocolError(f"{self.stream.name} {self.span}: {self.stream.paging.repeated(cursor)}")
         seen.add(cursor)
         return cursor
 

@@ -20,9 +20,10 @@ from zendesk_pipeline.batches import BatchFormat
 from zendesk_pipeline.errors import SettingsError
 from zendesk_pipeline.secops import LOG_TYPE, SecopsError, access_of, access_options, connect
 from zendesk_pipeline.simulator.audit_log_records import audit_log_record
+from zendesk_pipeline.simulator.further_records import FURTHER_RECORDS
 from zendesk_pipeline.simulator.history import Entry
 from zendesk_pipeline.simulator.ticket_records import ticket_record
-from zendesk_pipeline.streams import INCREMENTAL_TICKETS, STREAMS, Stream
+from zendesk_pipeline.streams import AUDIT_LOGS, INCREMENTAL_TICKETS, STREAMS, Stream
 
 if TYPE_CHECKING:
     from zendesk_pipeline.chronicle import Chronicle, Parsed, Parser
@@ -61,8 +62,10 @@ def sample(stream: Stream) -> list[bytes]:
     if stream is INCREMENTAL_TICKETS:
         entries = [Entry(NOON + 60 * i, 4100 + i, 0, created=NOON - 3600 * (i + 1), version=i + 1) for i in range(3)]
         return [ticket_record(entry, 2000) for entry in entries]
-    entries = [Entry(NOON + 60 * i, 29_398_461_000_021 + 12 * i, 0) for i in range(3)]
-    return [audit_log_record(entry) for entry in entries]
+    record = {AUDIT_LOGS.name: audit_log_record, **FURTHER_RECORDS}.get(stream.name)
+    if record is None:
+        raise SettingsError(f"There are no made-up records of {stream.name}: name a file of your own, --record.")
+    return [record(Entry(NOON + 60 * i, 29_398_461_000_021 + 12 * i, 0, created=NOON)) for i in range(3)]
 
 
 def page_of(stream: Stream, lines: Sequence[bytes]) -> bytes:

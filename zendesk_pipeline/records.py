@@ -9,11 +9,10 @@ import msgspec
 
 from zendesk_pipeline.errors import TransientError
 from zendesk_pipeline.streams import Stream
+from zendesk_pipeline.windows import LAST_TIME
 
 LONGEST_IDENTITY = 100
 """Characters; Zendesk's are numbers or as short as a UUID, and a ledger holds them all."""
-LAST_TIME = 253_402_300_799
-"""The end of the year 9999: later than that no window can be named."""
 
 
 class Record(NamedTuple):
@@ -71,16 +70,19 @@ def record_reader(stream: Stream) -> Callable[[bytes | msgspec.Raw], Record]:
     types[stream.event_time] = int | datetime
     decode = msgspec.json.Decoder(msgspec.defstruct("Record", list(types.items()))).decode
     identity_of = ":".join("{}" for _ in stream.identity).format
-    time_at = list(types).index(stream.event_time)
+    time_at, in_identity = list(types).index(stream.event_time), stream.event_time in stream.identity
 
     def read(raw: bytes | msgspec.Raw) -> Record:
         line = bytes(raw)
         if not line.isascii():
             line.decode()  # a line has to be UTF-8, and the decoder does not look into what it skips
         values = msgspec.structs.astuple(decode(line))
+        time = _checked_time(_seconds(values[time_at]))
+        if in_identity and isinstance(values[time_at], datetime):
+            values = (*values[:time_at], time, *values[time_at + 1 :])  # one moment, one text
         if b"\n" in line or b"\r" in line:
             line = msgspec.json.format(line, indent=-1)  # white space only: one record is one line
-        return Record(line, _checked_identity(identity_of(*values)), _checked_time(_seconds(values[time_at])))
+        return Record(line, _checked_identity(identity_of(*values)), time)
 
     return read
 

@@ -10,7 +10,7 @@ from zendesk_pipeline.client import Transport, ZendeskClient, token_endpoint
 from zendesk_pipeline.clock import Clock
 from zendesk_pipeline.credentials import ApiToken, BearerToken, ClientCredentials, Credential, Reread
 from zendesk_pipeline.errors import SettingsError
-from zendesk_pipeline.limits import RateLimiter
+from zendesk_pipeline.limits import ACCESS_LOG_RATE, RateLimiter
 from zendesk_pipeline.pages import Walk
 from zendesk_pipeline.secret_references import Reference, reference, resolved
 from zendesk_pipeline.settings import CREDENTIALS, checked_base_url
@@ -85,6 +85,7 @@ class ZendeskResource(dg.ConfigurableResource[ZendeskClient]):
             limiters={
                 "export": RateLimiter(clock=self._clock, per_minute=self.export_rate),
                 "account": RateLimiter(clock=self._clock, share=self.rate_share),
+                "access_logs": RateLimiter(clock=self._clock, per_minute=ACCESS_LOG_RATE * self.rate_share),
             },
             clock=self._clock,
         )

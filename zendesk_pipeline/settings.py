@@ -11,7 +11,7 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from zendesk_pipeline.errors import SettingsError
-from zendesk_pipeline.streams import STREAMS
+from zendesk_pipeline.streams import COLLECTED_BY_DEFAULT, STREAMS
 
 AuthMode = Literal["oauth", "token", "bearer", "oauth_refresh"]
 
@@ -108,7 +108,7 @@ class Settings(BaseSettings):
         default="read", description="The scope asked for in AUTH_MODE=oauth and by `authorize`."
     )
     resources: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names), AfterValidator(_streams)] = Field(
-        default=("audit_logs", "incremental_tickets"),
+        default=COLLECTED_BY_DEFAULT,
         description="The streams to collect, with commas between.",
     )
     start_date: Annotated[datetime, BeforeValidator(full_hour)] = Field(

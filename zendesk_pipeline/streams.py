@@ -1,9 +1,11 @@
-"""The streams: what is collected from Zendesk. A new stream is one more entry here."""
+"""The streams: what is collected from Zendesk. A new stream is one more entry here, or one of another project's."""
 
+import re
 from dataclasses import dataclass
 from typing import Literal
 
-from zendesk_pipeline.paging import CursorExport, CursorList, Paging
+from zendesk_pipeline.errors import SettingsError
+from zendesk_pipeline.paging import AccessLogList, CursorExport, CursorList, CursorListFrom, Paging, TimeExport
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,14 +22,14 @@ class Stream:
     """The key of the page that holds the records."""
     paging: Paging
     page_size: int
-    """Records a page, the most Zendesk allows."""
+    """Records a page, the most that is good to ask for."""
     identity: tuple[str, ...]
-    """The fields that make a record the same one again."""
+    """The fields that make a record the same one again; a date and time among them counts in whole seconds."""
     event_time: str
     """The field that decides the window: whole seconds since the epoch, or an ISO date and time."""
     shows_late: bool
     """Whether records can turn up after their window was read (then LOOKBACK_SECONDS are read again)."""
-    budget: Literal["account", "export"]
+    budget: Literal["account", "export", "access_logs"]
     """Which rate limit of Zendesk's the requests count against."""
     pool: str
     """The Dagster pool that keeps runs apart which share that limit, or the stream itself."""
@@ -37,6 +39,13 @@ class Stream:
     """What a 403 to an admin means, as a sentence."""
     description: str
 
+
+JUST_UNDER_A_FULL_PAGE = 999
+"""Of the exports by time: pages of fewer than the 1,000 allowed were seen to go on to the end of their last second.
+
+So a crowded second is passed where it can be.
+https://developer.zendesk.com/documentation/ticketing/managing-tickets/using-the-incremental-export-api/
+"""
 
 AUDIT_LOGS = Stream(
     name="audit_logs",
@@ -60,7 +69,7 @@ INCREMENTAL_TICKETS = Stream(
     path="/api/v2/incremental/tickets/cursor",
     documentation="https://developer.zendesk.com/api-reference/ticketing/ticket-management/incremental_exports/",
     items="tickets",
-    paging=CursorExport(),
+    paging=CursorExport(always=(("support_type_scope", "all"),)),  # or tickets of AI agents are left out silently
     page_size=1000,
     identity=("id", "generated_timestamp"),
     event_time="generated_timestamp",
@@ -72,4 +81,117 @@ INCREMENTAL_TICKETS = Stream(
     description="Every ticket that changed, in the state it had when its window was read; deleted tickets too.",
 )
 
-STREAMS = {stream.name: stream for stream in (AUDIT_LOGS, INCREMENTAL_TICKETS)}
+ACCESS_LOGS = Stream(
+    name="access_logs",
+    path="/api/v2/access_logs",
+    documentation="https://developer.zendesk.com/api-reference/ticketing/account-configuration/access_logs/",
+    items="access_logs",
+    paging=AccessLogList(),
+    page_size=2500,
+    identity=("id",),
+    event_time="timestamp",
+    shows_late=True,
+    budget="access_logs",
+    pool="zendesk_access_logs",
+    scope="read",
+    forbidden="Access logs need the add-on Advanced Data Privacy and Protection: take access_logs out of RESOURCES, or"
+    " add it to the plan.",
+    description="Who looked at what: one record per request of an agent or admin, kept by Zendesk for 90 days.",
+)
+
+INCREMENTAL_TICKET_EVENTS = Stream(
+    name="incremental_ticket_events",
+    path="/api/v2/incremental/ticket_events",
+    documentation="https://developer.zendesk.com/api-reference/ticketing/ticket-management/incremental_exports/",
+    items="ticket_events",
+    paging=TimeExport(),
+    page_size=JUST_UNDER_A_FULL_PAGE,
+    identity=("id",),
+    event_time="timestamp",
+    shows_late=True,
+    budget="export",
+    pool="zendesk_incremental_export",
+    scope="tickets:read",
+    forbidden="Incremental exports are for admins: use the credential of an admin.",
+    description="Every update of a ticket, with the fields that changed as child events; comments only as a mark.",
+)
+
+INCREMENTAL_USERS = Stream(
+    name="incremental_users",
+    path="/api/v2/incremental/users/cursor",
+    documentation="https://developer.zendesk.com/api-reference/ticketing/ticket-management/incremental_exports/",
+    items="users",
+    paging=CursorExport(),
+    page_size=1000,
+    identity=("id", "updated_at"),
+    event_time="updated_at",
+    shows_late=True,
+    budget="export",
+    pool="zendesk_incremental_export",
+    scope="users:read",
+    forbidden="Incremental exports are for admins: use the credential of an admin.",
+    description="Every user who was created or changed, as they were when their window was read; end users too.",
+)
+
+INCREMENTAL_ORGANIZATIONS = Stream(
+    name="incremental_organizations",
+    path="/api/v2/incremental/organizations",
+    documentation="https://developer.zendesk.com/api-reference/ticketing/ticket-management/incremental_exports/",
+    items="organizations",
+    paging=TimeExport(),
+    page_size=JUST_UNDER_A_FULL_PAGE,
+    identity=("id", "updated_at"),
+    event_time="updated_at",
+    shows_late=True,
+    budget="export",
+    pool="zendesk_incremental_export",
+    scope="organizations:read",
+    forbidden="Incremental exports are for admins: use the credential of an admin.",
+    description="Every organization that was created or changed, as it was when its window was read.",
+)
+
+TICKET_METRIC_EVENTS = Stream(
+    name="ticket_metric_events",
+    path="/api/v2/incremental/ticket_metric_events",
+    documentation="https://developer.zendesk.com/api-reference/ticketing/tickets/ticket_metric_events/",
+    items="ticket_metric_events",
+    paging=CursorListFrom(),
+    page_size=100,
+    identity=("id",),
+    event_time="time",
+    shows_late=True,
+    budget="export",
+    pool="zendesk_incremental_export",
+    scope="tickets:read",
+    forbidden="Incremental exports are for admins: use the credential of an admin.",
+    description="When the clocks of a ticket's service levels started, paused, were met or were breached.",
+)
+
+STREAMS = {
+    stream.name: stream
+    for stream in (
+        AUDIT_LOGS,
+        INCREMENTAL_TICKETS,
+        ACCESS_LOGS,
+        INCREMENTAL_TICKET_EVENTS,
+        INCREMENTAL_USERS,
+        INCREMENTAL_ORGANIZATIONS,
+        TICKET_METRIC_EVENTS,
+    )
+}
+"""What RESOURCES can name."""
+
+COLLECTED_BY_DEFAULT = (AUDIT_LOGS.name, INCREMENTAL_TICKETS.name)
+"""What RESOURCES names where it is not set."""
+
+
+def register(stream: Stream) -> Stream:
+    """Make a stream of your own one that RESOURCES can name; before `zendesk_pipeline.definitions` is imported.
+
+    Raises SettingsError for a name that is taken by another stream, or that object keys cannot hold.
+    """
+    if not re.fullmatch("[a-z_]+", stream.name):
+        raise SettingsError(f"{stream.name!r} is no name for a stream: a-z and _ are what object keys are made of.")
+    if STREAMS.setdefault(stream.name, stream) != stream:
+        raise SettingsError(f"There is another stream {stream.name}: choose a name of its own.")
+    return stream

@@ -6,6 +6,8 @@ from datetime import UTC, datetime
 from itertools import groupby
 
 HOUR = 3600
+LAST_TIME = 253_402_300_799
+"""The end of the year 9999: later than that no window can be named."""
 PARTITION_KEY_FORMAT = "%Y-%m-%d-%H:%M"
 """What Dagster's HourlyPartitionsDefinition writes, such as `2026-11-12-05:00`."""
 

@@ -46,7 +46,7 @@ def client_for(
         transport=Transport(base_url=url, timeout=timeout, clock=clock),
         credential=credential or ApiToken(EMAIL, API_TOKEN),
         retries=retries,
-        limiters=limiters or {"export": RateLimiter(clock=clock), "account": RateLimiter(clock=clock)},
+        limiters=limiters or {budget: RateLimiter(clock=clock) for budget in ("export", "account", "access_logs")},
         clock=clock,
     )
 

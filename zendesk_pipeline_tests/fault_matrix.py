@@ -25,12 +25,17 @@ from zendesk_pipeline_tests.reconcile import Verdict, reconcile
 from zendesk_pipeline_tests.s3_proxy import Answer, Fate, S3Proxy, S3Request, s3_proxy
 
 STREAMS = ("audit_logs", "incremental_tickets")
+FURTHER = ("access_logs", "incremental_ticket_events", "ticket_metric_events")
+"""One for each way of paging that the two above do not have."""
 SPAN = Span(1_794_456_000, 1_794_456_000 + 2 * HOUR)  # from 2026-11-12T04:00Z
 NOW = SPAN.end + 2 * HOUR
-HISTORY = ("--since", "2026-11-12T00:00:00Z", "--tickets-per-hour", "1400", "--audit-logs-per-hour", "130")
+HISTORY = (
+    *("--since", "2026-11-12T00:00:00Z", "--tickets-per-hour", "1400", "--audit-logs-per-hour", "130"),
+    *("--further-per-hour", "2600"),
+)
 """Enough for three pages and more on each stream."""
-BATCH_BYTES = {"audit_logs": "20000", "incremental_tickets": "400000"}
-PAGE_PATHS = "audit_logs|incremental"
+BATCH_BYTES = {"audit_logs": "20000", "incremental_tickets": "400000", **dict.fromkeys(FURTHER, "200000")}
+PAGE_PATHS = "audit_logs|access_logs|incremental"
 OAUTH = {
     "AUTH_MODE": "oauth",
     "ZENDESK_CLIENT_ID": accounts.CLIENT_ID,
@@ -150,7 +155,7 @@ FAULTS = [
     Fault(name="{} with 200", zendesk=_page("empty_object", times=2)),
     Fault(name="{} with 200 without end", zendesk=_page("empty_object", times=ENDLESS), says="is not a page of"),
     Fault(name="an empty page in the middle", zendesk=_page("empty_page")),
-    Fault(name="a cursor twice", zendesk=_page("repeat_cursor"), says="same cursor twice"),
+    Fault(name="a cursor twice", zendesk=_page("repeat_cursor"), says="same cursor twice|does not get past"),
     Fault(name="a record on two pages", zendesk=_page("repeat_record", times=2)),
     Fault(name="a redirect", zendesk=_page("redirect"), says="credentials follow no redirect"),
     Fault(name="token ends in the walk", zendesk=_page("expire_token"), environment=OAUTH),
@@ -229,6 +234,7 @@ def _environment(services: Services, layout: Layout, fault: Fault, stream: str) 
         "STATE_PREFIX": layout.state,
         "QUARANTINE_PREFIX": layout.quarantine,
         "START_DATE": "2026-11-12",
+        "RESOURCES": stream,
         "ZENDESK_EXPORT_RATE": "100000",
         "BATCH_BYTES": BATCH_BYTES[stream],
         **fault.environment,
@@ -255,7 +261,8 @@ def main() -> None:
     table = Table("fault", "stream", "first run", "requests", "records", "missing", "repeated", "foreign", "")
     cells: list[Cell] = []
     with services() as running:
-        for number, (fault, stream) in enumerate((fault, stream) for fault in FAULTS for stream in STREAMS):
+        cases = [(fault, stream) for fault in FAULTS for stream in (*STREAMS, *FURTHER)]
+        for number, (fault, stream) in enumerate(cases):
             layout = Layout(
                 feed=f"cell-{number}/crm/", state=f"cell-{number}/state/", quarantine=f"cell-{number}/long/"
             )

@@ -11,6 +11,8 @@ from botocore.exceptions import ClientError, ReadTimeoutError
 
 from zendesk_pipeline.batches import encode
 
+LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)
+"""When every object was written, to those who ask."""
 Around = Callable[[str, Callable[[], Any]], Any]
 """Is called with the kind of a request (GET, PUT, LIST) and the function that does it."""
 
@@ -86,11 +88,8 @@ class MemoryS3:
 
     def paginate(self, *, Prefix: str, **_: Any) -> list[dict[str, Any]]:  # noqa: N803  # boto3's name
         found = self.around("LIST", lambda: sorted(key for key in self.bucket.objects if key.startswith(Prefix)))
-        seen = [
-            {"Key": key, "Size": len(self.bucket.objects[key]), "LastModified": datetime.fromtimestamp(0, UTC)}
-            for key in found
-        ]
-        return [{"Contents": [entry]} for entry in seen] or [{}]
+        sizes = {key: len(self.bucket.objects.get(key, b"")) for key in found}
+        return [{"Contents": [{"Key": key, "Size": sizes[key], "LastModified": LONG_AGO}]} for key in found] or [{}]
 
 
 def refused(code: str, method: str) -> ClientError:

@@ -35,6 +35,7 @@ from zendesk_pipeline.limits import RateLimiter
 from zendesk_pipeline.pages import Walk
 from zendesk_pipeline.simulator.accounts import API_TOKEN, EMAIL
 from zendesk_pipeline.simulator.faults import Rule
+from zendesk_pipeline.simulator.further_records import ulid
 from zendesk_pipeline.simulator.history import Entry, HistoryOptions
 from zendesk_pipeline.simulator.messages import Request
 from zendesk_pipeline.simulator.settings import Settings
@@ -126,13 +127,16 @@ class _InProcess(BaseAdapter):
         self._zendesk, self._tick = zendesk, tick
         self.walk_began = 0.0
         """When the first page was asked for, for the last time."""
+        self._first: list[tuple[str, str]] = []
 
     def send(self, request: requests.PreparedRequest, *_: Any, **__: Any) -> requests.Response:
         zendesk, parts = self._zendesk, urlsplit(str(request.url))
         zendesk.clock = zendesk.now() + self._tick
         headers = {name.lower(): str(value) for name, value in request.headers.items()}
         asked = Request(method=str(request.method), path=parts.path, query=parts.query, headers=headers)
-        if asked.value("cursor") is None and asked.value("page[after]") is None:
+        place = [pair for pair in asked.pairs if pair[0] not in {"per_page", "page[size]"}]
+        self._first = self._first or place
+        if place == self._first:
             self.walk_began = zendesk.now()
         answer, rule = zendesk.answer(asked)
         if rule and rule.kind == "reset":
@@ -140,7 +144,7 @@ class _InProcess(BaseAdapter):
         body = answer.body[: len(answer.body) // 2] if rule and rule.kind == "truncate" else answer.body
         response = requests.Response()
         response.status_code = answer.status
-        response.headers.update([*zendesk.headers(), *answer.headers])
+        response.headers.update([*zendesk.headers(asked), *answer.headers])
         response.raw = HTTPResponse(io.BytesIO(body), status=answer.status, preload_content=False)
         return response
 
@@ -222,7 +226,9 @@ class World:
     """A Zendesk, a bucket, and the time."""
 
     def __init__(self) -> None:
-        options = HistoryOptions(since=BEGIN, audit_logs_per_hour=0, tickets_per_hour=0, bulk_update=0)
+        options = HistoryOptions(
+            since=BEGIN, audit_logs_per_hour=0, tickets_per_hour=0, bulk_update=0, further_per_hour=0
+        )
         self.zendesk = Zendesk(Source(options), Settings(account_limit=1 << 40), frozen_at=float(BEGIN))
         self.bucket = MemoryBucket()
         self.records: dict[tuple[str, str], Shown] = {}
@@ -247,6 +253,19 @@ class World:
         raw = _json({"id": number, "created_at": timestamp(at), "change_description": "ü" * length})
         self.records["audit_logs", str(number)] = Shown(at=at, raw=raw)
         self.zendesk.source.add("audit_logs", [raw], max(at + delay, self.now + 1))
+
+    def add_event(self, stream: str, at: int, delay: int) -> None:
+        """A record of a stream of events that shows so many seconds after its time, and not before now."""
+        number = next(self._numbers)
+        identity = ulid(at * 1000, number) if stream == "access_logs" else str(number)
+        record: Mapping[str, object] = {
+            "access_logs": {"id": identity, "timestamp": timestamp(at)},
+            "incremental_ticket_events": {"id": number, "timestamp": at, "child_events": [{"id": number}]},
+            "ticket_metric_events": {"id": number, "time": timestamp(at)},
+        }[stream]
+        raw = _json(record)
+        self.records[stream, identity] = Shown(at=at, raw=raw)
+        self.zendesk.source.add(stream, [raw], max(at + delay, self.now + 1))
 
     def change_ticket(self, number: int, at: int, length: int) -> None:
         """A new state of a ticket, which hides the one before."""
@@ -273,7 +292,10 @@ class World:
 
     def _entries(self, stream: str, now: float) -> Iterator[tuple[str, Entry]]:
         for entry in self.zendesk.source.after(stream, (0, 0), now):
-            yield str(entry.id) if stream == "audit_logs" else f"{entry.id}:{entry.at}", entry
+            if stream == "incremental_tickets":
+                yield f"{entry.id}:{entry.at}", entry
+            else:
+                yield str(entry.id) if stream == "audit_logs" else str(json.loads(entry.raw or b"")["id"]), entry
 
     # S3
 
@@ -370,7 +392,7 @@ def _walk(run: Run, clock: Clock, zendesk: _InProcess) -> Walk:
         transport=transport,
         credential=ApiToken(EMAIL, API_TOKEN),
         retries=1,
-        limiters={budget: RateLimiter(clock=clock) for budget in ("account", "export")},
+        limiters={budget: RateLimiter(clock=clock) for budget in ("account", "export", "access_logs")},
         clock=clock,
     )
     return Walk(
@@ -450,6 +472,9 @@ _KEY = re.compile(r"crm/(\d{4})/(\d\d)/(\d\d)/(\d\d)0000-zendesk-([a-z_]+)-\d{4}
 _IDENTITY: Mapping[str, tuple[str, Callable[[Any], str]]] = {
     "audit_logs": ("audit_logs", lambda record: f"{record['id']}"),
     "incremental_tickets": ("tickets", lambda record: f"{record['id']}:{record['generated_timestamp']}"),
+    "access_logs": ("access_logs", lambda record: record["id"]),
+    "incremental_ticket_events": ("ticket_events", lambda record: f"{record['id']}"),
+    "ticket_metric_events": ("ticket_metric_events", lambda record: f"{record['id']}"),
 }
 
 

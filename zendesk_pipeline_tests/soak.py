@@ -33,8 +33,8 @@ from zendesk_pipeline.records import Record
 from zendesk_pipeline.simulator import accounts
 from zendesk_pipeline.simulator.faults import Rule
 from zendesk_pipeline.store import Store
-from zendesk_pipeline.streams import STREAMS
 from zendesk_pipeline.windows import HOUR, Span, Window
+from zendesk_pipeline_tests.collected import STREAMS
 from zendesk_pipeline_tests.collector_process import Collection, collecting
 from zendesk_pipeline_tests.s3_proxy import Answer, Fate, S3Proxy, S3Request, s3_proxy
 

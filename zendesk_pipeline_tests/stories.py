@@ -32,8 +32,8 @@ from zendesk_pipeline.sensors import windows_of
 from zendesk_pipeline.simulator.faults import Rule
 from zendesk_pipeline.simulator.zendesk import RequestSeen
 from zendesk_pipeline.store import Store
-from zendesk_pipeline.streams import STREAMS
 from zendesk_pipeline.windows import HOUR, Span, Window, timestamp
+from zendesk_pipeline_tests.collected import STREAMS
 from zendesk_pipeline_tests.scripted_server import Reply, ScriptedServer, answering
 from zendesk_pipeline_tests.time_lapse import Daemon, SimulatedTime, daemon, home, on_the_clock
 

@@ -9,9 +9,9 @@ from zendesk_pipeline import settings
 from zendesk_pipeline.assets import DeliveryConfig
 from zendesk_pipeline.definitions import build
 from zendesk_pipeline.local_services import SimulatedZendesk
-from zendesk_pipeline.streams import STREAMS
 from zendesk_pipeline.windows import HOUR, Window, timestamp
 from zendesk_pipeline_tests.by_hand import FIRST, hours
+from zendesk_pipeline_tests.collected import STREAMS
 from zendesk_pipeline_tests.runs import QUIET, Project, description, project
 
 pytestmark = QUIET

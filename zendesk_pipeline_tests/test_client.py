@@ -29,8 +29,9 @@ from zendesk_pipeline.limits import RateLimiter
 from zendesk_pipeline.local_services import SimulatedZendesk, free_ports
 from zendesk_pipeline.simulator.accounts import CLIENT_ID, CLIENT_SECRET
 from zendesk_pipeline.simulator.faults import Kind, Rule
-from zendesk_pipeline.streams import AUDIT_LOGS, STREAMS, Stream
+from zendesk_pipeline.streams import AUDIT_LOGS, Stream
 from zendesk_pipeline_tests.asking import NOW, client_for, first_page
+from zendesk_pipeline_tests.collected import STREAMS
 from zendesk_pipeline_tests.conftest import FakeClock
 from zendesk_pipeline_tests.scripted_server import Reply, answering, tickets_page
 

@@ -30,10 +30,10 @@ from zendesk_pipeline.local_services import ACCESS_KEY, SECRET_KEY, LocalS3, Sim
 from zendesk_pipeline.policies import Statement, reader_policy, writer_policy
 from zendesk_pipeline.settings import Settings
 from zendesk_pipeline.store import Store
-from zendesk_pipeline.streams import STREAMS
 from zendesk_pipeline_tests import cloudformation
 from zendesk_pipeline_tests.by_hand import FIRST, audit_log, hours, ticket
 from zendesk_pipeline_tests.cloudformation import filled_in
+from zendesk_pipeline_tests.collected import STREAMS
 from zendesk_pipeline_tests.collector_process import Collection, collect
 from zendesk_pipeline_tests.conftest import SINCE
 from zendesk_pipeline_tests.deliveries import Bucket, Deliveries, without_ledgers

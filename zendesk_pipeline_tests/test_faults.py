@@ -1,18 +1,20 @@
-"""The fault matrix, cell by cell: each fault on one stream, on both with --thorough."""
+"""The fault matrix, cell by cell: each fault on one stream, on all with --thorough."""
 
 from collections.abc import Iterator
 
 import pytest
 
 from zendesk_pipeline.keys import Layout
-from zendesk_pipeline_tests.fault_matrix import FAULTS, STREAMS, Fault, Services, run_cell, services
+from zendesk_pipeline_tests.fault_matrix import FAULTS, FURTHER, STREAMS, Fault, Services, run_cell, services
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """A cell a test."""
     if "fault" in metafunc.fixturenames:
         cells = [(fault, stream) for fault in FAULTS for stream in STREAMS]
-        chosen = cells if metafunc.config.getoption("--thorough") else cells[::4] + cells[3::4]
+        others = [(fault, stream) for fault in FAULTS for stream in FURTHER]
+        thorough = metafunc.config.getoption("--thorough")
+        chosen = cells + others if thorough else cells[::4] + cells[3::4] + others[::14]
         metafunc.parametrize(("fault", "stream"), chosen, ids=[f"{fault.name}-{stream}" for fault, stream in chosen])
 
 

@@ -25,9 +25,9 @@ from zendesk_pipeline.local_services import LocalS3, SimulatedZendesk, local_s3,
 from zendesk_pipeline.policies import Policy, reader_policy, writer_policy
 from zendesk_pipeline.settings import Settings
 from zendesk_pipeline.store import Store
-from zendesk_pipeline.streams import STREAMS
 from zendesk_pipeline.windows import Span
 from zendesk_pipeline_tests.by_hand import FIRST, audit_log, audit_logs, hours, lines, ticket
+from zendesk_pipeline_tests.collected import STREAMS
 from zendesk_pipeline_tests.collector_process import Collection, collect
 from zendesk_pipeline_tests.conftest import SINCE
 from zendesk_pipeline_tests.deliveries import Bucket, Deliveries, holds_once, without_ledgers

@@ -9,7 +9,7 @@ import pytest
 from zendesk_pipeline import settings
 from zendesk_pipeline.definitions import build
 from zendesk_pipeline.lineage import FEED, api_key
-from zendesk_pipeline.streams import STREAMS
+from zendesk_pipeline_tests.collected import STREAMS
 
 AUDIT_LOGS = dg.AssetKey("audit_logs")
 

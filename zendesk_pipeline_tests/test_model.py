@@ -24,8 +24,9 @@ from zendesk_pipeline.pages import Walk
 from zendesk_pipeline.paging import CursorList, Params
 from zendesk_pipeline.simulator.faults import Rule
 from zendesk_pipeline.store import Store
-from zendesk_pipeline.streams import STREAMS, Stream
+from zendesk_pipeline.streams import Stream
 from zendesk_pipeline.windows import HOUR, Span, Window
+from zendesk_pipeline_tests.collected import STREAMS
 from zendesk_pipeline_tests.memory_s3 import MemoryBucket, MemoryS3, Trouble
 from zendesk_pipeline_tests.model import BEGIN, LONGEST_LINE, Run, World
 

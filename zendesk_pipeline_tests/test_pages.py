@@ -18,9 +18,10 @@ from zendesk_pipeline.local_services import SimulatedZendesk
 from zendesk_pipeline.pages import Page
 from zendesk_pipeline.paging import Params
 from zendesk_pipeline.simulator.faults import Rule
-from zendesk_pipeline.streams import AUDIT_LOGS, INCREMENTAL_TICKETS, STREAMS, Stream
+from zendesk_pipeline.streams import AUDIT_LOGS, INCREMENTAL_TICKETS, Stream
 from zendesk_pipeline.windows import HOUR, Span
 from zendesk_pipeline_tests.asking import DAY, NOW, client_for, first_page, machine_in, walk_with
+from zendesk_pipeline_tests.collected import STREAMS
 from zendesk_pipeline_tests.conftest import FakeClock
 from zendesk_pipeline_tests.scripted_server import Reply, answering, audit_logs_page, tickets_page
 

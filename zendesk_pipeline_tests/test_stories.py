@@ -8,9 +8,9 @@ import pytest
 from click.testing import CliRunner
 
 from zendesk_pipeline.local_services import LocalS3
-from zendesk_pipeline.streams import STREAMS
 from zendesk_pipeline.windows import HOUR, Span, Window
 from zendesk_pipeline_tests import stories
+from zendesk_pipeline_tests.collected import STREAMS
 from zendesk_pipeline_tests.reconcile import reconcile
 from zendesk_pipeline_tests.runs import QUIET
 from zendesk_pipeline_tests.stories import BEGIN, SENSOR, Story, stage, story

@@ -1,7 +1,7 @@
 """A simulated Zendesk: real HTTP, the quirks of the real one, and faults on demand.
 
 Reading order: `history` (what exists and when it shows), `ticket_records` and `audit_log_records` (the bytes),
-`source` (both together), `ticket_export` and `audit_log_list` (Zendesk's answers), `accounts`, `limits`, `faults`,
-`zendesk` (one account with all of it), `admin` (what tests ask and change), `server` and `command`. `control` is the
-other end: the client that tests and the demo drive a running simulator with.
+`source` (all streams together), `ticket_export`, `audit_log_list` and their like (Zendesk's answers), `accounts`,
+`limits`, `faults`, `zendesk` (one account with all of it), `admin` (what tests ask and change), `server` and
+`command`. `control` is the other end: the client that tests and the demo drive a running simulator with.
 """

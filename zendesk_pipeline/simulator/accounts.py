@@ -39,7 +39,12 @@ REFRESH_SECONDS = 2_592_000  # of a refresh token that asked for nothing
 CODE_SECONDS = 120
 
 _BASIC = "Basic " + b64encode(f"{EMAIL}/token:{API_TOKEN}".encode()).decode()
-_SCOPE_OF = {"/api/v2/audit_logs": "auditlogs:read", "/api/v2/incremental/": "tickets:read"}
+_SCOPE_OF = {
+    "/api/v2/audit_logs": "auditlogs:read",
+    "/api/v2/incremental/users": "users:read",
+    "/api/v2/incremental/organizations": "organizations:read",
+    "/api/v2/incremental/": "tickets:read",
+}
 
 
 class _TokenRequest(msgspec.Struct):

@@ -58,6 +58,7 @@ def _serve(server: SimulatorServer) -> None:
 @click.option("--ticket-bytes", default=2000, show_default=True, help="Rough size of a ticket record.")
 @click.option("--changes-per-ticket", default=0.6, show_default=True, help="Mean; 0: tickets never change.")
 @click.option("--bulk-update", default=2500, show_default=True, help="Tickets changed in one second a day.")
+@click.option("--further-per-hour", default=60, show_default=True, help="Records of each other stream.")
 @click.option("--empty-hours", default=0.05, show_default=True, help="Share of hours without records.")
 @click.option("--late-share", default=0.02, show_default=True, help="Share of audit logs that show late.")
 @click.option("--late-by", default=3000, show_default=True, help="The most seconds they are late.")
@@ -69,7 +70,7 @@ def _serve(server: SimulatorServer) -> None:
 @click.option("--plan", type=click.Choice(["enterprise", "professional"]), default="enterprise", show_default=True)
 @click.option("--log/--quiet", default=False, help="Say every request on standard error.")
 def simulate(host: str, port: int, since: float | None, now: float | None, **arguments: object) -> None:
-    """Run a simulated Zendesk: audit logs and the ticket export, with their quirks, over HTTP.
+    """Run a simulated Zendesk: audit logs, access logs and exports, with their quirks, over HTTP.
 
     The same options give the same records whenever it is started; as time goes on there are more.
     """

@@ -46,7 +46,8 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         probability: Share of the remaining matching requests it happens to, drawn with `seed`.
         seed: See probability.
         code: Status of kind "status" and "redirect".
-        retry_after: "seconds:N", "date:N" (N seconds from now, real clock), "list" ("50, 53"), or none.
+        retry_after: "seconds:N", "date:N" (N seconds from now, real clock), "list" ("50, 53"), "reset:N" (a date
+            in `ratelimit-reset`, as the access logs send it), or none.
         body: Form of the body of kind "status".
         seconds: How long kind "hang" holds the connection before it closes it.
         location: Where kind "redirect" leads.

@@ -15,7 +15,12 @@ from zlib import crc32
 
 AUDIT_LOGS = "audit_logs"
 TICKETS = "incremental_tickets"
-STREAMS = (AUDIT_LOGS, TICKETS)
+ACCESS_LOGS = "access_logs"
+TICKET_EVENTS = "incremental_ticket_events"
+USERS = "incremental_users"
+ORGANIZATIONS = "incremental_organizations"
+METRIC_EVENTS = "ticket_metric_events"
+STREAMS = (AUDIT_LOGS, TICKETS, ACCESS_LOGS, TICKET_EVENTS, USERS, ORGANIZATIONS, METRIC_EVENTS)
 
 HOUR = 3600
 DAY = 86400
@@ -37,8 +42,9 @@ class HistoryOptions:
         ticket_bytes: About the size of one ticket record.
         bulk_update: Old tickets changed in one single second a day, 0 for none.
         changes_per_ticket: Mean number of later changes; each one replaces the state the export showed before.
+        further_per_hour: Records of an hour of each of the other streams; users' and organizations' changes on top.
         empty_hours: Share of hours without any record, for each stream by itself.
-        late_share: Share of the audit logs that show later than a few seconds after their time.
+        late_share: Share of the audit logs, access logs and metric events that show late, not within a few seconds.
         late_by: The most seconds they are late.
     """
 
@@ -49,6 +55,7 @@ class HistoryOptions:
     ticket_bytes: int = 2000
     bulk_update: int = 2500
     changes_per_ticket: float = 0.6
+    further_per_hour: int = 60
     empty_hours: float = 0.05
     late_share: float = 0.02
     late_by: int = 3000
@@ -57,7 +64,7 @@ class HistoryOptions:
 class Entry(NamedTuple):
     """One record's place in time; its text is made from this when it is asked for.
 
-    `at` is its event time (audit log: created_at, ticket: generated_timestamp). It shows in answers while
+    `at` is its event time (audit log: created_at, ticket: generated_timestamp, and so on). It shows in answers while
     visible_from <= now < visible_until. `raw` is the text of a record that was given, not made.
     """
 

@@ -6,15 +6,17 @@ headers: they name the account's (recorded: 699 of 700 left on an export allowed
 
 from collections import defaultdict, deque
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from email.utils import formatdate
 from threading import Lock
 from time import monotonic, time
 
-from zendesk_pipeline.simulator.messages import TEXT, Answer, Request, error
+from zendesk_pipeline.simulator.messages import TEXT, Answer, Request, error, json_answer
 from zendesk_pipeline.simulator.settings import Settings
 
 MINUTE = 60
 _EXPORT = "/api/v2/incremental/"
+_ACCESS_LOGS = "/api/v2/access_logs"
 
 
 @dataclass(slots=True)
@@ -27,6 +29,10 @@ class Limits:
     def refusal(self, request: Request, settings: Settings) -> Answer | None:
         """Count a request; the 429 if it is one too many."""
         now = monotonic()
+        if request.endpoint == _ACCESS_LOGS:
+            with self._lock:
+                wait = self._wait("access_logs", settings.access_log_limit, now)
+            return too_many_access_logs(wait) if wait else None
         with self._lock:
             account = self._wait("account", settings.account_limit, now)
             export = self._wait("export", settings.export_limit, now) if request.path.startswith(_EXPORT) else 0
@@ -34,8 +40,10 @@ class Limits:
             return too_many("incremental export API", export, settings)
         return too_many("API", account, settings) if account and settings.enforce_account_limit else None
 
-    def headers(self, settings: Settings) -> tuple[tuple[str, str], ...]:
-        """The account's budget in the spellings Zendesk uses."""
+    def headers(self, request: Request, settings: Settings) -> tuple[tuple[str, str], ...]:
+        """The account's budget in the spellings Zendesk uses; the access logs' answers do not name it."""
+        if request.endpoint == _ACCESS_LOGS:
+            return ()
         used = len(self._times["account"])
         left = str(max(0, settings.account_limit - used))
         families = {"ratelimit": ["ratelimit-limit", "ratelimit"], "rate-limit": ["rate-limit", "rate-limit"]}
@@ -71,8 +79,19 @@ def too_many(what: str, seconds: int, settings: Settings) -> Answer:
     return Answer(status=429, parts=answer.parts, headers=headers)
 
 
+def too_many_access_logs(seconds: float) -> Answer:
+    """429 as the access logs answer it: no Retry-After, and the end of the wait as a date and time."""
+    errors = [{"detail": "Use RateLimit-Reset header to backoff on retries", "title": "Too many requests"}]
+    return json_answer({"errors": errors}, status=429, headers=retry_after("reset", seconds))
+
+
 def retry_after(form: str, seconds: float) -> tuple[tuple[str, str], ...]:
-    """The Retry-After header as seconds, as an HTTP date, as two values in one, or not at all."""
+    """The Retry-After header as seconds, as an HTTP date, as two values in one, or not at all.
+
+    "reset" is what the access logs send instead: the date and time alone, in another header.
+    """
+    if form == "reset":
+        return (("ratelimit-reset", f"{datetime.fromtimestamp(time() + seconds, UTC):%Y-%m-%dT%H:%M:%SZ}"),)
     forms = {
         "seconds": f"{seconds:g}",
         "date": formatdate(time() + seconds, usegmt=True),

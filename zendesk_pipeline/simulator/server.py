@@ -95,14 +95,14 @@ class Connection(BaseHTTPRequestHandler):
         silent = rule is not None and rule.kind in {"reset", "hang"}
         zendesk.remember(request, None if silent else answer.status, rule)
         if rule is None or not broken:
-            self._send(answer, zendesk.headers())
+            self._send(answer, zendesk.headers(request))
             return
         self.close_connection = True
         with suppress(OSError):  # the client gives up on some of these, as it should
-            self._break(answer, rule)
+            self._break(request, answer, rule)
 
-    def _break(self, answer: Answer, rule: Rule) -> None:
-        headers = self.server.zendesk.headers()
+    def _break(self, request: Request, answer: Answer, rule: Rule) -> None:
+        headers = self.server.zendesk.headers(request)
         body = answer.body
         if rule.kind == "truncate":
             self._send(Answer(parts=(body[: len(body) // 2],)), headers)

@@ -15,8 +15,10 @@ class Settings:
 
     Attributes:
         plan: Audit logs need "enterprise".
+        adpp: Whether the account has the add-on that access logs need.
         role: Role of the user behind every credential; exports need "admin".
         export_limit: Requests a minute over all of /api/v2/incremental/, 0 for none.
+        access_log_limit: Requests a minute to the access logs, 0 for none.
         account_limit: The number in the rate limit headers.
         enforce_account_limit: Whether going past `account_limit` is answered with 429.
         retry_after: How a 429 names its waiting time: seconds, an HTTP date, the list form a proxy makes of two
@@ -24,6 +26,7 @@ class Settings:
         limit_body: 429 as JSON, or as the plain text some of Zendesk's limits answer.
         header_family: Which of the two spellings of the newer rate limit headers are sent.
         filter_ends: Whether the ends of filter[created_at] belong to the range (undocumented at Zendesk).
+        access_log_cursor: Under which of its two documented names the access logs take a cursor.
         latency_ms: Waiting time before every answer.
         token_seconds: Lifetime of an OAuth token that asked for none.
         unreadable: By stream, event times [start, end) whose records break every page that would hold one (500).
@@ -31,14 +34,17 @@ class Settings:
     """
 
     plan: Literal["enterprise", "professional"] = "enterprise"
+    adpp: bool = True
     role: Literal["admin", "agent"] = "admin"
     export_limit: int = 0
+    access_log_limit: int = 0
     account_limit: int = 700
     enforce_account_limit: bool = False
     retry_after: Literal["seconds", "date", "list", "absent"] = "seconds"
     limit_body: Literal["json", "text"] = "json"
     header_family: Literal["both", "ratelimit", "rate-limit"] = "both"
     filter_ends: Literal["inclusive", "exclusive"] = "inclusive"
+    access_log_cursor: Literal["filter[after]", "page[after]"] = "page[after]"
     latency_ms: float = 0
     token_seconds: int = 1800
     unreadable: dict[str, tuple[int, int]] = field(default_factory=dict[str, tuple[int, int]])

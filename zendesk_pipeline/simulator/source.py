@@ -3,18 +3,26 @@
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from threading import Lock
 
 import msgspec
 
 from zendesk_pipeline.simulator.audit_log_records import audit_log_record
+from zendesk_pipeline.simulator.further_history import StateMaker, events_of_hour
+from zendesk_pipeline.simulator.further_records import FURTHER_RECORDS, ulid_parts
 from zendesk_pipeline.simulator.history import (
+    ACCESS_LOGS,
     AUDIT_LOGS,
     FOREVER,
     HIDDEN_SECONDS,
     HOUR,
+    METRIC_EVENTS,
+    ORGANIZATIONS,
+    TICKET_EVENTS,
     TICKETS,
+    USERS,
     Entry,
     HistoryOptions,
     TicketMaker,
@@ -42,6 +50,22 @@ class _GivenAuditLog(msgspec.Struct):
     created_at: datetime
 
 
+class _GivenOther(msgspec.Struct):
+    """What must be read from a record of another stream that was given."""
+
+    id: int | str
+    timestamp: int | datetime | None = None
+    updated_at: datetime | None = None
+    time: datetime | None = None
+
+    def moment(self) -> int:
+        """Its event time."""
+        moment = self.timestamp or self.updated_at or self.time
+        if moment is None:
+            raise ValueError("the record has no time")
+        return moment if isinstance(moment, int) else int(moment.timestamp())
+
+
 class _RecordedBody(msgspec.Struct):
     tickets: list[msgspec.Raw]
 
@@ -51,7 +75,7 @@ class _RecordedAnswer(msgspec.Struct):
 
 
 class Source:
-    """Both streams of one account."""
+    """The streams of one account."""
 
     def __init__(self, options: HistoryOptions, replay: Sequence[Path] = ()) -> None:
         """With `replay`, the tickets of these recorded answers are the whole ticket history."""
@@ -61,6 +85,11 @@ class Source:
         self._timelines = {
             AUDIT_LOGS: Timeline(first, lambda hour: audit_logs_of_hour(options, hour)),
             TICKETS: replayed(replay) if replay else Timeline(first, tickets),
+            **{
+                stream: Timeline(first, partial(events_of_hour, options, stream))
+                for stream in (ACCESS_LOGS, TICKET_EVENTS, METRIC_EVENTS)
+            },
+            **{stream: Timeline(first, StateMaker(options, stream)) for stream in (USERS, ORGANIZATIONS)},
         }
         self._pages: OrderedDict[tuple[Entry, ...], bytes] = OrderedDict()
         self._pages_bytes = 0
@@ -78,7 +107,9 @@ class Source:
         """The record's bytes, always the same for the same entry."""
         if entry.raw is not None:
             return entry.raw
-        return audit_log_record(entry) if stream == AUDIT_LOGS else ticket_record(entry, self._options.ticket_bytes)
+        if stream == TICKETS:
+            return ticket_record(entry, self._options.ticket_bytes)
+        return audit_log_record(entry) if stream == AUDIT_LOGS else FURTHER_RECORDS[stream](entry)
 
     def joined(self, stream: str, entries: Sequence[Entry]) -> bytes:
         """The records with commas between them; pages asked for again come from memory."""
@@ -123,6 +154,8 @@ def given_entry(stream: str, record: bytes, visible_at: int | None) -> Entry:
         log = msgspec.json.decode(record, type=_GivenAuditLog)
         at = int(log.created_at.timestamp())
         return Entry(at=at, id=log.id, visible_from=at if visible_at is None else visible_at, raw=record)
+    if stream != TICKETS:
+        return _given_other(stream, record, visible_at)
     ticket = msgspec.json.decode(record, type=_GivenTicket)
     at = ticket.generated_timestamp
     return Entry(
@@ -131,6 +164,18 @@ def given_entry(stream: str, record: bytes, visible_at: int | None) -> Entry:
         visible_from=at + HIDDEN_SECONDS if visible_at is None else visible_at,
         deleted=ticket.status == "deleted",
         ai_agent=ticket.support_type == "ai_agent",
+        raw=record,
+    )
+
+
+def _given_other(stream: str, record: bytes, visible_at: int | None) -> Entry:
+    given = msgspec.json.decode(record, type=_GivenOther)
+    at = given.moment()
+    shown = at if stream == ACCESS_LOGS else at + HIDDEN_SECONDS
+    return Entry(
+        at=at,
+        id=given.id if isinstance(given.id, int) else ulid_parts(given.id)[1],
+        visible_from=shown if visible_at is None else visible_at,
         raw=record,
     )
 

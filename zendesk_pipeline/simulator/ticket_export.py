@@ -1,4 +1,4 @@
-"""Answers of the incremental ticket export, cursor paged: a feed of current states.
+"""Answers of the incremental exports of tickets and users, cursor paged: feeds of current states.
 
 https://developer.zendesk.com/api-reference/ticketing/ticket-management/incremental_exports/ and recorded answers:
 exactly six keys, `after_cursor` set on the last page too, `after_url` on another host than the one asked.
@@ -8,20 +8,40 @@ import re
 from base64 import b64decode, b64encode
 from binascii import Error as NotBase64
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import islice
 from urllib.parse import urlencode
 
 import msgspec
 
-from zendesk_pipeline.simulator.history import FOREVER, HIDDEN_SECONDS, TICKETS, Entry, place
+from zendesk_pipeline.simulator.history import FOREVER, HIDDEN_SECONDS, TICKETS, USERS, Entry, place
 from zendesk_pipeline.simulator.messages import Answer, Request, error
 from zendesk_pipeline.simulator.settings import Settings
 from zendesk_pipeline.simulator.source import Source
 
-PATH = "/api/v2/incremental/tickets/cursor"
 PAGE_SIZE = 1000
 _CURSOR = re.compile(r"(\d+)\.\d+\|\|(\d+)\|")
-_KEPT = ("exclude_deleted", "include", "per_page", "support_type_scope")
+
+
+@dataclass(frozen=True, slots=True)
+class Export:
+    """One of the exports."""
+
+    path: str
+    stream: str
+    items: str
+    kept: tuple[str, ...]
+    """Parameters that `after_url` carries on."""
+
+
+TICKET_EXPORT = Export(
+    "/api/v2/incremental/tickets/cursor",
+    TICKETS,
+    "tickets",
+    ("exclude_deleted", "include", "per_page", "support_type_scope"),
+)
+USER_EXPORT = Export("/api/v2/incremental/users/cursor", USERS, "users", ("include", "per_page"))
+EXPORTS = {export.path: export for export in (TICKET_EXPORT, USER_EXPORT)}
 
 
 def cursor_of(position: tuple[int, int], fraction: int = 0) -> str:
@@ -29,15 +49,16 @@ def cursor_of(position: tuple[int, int], fraction: int = 0) -> str:
     return b64encode(b"%d.%d||%d|" % (position[0], fraction, position[1])).decode()
 
 
-def ticket_page(request: Request, source: Source, settings: Settings, now: float, twist: str | None = None) -> Answer:
-    """One page of tickets; `twist` is a fault that changes what the page holds or where it leads."""
+def export_page(request: Request, source: Source, settings: Settings, now: float, twist: str | None = None) -> Answer:
+    """One page of an export; `twist` is a fault that changes what the page holds or where it leads."""
+    export = EXPORTS[request.endpoint]
     position = asked_position(request, now)
     if isinstance(position, Answer):
         return position
     size = page_size(request)
     if isinstance(size, Answer):
         return size
-    found = list(islice(matching(request, source, position, now), size + 1))
+    found = list(islice(_matching(export, request, source, position, now), size + 1))
     shown, more = found[:size], len(found) > size
     reached = place(shown[-1]) if shown else position
     cursor = cursor_of(reached)
@@ -46,23 +67,29 @@ def ticket_page(request: Request, source: Source, settings: Settings, now: float
     elif twist == "repeat_cursor":
         more, cursor = True, request.value("cursor") or cursor_of(position)
     elif twist == "repeat_record":
-        shown = [*_last_before(request, source, position, now), *shown]
-    if settings.spoils(TICKETS, (entry.at for entry in shown)):
+        shown = [*_last_before(export, request, source, position, now), *shown]
+    if settings.spoils(export.stream, (entry.at for entry in shown)):
         return error(500, "InternalError", "This page cannot be shown")
-    return _page(request, settings, source.joined(TICKETS, shown), cursor, more=more)
+    return _page(export, request, settings, source.joined(export.stream, shown), cursor, more=more)
 
 
 def asked_position(request: Request, now: float) -> tuple[int, int] | Answer:
     """What the page is to start after: the cursor's place, or everything before the start time."""
     if (cursor := request.value("cursor")) is not None:
         return _cursor_position(cursor)
+    start = started_at(request, now)
+    return start if isinstance(start, Answer) else (start - 1, FOREVER)
+
+
+def started_at(request: Request, now: float) -> int | Answer:
+    """The second that an export is to start at."""
     text = request.value("start_time") or ""
     if not text.isdecimal():
         return error(400, "InvalidValue", "Invalid start_time or cursor: one of them is required")
     if int(text) > now - HIDDEN_SECONDS:
         description = "Too recent start_time. Use a start_time older than 5 minutes"
         return error(422, "InvalidValue", description)
-    return int(text) - 1, FOREVER
+    return int(text)
 
 
 def page_size(request: Request) -> int | Answer:
@@ -73,9 +100,12 @@ def page_size(request: Request) -> int | Answer:
     return min(int(text), PAGE_SIZE)
 
 
-def matching(request: Request, source: Source, position: tuple[int, int], now: float) -> Iterator[Entry]:
+def _matching(
+    export: Export, request: Request, source: Source, position: tuple[int, int], now: float
+) -> Iterator[Entry]:
     """The current states past a position that the request's parameters let through."""
-    return (entry for entry in source.after(TICKETS, position, now) if entry.visible(now) and _wanted(request, entry))
+    found = source.after(export.stream, position, now)
+    return (entry for entry in found if entry.visible(now) and _wanted(request, entry))
 
 
 def _wanted(request: Request, entry: Entry) -> bool:
@@ -98,23 +128,26 @@ def _another_cursor(request: Request, position: tuple[int, int]) -> str:
     return cursor_of(position, fraction=1) if request.value("cursor") == plain else plain
 
 
-def _last_before(request: Request, source: Source, position: tuple[int, int], now: float) -> list[Entry]:
+def _last_before(
+    export: Export, request: Request, source: Source, position: tuple[int, int], now: float
+) -> list[Entry]:
     """The last record of the page before, if the request continues one."""
     if request.value("cursor") is None:
         return []
     past = (position[0], position[1] + 1)
-    shown = (entry for entry in source.before(TICKETS, past, now) if entry.visible(now) and _wanted(request, entry))
+    found = source.before(export.stream, past, now)
+    shown = (entry for entry in found if entry.visible(now) and _wanted(request, entry))
     return list(islice(shown, 1))
 
 
-def _page(request: Request, settings: Settings, records: bytes, cursor: str, *, more: bool) -> Answer:
-    kept = [(name, value) for name in _KEPT if (value := request.value(name)) is not None]
+def _page(export: Export, request: Request, settings: Settings, records: bytes, cursor: str, *, more: bool) -> Answer:
+    kept = [(name, value) for name in export.kept if (value := request.value(name)) is not None]
     query = urlencode(sorted([("cursor", cursor), *kept]))
     tail: dict[str, object] = {
-        "after_url": f"{settings.canonical_host}{PATH}.json?{query}",
+        "after_url": f"{settings.canonical_host}{export.path}.json?{query}",
         "before_url": None,
         "after_cursor": cursor,
         "before_cursor": None,
         "end_of_stream": not more,
     }
-    return Answer(parts=(b'{"tickets":[', records, b"],", msgspec.json.encode(tail)[1:]))
+    return Answer(parts=(b'{"%b":[' % export.items.encode(), records, b"],", msgspec.json.encode(tail)[1:]))

@@ -1,12 +1,18 @@
 """The simulated account as a whole: request in, answer out, and what the faults make of it."""
 
 from collections import Counter, deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from email.utils import formatdate
 from time import time
 
-from zendesk_pipeline.simulator import audit_log_list, ticket_export
+from zendesk_pipeline.simulator import (
+    access_log_list,
+    audit_log_list,
+    metric_event_list,
+    ticket_export,
+    time_export,
+)
 from zendesk_pipeline.simulator.accounts import Accounts
 from zendesk_pipeline.simulator.faults import PAGE_KINDS, Faults, Rule, faulty_answer
 from zendesk_pipeline.simulator.limits import Limits
@@ -15,6 +21,14 @@ from zendesk_pipeline.simulator.settings import Settings, patched
 from zendesk_pipeline.simulator.source import Source
 
 KEPT_REQUESTS = 100_000
+PAGES: Mapping[str, Callable[[Request, Source, Settings, float, str | None], Answer]] = {
+    audit_log_list.PATH: audit_log_list.audit_log_page,
+    access_log_list.PATH: access_log_list.access_log_page,
+    **dict.fromkeys(ticket_export.EXPORTS, ticket_export.export_page),
+    **dict.fromkeys(time_export.PATHS, time_export.time_page),
+    metric_event_list.PATH: metric_event_list.metric_event_page,
+}
+"""What answers, by path."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,10 +86,10 @@ class Zendesk:
         self._lose_credentials(request, rule)
         return (rule and faulty_answer(rule)) or self._real_answer(request, rule), rule
 
-    def headers(self) -> tuple[tuple[str, str], ...]:
+    def headers(self, request: Request) -> tuple[tuple[str, str], ...]:
         """The headers that every answer carries."""
         dated = ("Date", formatdate(self.now(), usegmt=True))
-        return dated, ("x-zendesk-api-version", "v2"), *self.limits.headers(self.settings)
+        return dated, ("x-zendesk-api-version", "v2"), *self.limits.headers(request, self.settings)
 
     def remember(self, request: Request, status: int | None, rule: Rule | None) -> None:
         """Write a request down."""
@@ -123,15 +137,16 @@ class Zendesk:
 
     def _records(self, request: Request, rule: Rule | None) -> Answer:
         twist = rule.kind if rule and rule.kind in PAGE_KINDS else None
-        admin = self.settings.role == "admin"
-        if request.method != "GET":
+        page = PAGES.get(request.endpoint)
+        if request.method != "GET" or page is None:
             return not_found(request.path)
-        if request.endpoint == ticket_export.PATH:
-            if not admin:
-                return forbidden()
-            return ticket_export.ticket_page(request, self.source, self.settings, self.now(), twist)
-        if request.endpoint == audit_log_list.PATH:
-            if not admin or self.settings.plan != "enterprise":
-                return forbidden()
-            return audit_log_list.audit_log_page(request, self.source, self.settings, self.now(), twist)
-        return not_found(request.path)
+        return self._refusal(request) or page(request, self.source, self.settings, self.now(), twist)
+
+    def _refusal(self, request: Request) -> Answer | None:
+        """The 403 for a role or a plan."""
+        admin = self.settings.role == "admin"
+        if request.endpoint == access_log_list.PATH and not admin:
+            detail = "You must have administrator privileges"
+            return access_log_list.access_log_error(403, "Authorization failed", detail)
+        needs = {audit_log_list.PATH: self.settings.plan == "enterprise", access_log_list.PATH: self.settings.adpp}
+        return None if admin and needs.get(request.endpoint, True) else forbidden()

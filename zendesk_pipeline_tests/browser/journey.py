@@ -20,11 +20,12 @@ from zendesk_pipeline.delivery import Tally
 from zendesk_pipeline.io_manager import S3IOManager
 from zendesk_pipeline.proof import prove
 from zendesk_pipeline.simulator.control import SimulatorControl
-from zendesk_pipeline.streams import AUDIT_LOGS, INCREMENTAL_TICKETS, STREAMS
+from zendesk_pipeline.streams import AUDIT_LOGS, INCREMENTAL_TICKETS
 from zendesk_pipeline.windows import HOUR, Span, Window
 from zendesk_pipeline_tests.browser import driving as ui
 from zendesk_pipeline_tests.browser.driving import NoChromiumError, browser, shown
 from zendesk_pipeline_tests.browser.stage import Stage, found, stage
+from zendesk_pipeline_tests.collected import STREAMS
 
 SENTENCE = "Zendesk answered 401 to /api/v2/audit_logs"
 REMEDY = "the credential is not accepted. Check ZENDESK_EMAIL and ZENDESK_API_TOKEN."
