@@ -9,6 +9,7 @@ from zendesk_pipeline.doctor.command import doctor
 from zendesk_pipeline.feed_command import feed
 from zendesk_pipeline.parser_check import parser_check
 from zendesk_pipeline.policies import iam_policy
+from zendesk_pipeline.redact_command import redact
 from zendesk_pipeline.simulator.command import simulate
 
 
@@ -25,4 +26,5 @@ main.add_command(feed)
 main.add_command(doctor)
 main.add_command(iam_policy)
 main.add_command(parser_check)
+main.add_command(redact)
 main.add_command(simulate)

@@ -5,7 +5,7 @@ Conditional writes: https://docs.aws.amazon.com/AmazonS3/latest/userguide/condit
 
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import (
@@ -36,6 +36,8 @@ class Stored:
     body: bytes
     version: str
     """Its ETag, for replacing just this version."""
+    notes: Mapping[str, str] = field(default_factory=dict[str, str])
+    """What was written beside it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,16 +68,21 @@ class Store:
         with self._explaining("GetObject", key):
             try:
                 answer = self.client.get_object(Bucket=self.bucket, Key=key)
-                return Stored(answer["Body"].read(), answer["ETag"])
+                return Stored(answer["Body"].read(), answer["ETag"], answer.get("Metadata", {}))
             except self.client.exceptions.NoSuchKey:
                 return None
 
-    def put_new(self, key: str, body: bytes, *, checksum: str, content_type: str) -> bool:
+    def put_new(
+        self, key: str, body: bytes, *, checksum: str, content_type: str, notes: Mapping[str, str] | None = None
+    ) -> bool:
         """Write an object that must not exist; False where it does.
 
-        `checksum` is the SHA-256 of the body in base64: S3 refuses a body that was damaged on its way.
+        `checksum` is the SHA-256 of the body in base64: S3 refuses a body that was damaged on its way. `notes` become
+        user metadata of the object.
         """
-        checked = {"ChecksumSHA256": checksum, "ContentType": content_type}
+        checked: dict[str, Any] = {"ChecksumSHA256": checksum, "ContentType": content_type}
+        if notes:
+            checked["Metadata"] = dict(notes)
         return self._put(key, body, {"IfNoneMatch": "*", **checked}) is not None
 
     def put_over(self, key: str, body: bytes, version: str | None) -> str | None:
