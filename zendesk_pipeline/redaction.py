@@ -42,6 +42,7 @@ _NOTHING = re.compile(_BLANK + rb"[\]}]")
 _FLAT = rb'[\[{](?:[^"\[\]{}]++|' + _STRING + rb")*+[\]}]"
 _FLAT_CONTAINER = re.compile(_FLAT, re.DOTALL)
 _TOKEN = re.compile(_FLAT + rb"|" + _STRING + rb"|[\[\]{}]", re.DOTALL)
+_STRING_OR_BLANK = re.compile(rb"(" + _STRING + rb")|[ \t\n\r]++", re.DOTALL)
 _text = json.JSONDecoder(strict=False).decode
 
 
@@ -130,7 +131,7 @@ class Redaction:
             return line, hits
         try:
             changed, end = self._walked(line, len(line) - len(line.lstrip()), self._top, hits)
-        except (ValueError, IndexError, RecursionError, msgspec.MsgspecError):
+        except (ValueError, RecursionError):
             raise RedactionError("a record cannot be taken apart") from None
         if line[end:].strip():
             raise RedactionError("a record does not end where it should")
@@ -203,7 +204,7 @@ def hashed(value: bytes, key: bytes) -> bytes:
     if value.startswith(b'"'):
         value = _name(value)
     elif value[:1] in b"{[":
-        value = msgspec.json.format(value, indent=-1)
+        value = _STRING_OR_BLANK.sub(rb"\1", value)
     return f"{HASH_PREFIX}{hmac.digest(key, value, 'sha256').hex()[:HASH_LENGTH]}".encode()
 
 

@@ -4,6 +4,7 @@ import io
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any, Literal
 
 from botocore.exceptions import ClientError, ReadTimeoutError
@@ -36,6 +37,8 @@ class MemoryBucket:
 
     objects: dict[str, bytes] = field(default_factory=dict[str, bytes])
     writes: list[Write] = field(default_factory=list[Write])
+    notes: dict[str, Any] = field(default_factory=dict[str, Any])
+    """User metadata by key."""
 
 
 class _Exceptions:
@@ -59,11 +62,11 @@ class MemoryS3:
             body = self.bucket.objects.get(Key)
             if body is None:
                 raise _Exceptions.NoSuchKey({"Error": {"Code": "NoSuchKey"}}, "GetObject")
-            return {"Body": io.BytesIO(body), "ETag": _etag(body)}
+            return {"Body": io.BytesIO(body), "ETag": _etag(body), "Metadata": self.bucket.notes.get(Key, {})}
 
         return self.around("GET", act)
 
-    def put_object(self, *, Key: str, Body: bytes, **conditions: str) -> dict[str, Any]:  # noqa: N803  # boto3's names
+    def put_object(self, *, Key: str, Body: bytes, **conditions: Any) -> dict[str, Any]:  # noqa: N803  # boto3's names
         def act() -> dict[str, Any]:
             there = self.bucket.objects.get(Key)
             if conditions.get("ChecksumSHA256") not in {None, encode(Body, compress=False).checksum}:
@@ -75,6 +78,7 @@ class MemoryS3:
             if "IfNoneMatch" in conditions and there is not None:
                 raise refused("PreconditionFailed", "PUT")
             self.bucket.objects[Key] = Body
+            self.bucket.notes[Key] = conditions.get("Metadata", {})
             self.bucket.writes.append(Write(Key, Body, self.by, there is not None))
             return {"ETag": _etag(Body)}
 
@@ -85,7 +89,9 @@ class MemoryS3:
 
     def paginate(self, *, Prefix: str, **_: Any) -> list[dict[str, Any]]:  # noqa: N803  # boto3's name
         found = self.around("LIST", lambda: sorted(key for key in self.bucket.objects if key.startswith(Prefix)))
-        return [{"Contents": [{"Key": key}]} for key in found] or [{}]
+        written = datetime.fromtimestamp(0, UTC)
+        sizes = {key: len(self.bucket.objects.get(key, b"")) for key in found}
+        return [{"Contents": [{"Key": key, "Size": sizes[key], "LastModified": written}]} for key in found] or [{}]
 
 
 def refused(code: str, method: str) -> ClientError:
