@@ -11,6 +11,7 @@ from zendesk_pipeline.parser_check import parser_check
 from zendesk_pipeline.policies import iam_policy
 from zendesk_pipeline.redact_command import redact
 from zendesk_pipeline.simulator.command import simulate
+from zendesk_pipeline.volume import volume
 
 
 @click.group
@@ -28,3 +29,4 @@ main.add_command(iam_policy)
 main.add_command(parser_check)
 main.add_command(redact)
 main.add_command(simulate)
+main.add_command(volume)

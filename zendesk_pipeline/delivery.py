@@ -5,6 +5,7 @@ objects that a crash left in the feed without one; what both name is delivered. 
 objects, and only when all of them are stored the ledger is, and only then the window counts as finished.
 """
 
+import dataclasses
 import threading
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
@@ -26,7 +27,7 @@ from zendesk_pipeline.pages import Page
 from zendesk_pipeline.records import Record
 from zendesk_pipeline.redaction import Redaction
 from zendesk_pipeline.shortening import shortened
-from zendesk_pipeline.store import DeniedError, Store
+from zendesk_pipeline.store import DeniedError, Spent, Store
 from zendesk_pipeline.streams import Stream
 from zendesk_pipeline.windows import Span, Window
 
@@ -68,6 +69,8 @@ class Tally:
     last: int | None = None
     total: int = 0
     """Records that the window has delivered by now, in all runs."""
+    s3: Spent = field(default_factory=Spent)
+    """Requests to S3 for the window; a listing covers a day, and counts for the window that needed it first."""
     bytes: int = 0
     """What its objects hold, as stored."""
     objects: list[str] = field(default_factory=list[str])
@@ -275,7 +278,7 @@ class Delivery:
         """Store the record whole outside the feed; what the feed gets of it."""
         encoded = encode(record.line, compress=False)
         key = self._layout.quarantined(self._stream.name, opened.window, encoded.sha256)
-        self._store.put_new(
+        self._store_for(opened.window).put_new(
             key, encoded.body, checksum=encoded.checksum, content_type="application/json", notes=self._notes
         )
         self._tally(opened.window).quarantined += 1
@@ -303,7 +306,7 @@ class Delivery:
             key = self._layout.batch(self._stream.name, window, sequence, encoded.sha256, self._form.suffix)
             # False says that these very bytes are there: an earlier try got through without us hearing of it
             form, notes = self._form, self._notes
-            self._store.put_new(
+            self._store_for(window).put_new(
                 key, encoded.body, checksum=encoded.checksum, content_type=form.content_type, notes=notes
             )
             self._written.add(key)
@@ -322,7 +325,7 @@ class Delivery:
     def _read_window(self, window: Window) -> OpenWindow:
         ledger, version = self._read_ledger(window)
         named = {delivered.key for delivered in ledger.objects}
-        unnamed = [*filter(None, (self._adopt(key) for key in self._listed(window) if key not in named))]
+        unnamed = [*filter(None, (self._adopt(window, key) for key in self._listed(window) if key not in named))]
         ledger = msgspec.structs.replace(ledger, objects=[*ledger.objects, *unnamed])
         taken = {sequence_in(delivered.key, self._stream.name, window) for delivered in ledger.objects}
         counted = ledger
@@ -341,10 +344,10 @@ class Delivery:
     def _read_ledger(self, window: Window) -> tuple[Ledger, str | None]:
         key, empty = self._layout.ledger(self._stream.name, window), ledgers.empty(self._stream.name, window)
         try:
-            stored = self._store.get(key)
+            stored = self._store_for(window).get(key)
         except DeniedError:
             # Without ListBucket, AWS answers 403 for a missing key. Writing it tells the two apart.
-            version = self._store.put_over(key, ledgers.encode(empty), None)
+            version = self._store_for(window).put_over(key, ledgers.encode(empty), None)
             if version is None:
                 raise
             return empty, version
@@ -364,16 +367,16 @@ class Delivery:
         with self._listing:
             if day not in self._days:
                 try:
-                    self._days[day] = self._store.keys(day)
+                    self._days[day] = self._store_for(window).keys(day)
                 except DeniedError as denied:
                     self._days[day] = []
                     self._warn(f"{denied} Without it a crash between two writes can repeat a batch.")
             return [key for key in self._days[day] if sequence_in(key, self._stream.name, window) is not None]
 
-    def _adopt(self, key: str) -> Delivered | None:
+    def _adopt(self, window: Window, key: str) -> Delivered | None:
         """An object in the feed that no ledger names: a run died between the two writes. Its lines are delivered."""
         try:
-            stored = self._store.get(key)
+            stored = self._store_for(window).get(key)
         except DeniedError as denied:
             self._warn(f"{denied} Without it a crash between two writes can repeat a batch.")
             return None
@@ -409,7 +412,7 @@ class Delivery:
     def _save(self, opened: OpenWindow, ledger: Ledger) -> Ledger:
         key, version = self._layout.ledger(self._stream.name, opened.window), opened.version
         for _ in range(RACES):
-            if self._store.put_over(key, ledgers.encode(ledger), version) is not None:
+            if self._store_for(opened.window).put_over(key, ledgers.encode(ledger), version) is not None:
                 return ledger
             theirs, version = self._read_ledger(opened.window)
             ledger = ledger.merged(theirs)
@@ -419,6 +422,10 @@ class Delivery:
         )
 
     # Accounts
+
+    def _store_for(self, window: Window) -> Store:
+        """The bucket, with its requests counted for the window."""
+        return dataclasses.replace(self._store, spent=self._tally(window).s3)
 
     def _tally(self, window: Window) -> Tally:
         return self.tallies.setdefault(window, Tally())

@@ -5,7 +5,7 @@ import hashlib
 import hmac
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
@@ -541,7 +541,12 @@ def _feed(memory: MemoryBucket) -> Iterator[bytes]:
 def test_whatever_happens_to_a_request_each_redacted_record_is_there_once(trouble: Trouble) -> None:
     """At every request of a run it crashes or fails, and runs again: the feed holds what the rules leave, once."""
     requests: list[str] = []
-    _memory(MemoryBucket(), lambda method, act: (requests.append(method), act())[1]).records(SPAN, TICKETS)
+
+    def noted(method: str, act: Callable[[], Any]) -> Any:
+        requests.append(method)
+        return act()
+
+    _memory(MemoryBucket(), noted).records(SPAN, TICKETS)
     assert len(requests) > 10
     for at in range(len(requests)):
         memory = MemoryBucket()

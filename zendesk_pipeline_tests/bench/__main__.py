@@ -71,7 +71,7 @@ def _compare(account: Account, rounds: int) -> list[Target]:
 
 
 def _rounds(account: Account, stream: str, place: local.LocalPipeline, rounds: int) -> Comparison:
-    """Bare loop, pipeline, and pipeline with redaction rules by turns. An untimed run before fills the simulator's cache.
+    """Bare loop, pipeline, and pipeline with redaction rules by turns; an untimed run first fills the page cache.
 
     The requests of that run are those that the bare loop repeats.
     """
