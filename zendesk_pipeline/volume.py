@@ -17,6 +17,7 @@ from botocore.exceptions import BotoCoreError
 from zendesk_pipeline import ledger as ledgers
 from zendesk_pipeline import settings
 from zendesk_pipeline.errors import DeliveryError, SettingsError
+from zendesk_pipeline.inspection import WEEKS
 from zendesk_pipeline.keys import Layout
 from zendesk_pipeline.ledger import Ledger
 from zendesk_pipeline.settings import Settings
@@ -68,8 +69,9 @@ class Volume:
     s3_puts: int
     """Estimated for one run an hour, as are the two below: objects and ledgers."""
     s3_gets: int
-    """Ledgers, and each object once by SecOps."""
+    """Ledgers, by the run and its checks; each object once by a check and once by SecOps."""
     s3_lists: int
+    """One by the run, one by its checks."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,8 +120,8 @@ def volume_of(stream: Stream, found: Sequence[Ledger | None], *, lookback: int, 
         budget_share=sum(pages) / (allowed * len(complete)) if complete else 0.0,
         busiest_hour_share=max(pages, default=0) / allowed,
         s3_puts=objects + len(complete),
-        s3_gets=objects + len(complete) * (1 + ceil(lookback / HOUR)),
-        s3_lists=len(complete),
+        s3_gets=2 * objects + len(complete) * (1 + ceil(lookback / HOUR) + 1 + WEEKS),
+        s3_lists=2 * len(complete),
     )
 
 
