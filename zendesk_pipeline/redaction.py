@@ -30,6 +30,7 @@ DIGEST_LENGTH = 32
 MEANING = "zendesk_pipeline redaction 1"
 """Raised when the same rules come to mean something else."""
 
+COMMA = ord(",")
 _STRICTEST_FIRST: tuple[Action, ...] = ("drop", "mask", "hash")
 
 _BLANK = rb"[ \t\n\r]*+"
@@ -149,21 +150,21 @@ class Redaction:
         seen = len(hits)
         while True:
             found = _found(pattern, text, at + 1)
-            fate = fates.names.get(_name(found[1]), fates.other) if is_object else fates.item
-            start, value = found.start(1), found.start(2)
-            if value >= 0:
-                after, closing = found.end(2), found
-                left = None if fate is None else self._scalar(found[2], fate, hits)
-            else:
+            key, scalar = found.group(1, 2)
+            fate = fates.names.get(_name(key) if b"\\" in key else key[1:-1], fates.other) if is_object else fates.item
+            if scalar is None:
                 value = found.end()
                 left, after = self._container(text, value, fate, hits)
-                closing = _found(between, text, after)
+                at = _found(between, text, after).end() - 1
+            else:
+                value, after = found.span(2)
+                left = None if fate is None else self._scalar(scalar, fate, hits)
+                at = found.end() - 1
             if left is None:
-                kept.append(text[start:after])
+                kept.append(text[found.start(1) : after])
             elif left:
-                kept.append(text[start:value] + left)
-            at = closing.end() - 1
-            if text[at] != ord(","):
+                kept.append(text[found.start(1) : value] + left)
+            if text[at] != COMMA:
                 break
         if len(hits) == seen:
             return None, at + 1
@@ -171,10 +172,10 @@ class Redaction:
 
     def _scalar(self, value: bytes, fate: _Fate, hits: list[str]) -> bytes | None:
         """What replaces it: nothing (b"") where it goes, None where it stays."""
-        if fate.action == "inside":
-            if not fate.label:
-                return None
-        elif fate.action != "drop" and value == b"null":
+        if fate.action == "drop":
+            hits.append(fate.label)
+            return b""
+        if not fate.label or (fate.action != "inside" and value == b"null"):
             return None
         hits.append(fate.label)
         return self._replaced(value, fate)
