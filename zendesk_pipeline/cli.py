@@ -12,9 +12,11 @@ COMMANDS = {
     "feed": "zendesk_pipeline.feed_command:feed",
     "iam-policy": "zendesk_pipeline.policies:iam_policy",
     "parser-check": "zendesk_pipeline.parser_check:parser_check",
+    "redact": "zendesk_pipeline.redact_command:redact",
     "simulate": "zendesk_pipeline.simulator.command:simulate",
     "takeover": "zendesk_pipeline.takeover_command:takeover",
     "verify": "zendesk_pipeline.verify:verify",
+    "volume": "zendesk_pipeline.volume:volume",
 }
 """Where each command is. It is loaded when it is asked for: some of them need Dagster, which takes a second."""
 

@@ -61,6 +61,8 @@ def build(chosen: Settings, clock: Clock = REAL) -> dg.Definitions:
         batch_bytes=chosen.batch_bytes,
         sse=chosen.s3_sse,
         kms_key_id=chosen.s3_kms_key_id,
+        redaction_rules=chosen.redaction_rules,
+        redaction_key=_secret("REDACTION_KEY"),
     )
     alerts = alert_sensor(
         assets,

@@ -5,8 +5,9 @@ objects that a crash left in the feed without one; what both name is delivered. 
 objects, and only when all of them are stored the ledger is, and only then the window counts as finished.
 """
 
+import dataclasses
 import threading
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -19,13 +20,14 @@ import msgspec
 from zendesk_pipeline import ledger as ledgers
 from zendesk_pipeline.batches import Batch, BatchFormat, content_of, encode, records_in
 from zendesk_pipeline.clock import Clock
-from zendesk_pipeline.errors import DeliveryError
+from zendesk_pipeline.errors import DeliveryError, RedactionError
 from zendesk_pipeline.keys import Layout, sequence_in
 from zendesk_pipeline.ledger import Delivered, Ledger
 from zendesk_pipeline.pages import Page
 from zendesk_pipeline.records import Record
+from zendesk_pipeline.redaction import Redaction
 from zendesk_pipeline.shortening import shortened
-from zendesk_pipeline.store import DeniedError, Store
+from zendesk_pipeline.store import DeniedError, Spent, Store
 from zendesk_pipeline.streams import Stream
 from zendesk_pipeline.windows import Span, Window
 
@@ -35,6 +37,8 @@ WRITERS = 4
 """Threads that talk to S3."""
 IN_FLIGHT = 2
 """Batches on their way to S3, beside the one that grows: what memory depends on. The other threads see to ledgers."""
+REDACTION = "redaction"
+"""What the digest of the rules is called beside an object, for a run that has to adopt it."""
 RACES = 20
 """How often a ledger is read again after another run replaced it in between."""
 
@@ -50,6 +54,10 @@ class Tally:
     late: int = 0
     """Delivered by this run although the window was complete before."""
     quarantined: int = 0
+    redacted: int = 0
+    """Records delivered by this run that the redaction rules changed."""
+    redactions: Counter[str] = field(default_factory=Counter[str])
+    """Values that each rule took away or replaced in them."""
     pages: int = 0
     """Pages that held records of the window."""
     requests: int = 0
@@ -61,6 +69,8 @@ class Tally:
     last: int | None = None
     total: int = 0
     """Records that the window has delivered by now, in all runs."""
+    s3: Spent = field(default_factory=Spent)
+    """Requests to S3 for the window; a listing covers a day, and counts for the window that needed it first."""
     bytes: int = 0
     """What its objects hold, as stored."""
     objects: list[str] = field(default_factory=list[str])
@@ -106,6 +116,7 @@ class Delivery:
         redeliver: bool,
         clock: Clock,
         warn: Callable[[str], object],
+        redaction: Redaction | None = None,
     ) -> None:
         self._stream = stream
         self._span = span
@@ -114,6 +125,8 @@ class Delivery:
         self._layout = layout
         self._form = form
         self._redeliver = redeliver
+        self._redaction = redaction
+        self._notes = {REDACTION: redaction.digest} if redaction else {}
         self._clock = clock
         self._warn = warn
         self._ahead = deque(span)
@@ -238,6 +251,8 @@ class Delivery:
             self._append(opened, record)
 
     def _append(self, opened: OpenWindow, record: Record) -> None:
+        if self._redaction is not None:
+            record = self._redacted(self._redaction, opened.window, record)
         line = record.line
         if len(line) > self._form.longest_record:
             line = self._quarantine(opened, record)
@@ -245,11 +260,27 @@ class Delivery:
             self._flush(opened)
         opened.batch.add(record, line)
 
+    def _redacted(self, redaction: Redaction, window: Window, record: Record) -> Record:
+        """The record as it may leave this machine: everything that is stored of it is made of this."""
+        try:
+            line, hits = redaction.apply(record.line)
+        except RedactionError as problem:
+            raise RedactionError(
+                f"{self._stream.name} {window}: the redaction rules cannot be applied, because {problem}. It was not"
+                " delivered, nor was anything behind it. Look at the window's records in Zendesk."
+            ) from None
+        tally = self._tally(window)
+        tally.redacted += bool(hits)
+        tally.redactions.update(hits)
+        return record._replace(line=line)
+
     def _quarantine(self, opened: OpenWindow, record: Record) -> bytes:
         """Store the record whole outside the feed; what the feed gets of it."""
         encoded = encode(record.line, compress=False)
         key = self._layout.quarantined(self._stream.name, opened.window, encoded.sha256)
-        self._store.put_new(key, encoded.body, checksum=encoded.checksum, content_type="application/json")
+        self._store_for(opened.window).put_new(
+            key, encoded.body, checksum=encoded.checksum, content_type="application/json", notes=self._notes
+        )
         self._tally(opened.window).quarantined += 1
         self._warn(
             f"{self._stream.name} {opened.window}: a record of {len(record.line):,} bytes is too long for a line of the"
@@ -274,9 +305,18 @@ class Delivery:
             encoded = encode(batch.content(), compress=self._form.compress)
             key = self._layout.batch(self._stream.name, window, sequence, encoded.sha256, self._form.suffix)
             # False says that these very bytes are there: an earlier try got through without us hearing of it
-            self._store.put_new(key, encoded.body, checksum=encoded.checksum, content_type=self._form.content_type)
+            form, notes = self._form, self._notes
+            self._store_for(window).put_new(
+                key, encoded.body, checksum=encoded.checksum, content_type=form.content_type, notes=notes
+            )
             self._written.add(key)
-            return Delivered(key=key, sha256=encoded.sha256, bytes=len(encoded.body), identities=batch.identities)
+            return Delivered(
+                key=key,
+                sha256=encoded.sha256,
+                bytes=len(encoded.body),
+                identities=batch.identities,
+                redaction=notes.get(REDACTION, ""),
+            )
         finally:
             self._room.release()
 
@@ -285,7 +325,7 @@ class Delivery:
     def _read_window(self, window: Window) -> OpenWindow:
         ledger, version = self._read_ledger(window)
         named = {delivered.key for delivered in ledger.objects}
-        unnamed = [*filter(None, (self._adopt(key) for key in self._listed(window) if key not in named))]
+        unnamed = [*filter(None, (self._adopt(window, key) for key in self._listed(window) if key not in named))]
         ledger = msgspec.structs.replace(ledger, objects=[*ledger.objects, *unnamed])
         taken = {sequence_in(delivered.key, self._stream.name, window) for delivered in ledger.objects}
         counted = ledger
@@ -304,10 +344,10 @@ class Delivery:
     def _read_ledger(self, window: Window) -> tuple[Ledger, str | None]:
         key, empty = self._layout.ledger(self._stream.name, window), ledgers.empty(self._stream.name, window)
         try:
-            stored = self._store.get(key)
+            stored = self._store_for(window).get(key)
         except DeniedError:
             # Without ListBucket, AWS answers 403 for a missing key. Writing it tells the two apart.
-            version = self._store.put_over(key, ledgers.encode(empty), None)
+            version = self._store_for(window).put_over(key, ledgers.encode(empty), None)
             if version is None:
                 raise
             return empty, version
@@ -327,16 +367,16 @@ class Delivery:
         with self._listing:
             if day not in self._days:
                 try:
-                    self._days[day] = self._store.keys(day)
+                    self._days[day] = self._store_for(window).keys(day)
                 except DeniedError as denied:
                     self._days[day] = []
                     self._warn(f"{denied} Without it a crash between two writes can repeat a batch.")
             return [key for key in self._days[day] if sequence_in(key, self._stream.name, window) is not None]
 
-    def _adopt(self, key: str) -> Delivered | None:
+    def _adopt(self, window: Window, key: str) -> Delivered | None:
         """An object in the feed that no ledger names: a run died between the two writes. Its lines are delivered."""
         try:
-            stored = self._store.get(key)
+            stored = self._store_for(window).get(key)
         except DeniedError as denied:
             self._warn(f"{denied} Without it a crash between two writes can repeat a batch.")
             return None
@@ -351,7 +391,8 @@ class Delivery:
                 " out of the feed. Nothing was delivered into its window."
             ) from None
         sha256 = encode(content, compress=False).sha256
-        return Delivered(key=key, sha256=sha256, bytes=len(stored.body), identities=identities)
+        redacted = stored.notes.get(REDACTION, "")  # by the rules of the run that wrote it
+        return Delivered(key=key, sha256=sha256, bytes=len(stored.body), identities=identities, redaction=redacted)
 
     def _commit(self, opened: OpenWindow, *, complete: bool = True) -> None:
         """Once every object is stored, the ledger; then the window is finished."""
@@ -371,7 +412,7 @@ class Delivery:
     def _save(self, opened: OpenWindow, ledger: Ledger) -> Ledger:
         key, version = self._layout.ledger(self._stream.name, opened.window), opened.version
         for _ in range(RACES):
-            if self._store.put_over(key, ledgers.encode(ledger), version) is not None:
+            if self._store_for(opened.window).put_over(key, ledgers.encode(ledger), version) is not None:
                 return ledger
             theirs, version = self._read_ledger(opened.window)
             ledger = ledger.merged(theirs)
@@ -381,6 +422,10 @@ class Delivery:
         )
 
     # Accounts
+
+    def _store_for(self, window: Window) -> Store:
+        """The bucket, with its requests counted for the window."""
+        return dataclasses.replace(self._store, spent=self._tally(window).s3)
 
     def _tally(self, window: Window) -> Tally:
         return self.tallies.setdefault(window, Tally())

@@ -12,6 +12,7 @@
     │   ├── ProtocolError   an answer that contradicts what Zendesk promises
     │   └── PageLimitError  MAX_PAGES is reached
     ├── SecretStoreError    AWS Secrets Manager or Parameter Store gives no answer: later
+    ├── RedactionError      a record cannot be redacted as the rules want: it stays here
     └── DeliveryError       S3's side
 
 Messages are sentences for people. They never hold a credential or anything of a record.
@@ -77,3 +78,7 @@ class SecretStoreError(PipelineError):
 
 class DeliveryError(PipelineError):
     """S3 refused, or holds something it should not."""
+
+
+class RedactionError(PipelineError):
+    """A record cannot be taken apart as the redaction rules want; nothing of it leaves this machine."""

@@ -20,6 +20,7 @@ from zendesk_pipeline.pages import Page
 from zendesk_pipeline.prefetch import prefetched
 from zendesk_pipeline.progress import Progress
 from zendesk_pipeline.records import Record
+from zendesk_pipeline.redaction_rules import redaction
 from zendesk_pipeline.resources import settled
 from zendesk_pipeline.store import Store
 from zendesk_pipeline.streams import STREAMS, Stream
@@ -60,6 +61,10 @@ class S3IOManager(dg.ConfigurableIOManager):
     batch_bytes: int = Field(default=8 * 1024 * 1024, description="BATCH_BYTES")
     sse: str | None = Field(default=None, description="S3_SSE")
     kms_key_id: str | None = Field(default=None, description="S3_KMS_KEY_ID")
+    redaction_rules: str = Field(default="", description="REDACTION_RULES")
+    redaction_key: str = Field(
+        default="", description="REDACTION_KEY", repr=False, json_schema_extra={"is_secret": True}
+    )
 
     _clock: Clock = PrivateAttr(default_factory=Clock)
 
@@ -144,6 +149,7 @@ class S3IOManager(dg.ConfigurableIOManager):
             redeliver=pages.redeliver,
             clock=self._clock,
             warn=warn,
+            redaction=redaction(pages.stream, self.redaction_rules, self.redaction_key),
         )
 
     def _store(self) -> Store:
@@ -195,14 +201,24 @@ class S3IOManager(dg.ConfigurableIOManager):
             "duplicates_removed": tally.duplicates,
             "late_arrivals": tally.late,
             "quarantined": tally.quarantined,
+            **({"redacted_records": tally.redacted, **_redactions(tally)} if self.redaction_rules else {}),
             "pages": tally.pages,
             "requests": tally.requests,
+            "s3_puts": tally.s3.put,
+            "s3_gets": tally.s3.get,
+            "s3_lists": tally.s3.list,
             "rate_limit_wait_seconds": round(tally.waited, 3),
             "lag_seconds": round((tally.finished_at or self._clock.now()) - window.end, 1),
             **{name: dg.MetadataValue.timestamp(float(at)) for name, at in times.items() if at is not None},
             "ledger": f"s3://{self.bucket}/{self._layout().ledger(stream.name, window)}",
             "objects": dg.MetadataValue.json(objects[:MOST_OBJECTS_LISTED]),
         }
+
+
+def _redactions(tally: Tally) -> Metadata:
+    """What the rules took away or replaced, in sum and by rule."""
+    by_rule = dict(sorted(tally.redactions.items()))
+    return {"redacted_values": tally.redactions.total(), "redacted_by_rule": dg.MetadataValue.json(by_rule)}
 
 
 def _failure(problem: PipelineError, where: str) -> dg.Failure:

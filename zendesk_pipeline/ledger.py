@@ -10,7 +10,7 @@ from zendesk_pipeline.windows import Window, timestamp
 VERSION = 1
 
 
-class Delivered(msgspec.Struct, frozen=True, kw_only=True):
+class Delivered(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One object of the feed."""
 
     key: str
@@ -20,6 +20,8 @@ class Delivered(msgspec.Struct, frozen=True, kw_only=True):
     """As stored."""
     identities: list[str]
     """In the order of the lines."""
+    redaction: str = ""
+    """The digest of the redaction rules that its lines went through; not there where there were none."""
 
 
 class Ledger(msgspec.Struct, frozen=True, kw_only=True):

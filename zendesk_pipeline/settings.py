@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, mo
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from zendesk_pipeline import redaction_rules
 from zendesk_pipeline.errors import SettingsError
 from zendesk_pipeline.streams import COLLECTED_BY_DEFAULT, STREAMS
 
@@ -85,6 +86,12 @@ def full_hour(text: object) -> object:
     if moment.minute or moment.second or moment.microsecond:
         raise ValueError("windows begin on the full hour (UTC)")
     return moment
+
+
+def _rules(setting: str) -> str:
+    if setting:
+        redaction_rules.load(setting)
+    return setting
 
 
 Prefix = Annotated[str, AfterValidator(_prefix)]
@@ -195,6 +202,12 @@ class Settings(BaseSettings):
         default=None, description="Encryption asked for with every write; the bucket's own default if unset."
     )
     s3_kms_key_id: str | None = Field(default=None, description="The KMS key for S3_SSE=aws:kms.")
+
+    redaction_rules: Annotated[str, AfterValidator(_rules)] = Field(
+        default="",
+        description="What is taken out of records before they leave this machine: a file of rules, or `builtin:` and"
+        " the name of one that comes with the package. Records go as Zendesk sent them if unset.",
+    )
 
     @model_validator(mode="after")
     def _prefixes_lie_apart(self) -> Self:

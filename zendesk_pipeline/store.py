@@ -5,8 +5,9 @@ Conditional writes: https://docs.aws.amazon.com/AmazonS3/latest/userguide/condit
 
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from threading import Lock
+from typing import TYPE_CHECKING, Any, Literal
 
 from botocore.exceptions import (
     BotoCoreError,
@@ -36,6 +37,8 @@ class Stored:
     body: bytes
     version: str
     """Its ETag, for replacing just this version."""
+    notes: Mapping[str, str] = field(default_factory=dict[str, str])
+    """What was written beside it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +52,21 @@ class Listed:
     """When it was written, seconds since the epoch."""
 
 
+@dataclass(slots=True)
+class Spent:
+    """Requests that S3 answered, by its price list's names. The client's own retries are not seen here."""
+
+    put: int = 0
+    get: int = 0
+    list: int = 0
+    _lock: Lock = field(default_factory=Lock, repr=False, compare=False)
+
+    def count(self, name: Literal["put", "get", "list"]) -> None:
+        """One more; from any thread."""
+        with self._lock:
+            setattr(self, name, getattr(self, name) + 1)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Store:
     """One bucket. The client retries by itself what is worth it (connections, 500, 503 SlowDown)."""
@@ -57,6 +75,7 @@ class Store:
     bucket: str
     encryption: Mapping[str, Any]
     """`ServerSideEncryption` and `SSEKMSKeyId` of every write, as PutObject takes them."""
+    spent: Spent = field(default_factory=Spent)
 
     def uri(self, key: str) -> str:
         return f"s3://{self.bucket}/{key}"
@@ -64,18 +83,24 @@ class Store:
     def get(self, key: str) -> Stored | None:
         """The object, or None; raises DeniedError, SettingsError, DeliveryError."""
         with self._explaining("GetObject", key):
+            self.spent.count("get")
             try:
                 answer = self.client.get_object(Bucket=self.bucket, Key=key)
-                return Stored(answer["Body"].read(), answer["ETag"])
+                return Stored(answer["Body"].read(), answer["ETag"], answer.get("Metadata", {}))
             except self.client.exceptions.NoSuchKey:
                 return None
 
-    def put_new(self, key: str, body: bytes, *, checksum: str, content_type: str) -> bool:
+    def put_new(
+        self, key: str, body: bytes, *, checksum: str, content_type: str, notes: Mapping[str, str] | None = None
+    ) -> bool:
         """Write an object that must not exist; False where it does.
 
-        `checksum` is the SHA-256 of the body in base64: S3 refuses a body that was damaged on its way.
+        `checksum` is the SHA-256 of the body in base64: S3 refuses a body that was damaged on its way. `notes` become
+        user metadata of the object.
         """
-        checked = {"ChecksumSHA256": checksum, "ContentType": content_type}
+        checked: dict[str, Any] = {"ChecksumSHA256": checksum, "ContentType": content_type}
+        if notes:
+            checked["Metadata"] = dict(notes)
         return self._put(key, body, {"IfNoneMatch": "*", **checked}) is not None
 
     def put_over(self, key: str, body: bytes, version: str | None) -> str | None:
@@ -93,6 +118,7 @@ class Store:
         with self._explaining("ListBucket", prefix):
             pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix, **asked)
             for page in pages:
+                self.spent.count("list")
                 entries: list[Any] = list(page.get("Contents", []))
                 for entry in entries:
                     yield Listed(key=entry["Key"], size=entry["Size"], modified=entry["LastModified"].timestamp())
@@ -100,6 +126,7 @@ class Store:
     def _put(self, key: str, body: bytes, arguments: dict[str, Any]) -> str | None:
         with self._explaining("PutObject", key):
             for remaining in reversed(range(CONFLICT_TRIES)):
+                self.spent.count("put")
                 try:
                     answer = self.client.put_object(
                         Bucket=self.bucket, Key=key, Body=body, **arguments, **self.encryption

@@ -51,6 +51,7 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
         "BATCH_",
         "CATCH_UP_",
         "ALERT_",
+        "REDACTION_",
     )
     others = ("ASSET_OWNERS", "RESOURCES", "START_DATE", "AUTH_MODE", "MAX_PAGES", "COMPRESSION", "OUTPUT_FORMAT")
     for name in os.environ:

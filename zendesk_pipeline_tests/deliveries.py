@@ -14,6 +14,7 @@ from zendesk_pipeline.delivery import Delivery
 from zendesk_pipeline.keys import Layout
 from zendesk_pipeline.pages import Page
 from zendesk_pipeline.records import Record
+from zendesk_pipeline.redaction import Redaction
 from zendesk_pipeline.store import Store
 from zendesk_pipeline.streams import AUDIT_LOGS, Stream
 from zendesk_pipeline.windows import Span, Window
@@ -76,6 +77,7 @@ class Deliveries:
     form: BatchFormat = SMALL
     clock: Clock = field(default_factory=Clock)
     warnings: list[str] = field(default_factory=list[str])
+    redaction: Redaction | None = None
 
     def formed(self, **changes: Any) -> "Deliveries":
         """The same with another form of its objects."""
@@ -93,6 +95,7 @@ class Deliveries:
             redeliver=redeliver,
             clock=self.clock,
             warn=self.warnings.append,
+            redaction=self.redaction,
         )
 
     def run(self, span: Span, pages: Iterable[Page], *, lookback: int = 0, redeliver: bool = False) -> Delivery:

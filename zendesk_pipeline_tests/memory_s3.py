@@ -39,6 +39,8 @@ class MemoryBucket:
 
     objects: dict[str, bytes] = field(default_factory=dict[str, bytes])
     writes: list[Write] = field(default_factory=list[Write])
+    notes: dict[str, Any] = field(default_factory=dict[str, Any])
+    """User metadata by key."""
 
 
 class _Exceptions:
@@ -62,11 +64,11 @@ class MemoryS3:
             body = self.bucket.objects.get(Key)
             if body is None:
                 raise _Exceptions.NoSuchKey({"Error": {"Code": "NoSuchKey"}}, "GetObject")
-            return {"Body": io.BytesIO(body), "ETag": _etag(body)}
+            return {"Body": io.BytesIO(body), "ETag": _etag(body), "Metadata": self.bucket.notes.get(Key, {})}
 
         return self.around("GET", act)
 
-    def put_object(self, *, Key: str, Body: bytes, **conditions: str) -> dict[str, Any]:  # noqa: N803  # boto3's names
+    def put_object(self, *, Key: str, Body: bytes, **conditions: Any) -> dict[str, Any]:  # noqa: N803  # boto3's names
         def act() -> dict[str, Any]:
             there = self.bucket.objects.get(Key)
             if conditions.get("ChecksumSHA256") not in {None, encode(Body, compress=False).checksum}:
@@ -78,6 +80,7 @@ class MemoryS3:
             if "IfNoneMatch" in conditions and there is not None:
                 raise refused("PreconditionFailed", "PUT")
             self.bucket.objects[Key] = Body
+            self.bucket.notes[Key] = conditions.get("Metadata", {})
             self.bucket.writes.append(Write(Key, Body, self.by, there is not None))
             return {"ETag": _etag(Body)}
 

@@ -1,6 +1,7 @@
 """What S3 holds against what the source has: the check that every test of the promise ends with."""
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from zendesk_pipeline.batches import content_of, records_in
@@ -48,12 +49,19 @@ def delivered(s3: LocalS3, layout: Layout, stream: str, span: Span) -> dict[str,
     }
 
 
-def reconcile(control: SimulatorControl, s3: LocalS3, layout: Layout, stream: str, span: Span) -> Verdict:
-    """Every identity of the span in S3 exactly once, bytes equal."""
+def reconcile(
+    control: SimulatorControl,
+    s3: LocalS3,
+    layout: Layout,
+    stream: str,
+    span: Span,
+    stored_as: Callable[[bytes], bytes] = bytes,
+) -> Verdict:
+    """Every identity of the span in S3 exactly once, bytes equal to those the record is to be stored as."""
     record_of = record_reader(STREAMS[stream])
     lines = [line for content in delivered(s3, layout, stream, span).values() for line in content]
-    now = set(control.source(stream, span.start, span.end))
-    ever = set(control.source(stream, span.start, span.end, ever=True))
+    now = set(map(stored_as, control.source(stream, span.start, span.end)))
+    ever = set(map(stored_as, control.source(stream, span.start, span.end, ever=True)))
     identities = Counter(record_of(line).identity for line in lines)
     return Verdict(
         source=len(now),

@@ -22,6 +22,13 @@ ALERTS = {
     ),
 }
 
+REDACTION = {
+    "REDACTION_KEY": (
+        "The key of hashes in the [redaction rules](redaction.md#hash), 32 characters or more. A secret. Needed where"
+        " a rule hashes."
+    ),
+}
+
 COMMANDS = {
     **{
         str(option.envvar): (option.opts[0], option.help or "")
@@ -56,7 +63,7 @@ HEAD = """\
 
 All settings are environment variables. `dagster dev` and Dagster's other commands also read a file `.env` in the folder
 they are started in, and what it says wins over the environment; [.env.example](../.env.example) has every setting with
-its default. An empty variable of the first three tables counts as not set. A value that is wrong is refused when
+its default. An empty variable of the first four tables counts as not set. A value that is wrong is refused when
 Dagster loads the code, in a sentence that names the variable. A value that is missing is named by the run that needs
 it, so that the UI opens without any. A secret may be [a reference](secrets.md) to where it lies in AWS.
 
@@ -82,6 +89,9 @@ def settings_doc() -> str:
             _section("Zendesk credentials", "| variable | `AUTH_MODE` | where it comes from |", credentials),
             _section(
                 "Alerts", "| variable | meaning |", [f"| `{name}` | {meaning} |" for name, meaning in ALERTS.items()]
+            ),
+            _section(
+                "Redaction", "| variable | meaning |", [f"| `{name}` | {text} |" for name, text in REDACTION.items()]
             ),
             _section("With defaults", "| variable | default | meaning |", optional),
             _section("Google SecOps commands", "| variable | option | meaning |", commands),

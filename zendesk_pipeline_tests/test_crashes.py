@@ -6,8 +6,10 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from zendesk_pipeline import redaction_rules
 from zendesk_pipeline.keys import Layout
 from zendesk_pipeline.local_services import LocalS3, SimulatedZendesk
+from zendesk_pipeline.streams import INCREMENTAL_TICKETS
 from zendesk_pipeline.windows import HOUR, Span
 from zendesk_pipeline_tests.collector_process import Collection, collect, collecting
 from zendesk_pipeline_tests.reconcile import reconcile
@@ -19,6 +21,7 @@ SOON, LATER = SPAN.end + 10 * 60, SPAN.end + 20 * HOUR
 """When the run that dies reads its windows, and when the next one does: many tickets have changed in between."""
 BATCH_BYTES = {"audit_logs": 2_500, "incremental_tickets": 45_000}
 """Small ones, for many objects a window."""
+REDACTED_BATCH = 8_000
 PUTS = 14
 """A run over SPAN makes so many at least: every one of them is a point to die at, before and after."""
 SAMPLE = 16
@@ -64,6 +67,41 @@ def test_killed_at_any_put_and_run_again_every_record_is_there_once(
     assert collect(collection) == 0
 
     verdict = reconcile(zendesk.control, s3, layout, stream, SPAN)
+    assert died == -9
+    assert verdict.exact, verdict
+    assert verdict.source > 0
+
+
+@pytest.mark.parametrize(("moment", "nth"), [("before", 2), ("after", 3), ("after", PUTS)])
+def test_killed_under_redaction_rules_every_record_is_there_once_as_the_rules_want(
+    zendesk: SimulatedZendesk,
+    s3: LocalS3,
+    proxy: S3Proxy,
+    layout: Layout,
+    environment: dict[str, str],
+    moment: str,
+    nth: int,
+) -> None:
+    """The promise holds for redacted records as for others: killed at a PUT and run again, each is there once."""
+    rules, key = "builtin:without-personal-data", "0123456789abcdef" * 4
+    settings = {**environment, "AWS_ENDPOINT_URL_S3": proxy.endpoint, "REDACTION_RULES": rules, "REDACTION_KEY": key}
+    collection = Collection(
+        stream="incremental_tickets", span=SPAN, environment={**settings, "BATCH_BYTES": str(REDACTED_BATCH)}
+    )
+    zendesk.control.set_clock(SOON)
+    proxy.reset()
+    with collecting(collection) as process:
+        _kill_at(proxy, process.kill, moment, nth)
+        process.join(60)
+    died = process.exitcode
+
+    proxy.reset()
+    zendesk.control.set_clock(LATER)
+    assert collect(collection) == 0
+
+    redaction = redaction_rules.redaction(INCREMENTAL_TICKETS, rules, key)
+    assert redaction is not None
+    verdict = reconcile(zendesk.control, s3, layout, "incremental_tickets", SPAN, lambda line: redaction.apply(line)[0])
     assert died == -9
     assert verdict.exact, verdict
     assert verdict.source > 0

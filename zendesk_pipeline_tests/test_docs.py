@@ -53,6 +53,7 @@ VARIABLES = (
     {name.upper() for name in Settings.model_fields}
     | {name for names in CREDENTIALS.values() for name in names}
     | {"ALERT_URLS"}
+    | settings_doc.REDACTION.keys()
     | settings_doc.COMMANDS.keys()
     | settings_doc.OF_OTHERS.keys()
 )
@@ -278,7 +279,7 @@ def test_operations_page_explains_every_error() -> None:
 
 def test_operations_page_explains_all_metadata() -> None:
     """Each entry of a window's metadata has a line."""
-    manager = io_manager.S3IOManager(s3=S3Resource())
+    manager = io_manager.S3IOManager(s3=S3Resource(), redaction_rules="builtin:without-personal-data")
     metadata = manager._metadata(AUDIT_LOGS, Window(0), Tally(first=1, last=2))
 
     assert first_cells(section("operations.md", "What the UI shows")) == set(metadata)

@@ -22,6 +22,7 @@ delivered = st.builds(
     sha256=st.text("0123456789abcdef", min_size=64, max_size=64),
     bytes=st.integers(1, 1 << 40),
     identities=st.lists(st.text(max_size=20), max_size=5),
+    redaction=st.sampled_from(["", "cd" * 16]),
 )
 ledger_of_window = st.builds(
     Ledger,
@@ -60,6 +61,16 @@ def test_the_ledgers_form_is_pinned() -> None:
         b'{"stream":"audit_logs","window":"2026-11-12T05:00:00Z","complete":true,"objects":'
         b'[{"key":"k.json","sha256":"ab","bytes":7,"identities":["1","2:3"]}],"version":1}'
     )
+
+
+def test_a_ledger_says_by_which_rules_and_reads_one_that_does_not() -> None:
+    """The digest of redaction rules stands with its object; a ledger from before there were rules has none."""
+    one = Delivered(key="k.json", sha256="ab", bytes=7, identities=["1"], redaction="cd")
+    ledger = msgspec.structs.replace(ledgers.empty("audit_logs", WINDOW), objects=[one])
+    content = gzip.decompress(ledgers.encode(ledger))
+    assert b'"identities":["1"],"redaction":"cd"}' in content
+    before = ledgers.decode(gzip.compress(content.replace(b',"redaction":"cd"', b"")))
+    assert before.objects == [msgspec.structs.replace(one, redaction="")]
 
 
 def test_a_window_never_delivered_knows_nothing() -> None:

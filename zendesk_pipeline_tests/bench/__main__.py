@@ -19,6 +19,7 @@ from zendesk_pipeline_tests.bench.report import (
     Target,
     comparison_table,
     comparison_targets,
+    redaction_sentence,
     sweep_table,
     sweep_targets,
 )
@@ -27,6 +28,7 @@ TWO_DAYS = Account(hours=48, tickets_per_hour=1042, audit_logs_per_hour=417)
 """50,016 tickets and 20,016 audit logs."""
 QUICK = Account(hours=4, tickets_per_hour=500, audit_logs_per_hour=100)
 SIZES = (1_000, 10_000, 100_000, 500_000)
+RULES = {"REDACTION_RULES": "builtin:without-personal-data", "REDACTION_KEY": "0123456789abcdef" * 2}
 QUICK_SIZES = (1_000, 2_000, 4_000)
 
 console = Console(highlight=False, width=None if sys.stdout.isatty() else 150)
@@ -63,22 +65,24 @@ def _compare(account: Account, rounds: int) -> list[Target]:
         for stream in account.records:
             comparison = _rounds(account, stream, place, rounds)
             console.print(comparison_table(comparison))
+            console.print(redaction_sentence(comparison))
             targets += comparison_targets(comparison)
     return targets
 
 
 def _rounds(account: Account, stream: str, place: local.LocalPipeline, rounds: int) -> Comparison:
-    """Bare loop and pipeline by turns. An untimed run of the pipeline before fills the simulator's page cache.
+    """Bare loop, pipeline, and pipeline with redaction rules by turns; an untimed run first fills the page cache.
 
     The requests of that run are those that the bare loop repeats.
     """
     pipeline_run(place, account, stream, f"{stream}-warm-up")
     urls = [f"{place.zendesk.url}{asked.path}?{asked.query}" for asked in place.zendesk.control.requests()]
-    bare, ours = list[Measured](), list[Measured]()
+    bare, ours, redacted = list[Measured](), list[Measured](), list[Measured]()
     for number in range(rounds):
         bare.append(bare_loop(place, account.records[stream], urls, f"{stream}-bare-{number}"))
         ours.append(pipeline_run(place, account, stream, f"{stream}-{number}"))
-    return Comparison(stream=stream, bare=bare, pipeline=ours)
+        redacted.append(pipeline_run(place, account, stream, f"{stream}-redacted-{number}", RULES))
+    return Comparison(stream=stream, bare=bare, pipeline=ours, redacted=redacted)
 
 
 def _sweep(account: Account, sizes: Sequence[int]) -> list[Target]:

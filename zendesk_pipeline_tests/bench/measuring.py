@@ -5,9 +5,11 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import msgspec
 
@@ -50,13 +52,16 @@ class Measured:
     list: int
 
 
-def pipeline_run(place: LocalPipeline, account: Account, stream: str, name: str) -> Measured:
+def pipeline_run(
+    place: LocalPipeline, account: Account, stream: str, name: str, settings: Mapping[str, str] = MappingProxyType({})
+) -> Measured:
     """A whole Dagster run over all windows, into prefixes of its own."""
     keys = (Window.of(at).partition_key for at in (account.span.start, account.span.end - 1))
     prefixes = {
         "S3_PREFIX": f"{name}/crm/",
         "STATE_PREFIX": f"{name}/state/",
         "QUARANTINE_PREFIX": f"{name}/quarantine/",
+        **settings,
     }
     what = ("--select", stream, "--partition-range", "...".join(keys))
     command = ("dagster_run", "asset", "materialize", "-m", "zendesk_pipeline.definitions", *what)

@@ -24,6 +24,8 @@ class Comparison:
     stream: str
     bare: Sequence[Measured]
     pipeline: Sequence[Measured]
+    redacted: Sequence[Measured] = ()
+    """The pipeline with redaction rules."""
 
     @property
     def records(self) -> int:
@@ -76,6 +78,16 @@ def comparison_table(comparison: Comparison) -> Table:
         bare, ours = _median(comparison.bare, figure), _median(comparison.pipeline, figure)
         table.add_row(name, form(bare), form(ours), f"{ours / bare:.2f}" if bare else "")
     return table
+
+
+def redaction_sentence(comparison: Comparison) -> str:
+    """What redaction rules cost, against the same run without them."""
+    told: list[str] = []
+    for name in ("collecting, wall", "collecting, CPU"):
+        figure, form = ROWS[name]
+        without, with_rules = _median(comparison.pipeline, figure), _median(comparison.redacted, figure)
+        told.append(f"{name}: {form(with_rules)} against {form(without)} without, ratio {with_rules / without:.2f}")
+    return f"{comparison.stream} with redaction rules: {'; '.join(told)}"
 
 
 def _right(name: str) -> Column:
