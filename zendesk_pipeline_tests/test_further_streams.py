@@ -75,12 +75,13 @@ def _asked(zendesk: SimulatedZendesk) -> list[dict[str, str]]:
 
 @each_further
 def test_a_walk_gives_every_record_of_the_range(stream: Stream, busy: SimulatedZendesk, fake_clock: Clocks) -> None:
-    """Byte for byte, in the order of time, each once."""
+    """Byte for byte and in the order of time; only a second that a page by time cuts comes twice."""
     pages = list(walk_with(client_for(busy.url, fake_clock(NOW).clock), stream, HALF_A_DAY).pages())
     given = _inside(pages, HALF_A_DAY)
     times = [record.time for page in pages for record in page.records]
-    assert given == busy.control.source(stream.name, HALF_A_DAY.start, HALF_A_DAY.end)
+    assert list(dict.fromkeys(given)) == busy.control.source(stream.name, HALF_A_DAY.start, HALF_A_DAY.end)
     assert times == sorted(times)
+    assert stream in BY_TIME or len(given) == len(set(given))
     assert len(pages) == len(busy.control.requests()) >= 4
 
 
