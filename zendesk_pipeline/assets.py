@@ -1,16 +1,18 @@
 """The assets: one for each stream, a partition an hour."""
 
 import warnings
-from collections.abc import Sequence
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
+from zendesk_pipeline.accounts import Account
 from zendesk_pipeline.io_manager import Metadata, PageStream
-from zendesk_pipeline.lineage import GROUP, api_key
-from zendesk_pipeline.resources import ZendeskResource
 from zendesk_pipeline.streams import Stream
 from zendesk_pipeline.windows import Span, Window
+
+if TYPE_CHECKING:
+    from zendesk_pipeline.resources import ZendeskResource
 
 # Single-run backfills are what keeps a range one walk; that their parameter is called beta is no news on every start.
 warnings.filterwarnings("ignore", message="Parameter `backfill_policy`", category=dg.BetaWarning)
@@ -31,28 +33,27 @@ def hourly_windows(start: datetime) -> dg.HourlyPartitionsDefinition:
 
 
 def stream_asset(
-    stream: Stream,
-    windows: dg.PartitionsDefinition[str],
-    *,
-    owners: Sequence[str] = (),
-    freshness: dg.FreshnessPolicy | None = None,
+    account: Account, stream: Stream, *, freshness: dg.FreshnessPolicy | None = None
 ) -> dg.AssetsDefinition:
     """The asset that collects one stream; a range of windows is one run and one walk."""
+    resource = account.called("zendesk")
 
     @dg.asset(
-        name=stream.name,
+        key=account.stream_key(stream),
         description=stream.description,
-        group_name=GROUP,
+        group_name=account.group,
         kinds={"zendesk", "s3"},
-        owners=owners,
-        deps=[api_key(stream)],
+        owners=account.settings.asset_owners,
+        deps=[account.api_key(stream)],
         freshness_policy=freshness,
-        pool=stream.pool,
-        partitions_def=windows,
+        pool=account.called(stream.pool),
+        partitions_def=hourly_windows(account.settings.start_date),
         backfill_policy=dg.BackfillPolicy.single_run(),
-        io_manager_key="s3_io_manager",
+        io_manager_key=account.called("s3_io_manager"),
+        required_resource_keys={resource},
     )
-    def collect(context: dg.AssetExecutionContext, config: DeliveryConfig, zendesk: ZendeskResource) -> PageStream:
+    def collect(context: dg.AssetExecutionContext, config: DeliveryConfig) -> PageStream:
+        zendesk: ZendeskResource = getattr(context.resources, resource)
         asked = context.partition_time_window
         span = Span(int(asked.start.timestamp()), int(asked.end.timestamp()))
         lookback = zendesk.lookback(stream, config.look_back_at_most)

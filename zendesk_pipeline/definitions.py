@@ -1,47 +1,38 @@
-"""Wiring: settings to resources to assets, schedule and sensors; the module that Dagster loads."""
+"""Wiring: accounts to resources to assets and schedules, and the sensors over all; the module that Dagster loads."""
 
-import os
+from collections.abc import Sequence
 
 import dagster as dg
 from dagster_aws.s3 import S3Resource
 
 from zendesk_pipeline import checks, freshness, lineage, schedules, settings
+from zendesk_pipeline.accounts import SECRETS, Account, checked, secret
 from zendesk_pipeline.alerts import AlertChannels, alert_sensor
-from zendesk_pipeline.assets import hourly_windows, stream_asset
+from zendesk_pipeline.assets import stream_asset
 from zendesk_pipeline.clock import Clock
 from zendesk_pipeline.io_manager import S3IOManager
 from zendesk_pipeline.resources import ZendeskResource
 from zendesk_pipeline.sensors import catch_up_sensor
 from zendesk_pipeline.settings import Settings
-from zendesk_pipeline.streams import STREAMS
 
 REAL = Clock()
 
 
-def _secret(name: str) -> str:
-    """The variable by name, so that Dagster never holds its value; nothing where it is not set."""
-    return dg.EnvVar(name) if os.environ.get(name) else ""
-
-
-def build(chosen: Settings, clock: Clock = REAL) -> dg.Definitions:
-    """Everything Dagster needs to know, from the settings; the sensors go by the clock."""
-    windows = hourly_windows(chosen.start_date)
-    streams = [STREAMS[name] for name in chosen.resources]
-    policy, owners = freshness.policy(chosen.alert_stale_hours), chosen.asset_owners
-    assets = [stream_asset(stream, windows, owners=owners, freshness=policy) for stream in streams]
-    sources = [lineage.api(stream, base_url=chosen.zendesk_base_url, owners=owners) for stream in streams]
-    feed = lineage.feed(streams, bucket=chosen.s3_bucket, prefix=chosen.s3_prefix, owners=owners)
-    hours = chosen.catch_up_hours
+def account_definitions(account: Account, clock: Clock = REAL) -> dg.Definitions:
+    """What belongs to one account: assets, checks, schedules and resources. `watch` has what looks after them."""
+    chosen, streams = account.settings, account.streams
+    policy = freshness.policy(chosen.alert_stale_hours, account.delay)
     zendesk = ZendeskResource(
         base_url=chosen.zendesk_base_url,
         auth_mode=chosen.auth_mode,
-        client_id=_secret("ZENDESK_CLIENT_ID"),
-        client_secret=_secret("ZENDESK_CLIENT_SECRET"),
+        client_id=account.secret("ZENDESK_CLIENT_ID"),
+        client_secret=account.secret("ZENDESK_CLIENT_SECRET"),
         oauth_scope=chosen.zendesk_oauth_scope,
-        email=_secret("ZENDESK_EMAIL"),
-        api_token=_secret("ZENDESK_API_TOKEN"),
-        bearer_token=_secret("ZENDESK_BEARER_TOKEN"),
-        token_pair=_secret("ZENDESK_TOKEN_PAIR"),
+        email=account.secret("ZENDESK_EMAIL"),
+        api_token=account.secret("ZENDESK_API_TOKEN"),
+        bearer_token=account.secret("ZENDESK_BEARER_TOKEN"),
+        token_pair=account.secret("ZENDESK_TOKEN_PAIR"),
+        variables={name: account.source(name) for name in SECRETS} if account.name else {},
         http_timeout=chosen.http_timeout,
         http_retries=chosen.http_retries,
         export_rate=chosen.zendesk_export_rate,
@@ -62,39 +53,49 @@ def build(chosen: Settings, clock: Clock = REAL) -> dg.Definitions:
         sse=chosen.s3_sse,
         kms_key_id=chosen.s3_kms_key_id,
     )
-    alerts = alert_sensor(
-        assets,
-        windows,
-        hours=hours,
-        stale_after=chosen.alert_stale_hours,
-        auth_mode=chosen.auth_mode,
-        ui_url=chosen.dagster_ui_url,
-        clock=clock,
-    )
     return dg.Definitions(
-        assets=[*sources, *assets, feed],
+        assets=[
+            *(lineage.api(account, stream) for stream in streams),
+            *(stream_asset(account, stream, freshness=policy) for stream in streams),
+            lineage.feed(account),
+        ],
         asset_checks=[
-            *(checks.window_checks(stream) for stream in streams),
-            checks.feed_check(clock),
-            *(checks.reconciliation(stream, clock) for stream in streams),
+            *(checks.window_checks(account, stream) for stream in streams),
+            checks.feed_check(account, clock),
+            *(checks.reconciliation(account, stream, clock) for stream in streams),
         ],
         schedules=[
-            schedules.hourly_collection(assets, windows),
-            schedules.feed_inspection(),
-            schedules.reconciliation(streams),
+            schedules.hourly_collection(account),
+            schedules.feed_inspection(account),
+            schedules.reconciliation(account),
         ],
-        sensors=[
-            *([catch_up_sensor(assets, windows, hours=hours, clock=clock)] if hours else []),
-            freshness.freshness_sensor(assets, windows, fail_hours=chosen.alert_stale_hours, clock=clock),
-            alerts,
-        ],
-        resources={
-            "zendesk": zendesk,
-            "s3_io_manager": s3_io_manager,
-            "alert_channels": AlertChannels(urls=_secret("ALERT_URLS")),
-        },
-        executor=dg.in_process_executor,
+        resources={account.called("zendesk"): zendesk, account.called("s3_io_manager"): s3_io_manager},
     )
+
+
+def watch(accounts: Sequence[Account], ui_url: str, clock: Clock = REAL) -> dg.Definitions:
+    """The sensors, once for all accounts of a code location: they catch up, judge freshness and alert."""
+    caught_up = [account for account in accounts if account.settings.catch_up_hours]
+    return dg.Definitions(
+        sensors=[
+            *([catch_up_sensor(caught_up, clock)] if caught_up else []),
+            freshness.freshness_sensor(accounts, clock),
+            alert_sensor(accounts, ui_url=ui_url, clock=clock),
+        ],
+        resources={"alert_channels": AlertChannels(urls=secret("ALERT_URLS"))},
+    )
+
+
+def accounts_definitions(accounts: Sequence[Account], ui_url: str, clock: Clock = REAL) -> dg.Definitions:
+    """Everything for several accounts; raises SettingsError where they cannot live beside each other."""
+    each = (account_definitions(account, clock) for account in checked(accounts))
+    return dg.Definitions.merge(*each, watch(accounts, ui_url, clock))
+
+
+def build(chosen: Settings, clock: Clock = REAL) -> dg.Definitions:
+    """Everything Dagster needs to know, from the settings of the environment; the sensors go by the clock."""
+    everything = accounts_definitions([Account(settings=chosen)], chosen.dagster_ui_url, clock)
+    return dg.Definitions.merge(everything, dg.Definitions(executor=dg.in_process_executor))
 
 
 defs = build(settings.load())

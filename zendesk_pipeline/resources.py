@@ -61,6 +61,9 @@ class ZendeskResource(dg.ConfigurableResource[ZendeskClient]):
     api_token: str = _secret("ZENDESK_API_TOKEN")
     bearer_token: str = _secret("ZENDESK_BEARER_TOKEN")
     token_pair: str = _secret("ZENDESK_TOKEN_PAIR")
+    variables: dict[str, str] = Field(
+        default_factory=dict, description="Where the secrets of a named account lie, by setting"
+    )
     http_timeout: float = Field(default=60, description="HTTP_TIMEOUT")
     http_retries: int = Field(default=3, description="HTTP_RETRIES")
     export_rate: float = Field(default=10, description="ZENDESK_EXPORT_RATE")
@@ -152,14 +155,18 @@ class ZendeskResource(dg.ConfigurableResource[ZendeskClient]):
         }
         for mode, names in CREDENTIALS.items():
             if mode == self.auth_mode:
-                return {name: _required(name, values[name], mode) for name in names}
+                return {name: _required(self._variable(name), name, values[name], mode) for name in names}
         raise SettingsError(f"AUTH_MODE={self.auth_mode} is none of {', '.join(CREDENTIALS)}.")
 
+    def _variable(self, name: str) -> str:
+        """What a person looks for, of an account that is not the environment's own."""
+        return self.variables.get(name, name)
 
-def _required(name: str, value: str, mode: str) -> str:
+
+def _required(variable: str, name: str, value: str, mode: str) -> str:
     if not value:
-        raise SettingsError(f"{name} is not set, and AUTH_MODE={mode} needs it: {HOW_TO_GET[name]}.")
-    checked_credential(name, value)
+        raise SettingsError(f"{variable} is not set, and AUTH_MODE={mode} needs it: {HOW_TO_GET[name]}.")
+    checked_credential(variable, value)
     return value
 
 
