@@ -116,9 +116,14 @@ def secret(source: str) -> dg.EnvVar | str:
 
     A reference is given as it is.
     """
-    if source.startswith(tuple(PREFIXES)):
+    if is_reference(source):
         return source
     return dg.EnvVar(source) if os.environ.get(source) else ""
+
+
+def is_reference(source: str) -> bool:
+    """Whether it names no variable but a place in a store of secrets."""
+    return source.startswith(tuple(PREFIXES))
 
 
 def minute_of(name: str) -> int:

@@ -2,17 +2,14 @@
 
 import warnings
 from datetime import datetime
-from typing import TYPE_CHECKING
 
 import dagster as dg
 
 from zendesk_pipeline.accounts import Account
+from zendesk_pipeline.bindings import bucket_key, zendesk_key, zendesk_of
 from zendesk_pipeline.io_manager import Metadata, PageStream
 from zendesk_pipeline.streams import Stream
 from zendesk_pipeline.windows import Span, Window
-
-if TYPE_CHECKING:
-    from zendesk_pipeline.resources import ZendeskResource
 
 # Single-run backfills are what keeps a range one walk; that their parameter is called beta is no news on every start.
 warnings.filterwarnings("ignore", message="Parameter `backfill_policy`", category=dg.BetaWarning)
@@ -36,7 +33,6 @@ def stream_asset(
     account: Account, stream: Stream, *, freshness: dg.FreshnessPolicy | None = None
 ) -> dg.AssetsDefinition:
     """The asset that collects one stream; a range of windows is one run and one walk."""
-    resource = account.called("zendesk")
 
     @dg.asset(
         key=account.stream_key(stream),
@@ -49,11 +45,11 @@ def stream_asset(
         pool=account.called(stream.pool),
         partitions_def=hourly_windows(account.settings.start_date),
         backfill_policy=dg.BackfillPolicy.single_run(),
-        io_manager_key=account.called("s3_io_manager"),
-        required_resource_keys={resource},
+        io_manager_key=bucket_key(account),
+        required_resource_keys={zendesk_key(account)},
     )
     def collect(context: dg.AssetExecutionContext, config: DeliveryConfig) -> PageStream:
-        zendesk: ZendeskResource = getattr(context.resources, resource)
+        zendesk = zendesk_of(context, account)
         asked = context.partition_time_window
         span = Span(int(asked.start.timestamp()), int(asked.end.timestamp()))
         lookback = zendesk.lookback(stream, config.look_back_at_most)

@@ -7,12 +7,13 @@ looks at again the next time, so that its verdict stays until the cause is gone.
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import dagster as dg
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 
 from zendesk_pipeline.accounts import Account
+from zendesk_pipeline.bindings import bucket_key, bucket_of, zendesk_key, zendesk_of
 from zendesk_pipeline.clock import Clock
 from zendesk_pipeline.errors import PipelineError
 from zendesk_pipeline.inspection import Finding, Inspector
@@ -20,10 +21,6 @@ from zendesk_pipeline.sensors import delivered_windows
 from zendesk_pipeline.store import DeniedError
 from zendesk_pipeline.streams import Stream
 from zendesk_pipeline.windows import HOUR, Span, Window
-
-if TYPE_CHECKING:
-    from zendesk_pipeline.io_manager import S3IOManager
-    from zendesk_pipeline.resources import ZendeskResource
 
 FEED_CHECK = "holds_nothing_else"
 MOST_WINDOWS = 24
@@ -81,16 +78,16 @@ WINDOW_CHECKS = (
 
 def window_checks(account: Account, stream: Stream) -> dg.AssetChecksDefinition:
     """The checks that follow each run of a stream's asset; by themselves they look at its newest windows."""
-    asset, bucket = account.stream_key(stream), account.called("s3_io_manager")
+    asset = account.stream_key(stream)
 
     @dg.multi_asset_check(
         name=account.called(f"{stream.name}_checks"),
         specs=[dg.AssetCheckSpec(each.name, asset=asset, description=each.description) for each in WINDOW_CHECKS],
         can_subset=True,
-        required_resource_keys={bucket},
+        required_resource_keys={bucket_key(account)},
     )
     def checks(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
-        s3_io_manager: S3IOManager = getattr(context.resources, bucket)
+        s3_io_manager = bucket_of(context, account)
         inspector, windows = s3_io_manager.inspector(stream), _windows(context, asset)[-MOST_WINDOWS:]
         for each in WINDOW_CHECKS:
             key = dg.AssetCheckKey(asset, each.name)
@@ -103,16 +100,16 @@ def window_checks(account: Account, stream: Stream) -> dg.AssetChecksDefinition:
 
 def feed_check(account: Account, clock: Clock) -> dg.AssetChecksDefinition:
     """The check that looks under the feed prefix, and notes what waits there."""
-    key, bucket = dg.AssetCheckKey(account.feed_key, FEED_CHECK), account.called("s3_io_manager")
+    key = dg.AssetCheckKey(account.feed_key, FEED_CHECK)
 
     @dg.asset_check(
         name=key.name,
         asset=account.feed_key,
         description="Nothing foreign lies under the feed prefix: SecOps would read it as logs. Notes what waits there.",
-        required_resource_keys={bucket},
+        required_resource_keys={bucket_key(account)},
     )
     def check(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
-        s3_io_manager: S3IOManager = getattr(context.resources, bucket)
+        s3_io_manager = bucket_of(context, account)
         now = clock.now()
         newest = [Window.of(int(now) - 24 * HOUR), Window.of(int(now))]
         try:
@@ -135,7 +132,6 @@ def feed_check(account: Account, clock: Clock) -> dg.AssetChecksDefinition:
 def reconciliation(account: Account, stream: Stream, clock: Clock) -> dg.AssetChecksDefinition:
     """The check that asks Zendesk once more for a window of the last month."""
     key, asset = dg.AssetCheckKey(account.feed_key, source_check(stream)), account.stream_key(stream)
-    bucket, source = account.called("s3_io_manager"), account.called("zendesk")
 
     @dg.asset_check(
         name=key.name,
@@ -143,11 +139,11 @@ def reconciliation(account: Account, stream: Stream, clock: Clock) -> dg.AssetCh
         description=f"A delivered window of the last {SAMPLED_HOURS // 24} days, another one each day, is read again at"
         " Zendesk: everything it shows of that hour is delivered.",
         pool=account.called(stream.pool),
-        required_resource_keys={bucket, source},
+        required_resource_keys={bucket_key(account), zendesk_key(account)},
     )
     def check(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
-        s3_io_manager: S3IOManager = getattr(context.resources, bucket)
-        zendesk: ZendeskResource = getattr(context.resources, source)
+        s3_io_manager = bucket_of(context, account)
+        zendesk = zendesk_of(context, account)
         error = dg.AssetCheckSeverity.ERROR
         window = sample(delivered_windows(context.instance, asset), clock.now())
         if window is None:

@@ -29,12 +29,11 @@ from zendesk_pipeline.accounts import (
     LAST_MINUTE,
     SECRETS,
     Account,
-    checked,
     checked_name,
     checked_source,
 )
 from zendesk_pipeline.clock import Clock
-from zendesk_pipeline.definitions import account_definitions, watch
+from zendesk_pipeline.definitions import account_definitions, shared_definitions
 from zendesk_pipeline.errors import SettingsError
 from zendesk_pipeline.settings import Settings, sentence
 from zendesk_pipeline.streams import STREAMS
@@ -233,11 +232,11 @@ class ZendeskToS3Component(dg.Component, dg.Resolvable):
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         """What belongs to the account; raises SettingsError where it gets into another one's way."""
         beside = context.component_tree.get_all_components(of_type=ZendeskToS3Component) or [self]
-        accounts = checked(each.account for each in beside)
         own = account_definitions(self.account)
         if beside[0] is not self:
             return own
-        return dg.Definitions.merge(own, watch(accounts, settings.load().dagster_ui_url))
+        shared = shared_definitions([each.account for each in beside], settings.load().dagster_ui_url)
+        return dg.Definitions.merge(own, shared)
 
 
 def account_of(name: str, values: Mapping[str, Any], secrets: Mapping[str, str]) -> Account:

@@ -1,6 +1,7 @@
 """The Zendesk account as a Dagster resource."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Self
 from uuid import uuid4
 
 import dagster as dg
@@ -61,9 +62,6 @@ class ZendeskResource(dg.ConfigurableResource[ZendeskClient]):
     api_token: str = _secret("ZENDESK_API_TOKEN")
     bearer_token: str = _secret("ZENDESK_BEARER_TOKEN")
     token_pair: str = _secret("ZENDESK_TOKEN_PAIR")
-    variables: dict[str, str] = Field(
-        default_factory=dict, description="Where the secrets of a named account lie, by setting"
-    )
     http_timeout: float = Field(default=60, description="HTTP_TIMEOUT")
     http_retries: int = Field(default=3, description="HTTP_RETRIES")
     export_rate: float = Field(default=10, description="ZENDESK_EXPORT_RATE")
@@ -73,10 +71,16 @@ class ZendeskResource(dg.ConfigurableResource[ZendeskClient]):
     max_pages: int | None = Field(default=None, description="MAX_PAGES")
 
     _clock: Clock = PrivateAttr(default_factory=Clock)
+    _source: Callable[[str], str] = PrivateAttr(default=str)
 
     def get_resource_definition(self) -> Any:
         """What Dagster makes the resource of in a run."""
         return settled(super().get_resource_definition())
+
+    def looking_in(self, source: Callable[[str], str]) -> Self:
+        """The same, of an account whose secrets lie in variables of other names: errors say those."""
+        self._source = source
+        return self
 
     def client(self) -> ZendeskClient:
         """A client for this account; raises SettingsError where something lacks."""
@@ -160,7 +164,7 @@ class ZendeskResource(dg.ConfigurableResource[ZendeskClient]):
 
     def _variable(self, name: str) -> str:
         """What a person looks for, of an account that is not the environment's own."""
-        return self.variables.get(name, name)
+        return self._source(name)
 
 
 def _required(variable: str, name: str, value: str, mode: str) -> str:
