@@ -132,8 +132,8 @@ def _explained(schema: dict[str, Any]) -> None:
         }
         for name, told in properties.items()
     }
-    schema["propertyNames"] = {"enum": list(properties)}
-    schema.pop("additionalProperties", None)
+    # a rule for what is none of them, whose message names them: `additionalProperties: false` would not
+    schema["additionalProperties"] = {"const": f"one of these settings: {', '.join(properties)}"}
 
 
 class _Attributes(BaseModel):

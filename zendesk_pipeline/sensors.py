@@ -18,7 +18,7 @@ from zendesk_pipeline.windows import HOUR, Span, Window
 
 INTERVAL = 60
 """Seconds between two looks."""
-MOST_REQUESTS = 100
+MOST_REQUESTS = 25
 """Of one look: the daemon launches them one after another. The next look asks for the others."""
 
 UNDER_WAY = (

@@ -217,16 +217,13 @@ def test_minutes_are_spread_and_stay() -> None:
 
 
 def _asked(accounts: Sequence[Account], at: datetime) -> list[tuple[str, str | None, str | None]]:
-    context = dg.build_schedule_context(scheduled_execution_time=at)
     schedule: Any = hourly_collection(accounts)
+    found = schedule(dg.build_schedule_context(scheduled_execution_time=at))
     return [
-        (
-            each.asset_selection[0].to_user_string() if each.asset_selection else "",
-            each.partition_key,
-            each.tags.get("zendesk_pipeline/account"),
-        )
-        for each in schedule(context)
+        (key.to_user_string(), each.partition_key, each.tags.get("zendesk_pipeline/account"))
+        for each in found
         if isinstance(each, dg.RunRequest)
+        for key in each.asset_selection or ()
     ]
 
 
