@@ -141,7 +141,7 @@ class _Attributes(BaseModel):
 
     model_config = ConfigDict(extra="allow", json_schema_extra=_explained)
     # pydantic validates what is not a field by this annotation; its own says that there may be none
-    __pydantic_extra__: dict[str, Annotated[Any, AfterValidator(_unknown)]]  # pyright: ignore[reportIncompatibleVariableOverride]
+    __pydantic_extra__: dict[str, Annotated[Any, AfterValidator(_unknown)]]  # pyright: ignore[reportIncompatibleVariableOverride] - as said above
 
 
 @cache

@@ -111,7 +111,7 @@ def test_two_accounts_are_delivered_into_two_buckets_and_one_that_fails_is_alone
     launch = ("launch", "--partition", FIRST.partition_key, "--assets")
 
     wrong = {**project.environment, "BETA_ZENDESK_API_TOKEN": "wrong"}
-    both = Foreign(folder=project.folder, environment=wrong).dg(*launch, "key:*/audit_logs")
+    both = Foreign(folder=project.folder, environment=wrong).dg(*launch, "key:acme/audit_logs or key:beta/audit_logs")
     source = sorted(zendesk.control.source("audit_logs", FIRST.start, FIRST.end))
     assert source
     assert both.returncode != 0
