@@ -9,6 +9,7 @@ import logging
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import dagster as dg
@@ -16,16 +17,30 @@ import msgspec
 from pydantic import Field
 
 from zendesk_pipeline import upkeep
+from zendesk_pipeline.accounts import Account
 from zendesk_pipeline.channels import Address, Outcome, addresses, send
 from zendesk_pipeline.clock import Clock
 from zendesk_pipeline.errors import SettingsError
-from zendesk_pipeline.news import Channel, Memory, News, forget, message, news, note_told, remembered, update, wake
+from zendesk_pipeline.news import (
+    Channel,
+    Memory,
+    News,
+    awaited_windows,
+    forget,
+    message,
+    news,
+    note_told,
+    remembered,
+    update,
+    wake,
+)
 from zendesk_pipeline.problems import (
     LOOK_BACK,
     MINUTE,
     Problem,
     Severity,
     Watch,
+    by_asset,
     count,
     failed_runs,
     held_windows,
@@ -38,8 +53,7 @@ from zendesk_pipeline.problems import (
 )
 from zendesk_pipeline.resources import settled
 from zendesk_pipeline.secret_references import Recent
-from zendesk_pipeline.settings import AuthMode
-from zendesk_pipeline.windows import HOUR
+from zendesk_pipeline.windows import HOUR, Span
 
 NAME = "alert_sensor"
 INTERVAL = 60
@@ -69,29 +83,14 @@ class AlertChannels(dg.ConfigurableResource[Any]):
         return addresses(_RECENT.resolved("ALERT_URLS", self.urls))
 
 
-def alert_sensor(
-    assets: Sequence[dg.AssetsDefinition],
-    windows: dg.HourlyPartitionsDefinition,
-    *,
-    hours: int,
-    stale_after: int,
-    auth_mode: AuthMode,
-    ui_url: str,
-    clock: Clock,
-) -> dg.SensorDefinition:
+def alert_sensor(accounts: Sequence[Account], *, ui_url: str, clock: Clock) -> dg.SensorDefinition:
     """The sensor that tells what is wrong.
 
     Args:
-        assets: Whose windows are looked after.
-        windows: Their partitions.
-        hours: How far back the catch-up sensor asks for windows, 0 if there is none.
-        stale_after: Hours that a window may stay missing while nothing is under way.
-        auth_mode: The kind of credential.
+        accounts: Whose windows are looked after.
         ui_url: Dagster's UI as people reach it, for links.
         clock: What time it is.
     """
-    keys, start = [asset.key for asset in assets], int(windows.start.timestamp())
-    watch = Watch(assets=keys, start=start, hours=hours, stale_after=stale_after)
 
     @dg.sensor(
         name=NAME,
@@ -103,7 +102,7 @@ def alert_sensor(
         now, memory = clock.now(), remembered(context.cursor)
         wake(memory, now)
         awake_since = memory.awake_since
-        found = look(context.instance, watch, _automation(context), auth_mode, now=now, awake_since=awake_since)
+        found = look(context.instance, accounts, _automation(context), now=now, awake_since=awake_since, memory=memory)
         channels = _known(memory, alert_channels.addresses())
         problems = [*found.problems, *_dead_channels(channels)]
         update(memory, problems, found.delivered, now, complete=found.complete)
@@ -117,6 +116,17 @@ def alert_sensor(
         )
 
     return sensor
+
+
+def _watch(account: Account) -> Watch:
+    chosen = account.settings
+    return Watch(
+        assets=account.stream_keys,
+        start=account.first.start,
+        hours=chosen.catch_up_hours,
+        stale_after=chosen.alert_stale_hours,
+        delay=account.delay,
+    )
 
 
 def _automation(context: dg.SensorEvaluationContext) -> upkeep.Automation:
@@ -158,40 +168,52 @@ class Look:
 
 def look(
     instance: dg.DagsterInstance,
-    watch: Watch,
+    accounts: Sequence[Account],
     automation: upkeep.Automation,
-    auth_mode: AuthMode,
     *,
     now: float,
     awake_since: float,
+    memory: Memory,
 ) -> Look:
     """Everything that is wrong; `awake_since` is when the sensors began to run without a break."""
     delivered: dict[str, Collection[str]] = {}
+    keys = [key for account in accounts for key in account.stream_keys]
 
     def windows() -> Iterator[Problem]:
-        runs = failed_runs(instance, watch.assets, since=now - LOOK_BACK)
-        under_way = spans_under_way(instance, watch.assets, created_after=now - watch.stale_after * HOUR)
-        for key in watch.assets:
+        runs = by_asset(failed_runs(instance, keys, since=now - LOOK_BACK))
+        patience = max(account.settings.alert_stale_hours for account in accounts)
+        under_way = spans_under_way(instance, keys, created_after=now - patience * HOUR)
+        awaited = awaited_windows(memory)
+        watched = ((_watch(account), key) for account in accounts for key in account.stream_keys)
+        for watch, key in watched:
             asset = key.to_user_string()
-            held = held_windows(instance, key, plans=any(asset in run.assets for run in runs))
+            failed = runs.get(asset, [])
+            recent = Span(watch.expected(now).start, int(now) + HOUR)
+            among = {*recent, *awaited.get(asset, ()), *(each for run in failed for each in run.span)}
+            held = held_windows(instance, key, plans=bool(failed), among=among)
             delivered[asset] = held.delivered.keys()
-            yield from run_failures(asset, runs, held, watch.asked_again_from(now))
-            yield from repeated_failures(asset, runs, held, watch.caught_up(now), now)
+            yield from run_failures(asset, failed, held, watch.asked_again_from(now))
+            yield from repeated_failures(asset, failed, held, watch.caught_up(now), now)
             yield from starving(instance, key, now)
             if now - awake_since >= SETTLING:
-                yield from stale(asset, held.delivered, under_way.get(asset, ()), watch, now)
+                known = held.delivered
+                if not any(window.partition_key in known for window in recent):  # to say which the newest is
+                    known = held_windows(instance, key, plans=False).delivered
+                yield from stale(asset, known, under_way.get(asset, ()), watch, now)
 
     def not_fresh() -> Iterator[Problem]:
         if now - awake_since < SETTLING:
             return iter(())
         told = {problem.asset for problem in found}  # that says more than that the newest window is late
-        return upkeep.freshness(instance, [key for key in watch.assets if key.to_user_string() not in told])
+        return upkeep.freshness(instance, [key for key in keys if key.to_user_string() not in told])
 
     kinds: dict[str, Callable[[], Iterator[Problem]]] = {
         "runs and windows": windows,
         "asset checks": lambda: upkeep.failed_checks(instance, automation.checks),
         "freshness": not_fresh,
-        "credentials": lambda: upkeep.credential(auth_mode, now),
+        "credentials": lambda: chain.from_iterable(
+            upkeep.credential(account.settings.auth_mode, now, account.name) for account in accounts
+        ),
         "schedules and sensors": lambda: upkeep.automation(instance, automation, now, awake_since),
         "daemons": lambda: upkeep.daemons(instance, now, awake_since),
     }

@@ -1,14 +1,13 @@
 """The assets: one for each stream, a partition an hour."""
 
 import warnings
-from collections.abc import Sequence
 from datetime import datetime
 
 import dagster as dg
 
+from zendesk_pipeline.accounts import Account
+from zendesk_pipeline.bindings import bucket_key, zendesk_key, zendesk_of
 from zendesk_pipeline.io_manager import Metadata, PageStream
-from zendesk_pipeline.lineage import GROUP, api_key
-from zendesk_pipeline.resources import ZendeskResource
 from zendesk_pipeline.streams import Stream
 from zendesk_pipeline.windows import Span, Window
 
@@ -31,28 +30,26 @@ def hourly_windows(start: datetime) -> dg.HourlyPartitionsDefinition:
 
 
 def stream_asset(
-    stream: Stream,
-    windows: dg.PartitionsDefinition[str],
-    *,
-    owners: Sequence[str] = (),
-    freshness: dg.FreshnessPolicy | None = None,
+    account: Account, stream: Stream, *, freshness: dg.FreshnessPolicy | None = None
 ) -> dg.AssetsDefinition:
     """The asset that collects one stream; a range of windows is one run and one walk."""
 
     @dg.asset(
-        name=stream.name,
+        key=account.stream_key(stream),
         description=stream.description,
-        group_name=GROUP,
+        group_name=account.group,
         kinds={"zendesk", "s3"},
-        owners=owners,
-        deps=[api_key(stream)],
+        owners=account.settings.asset_owners,
+        deps=[account.api_key(stream)],
         freshness_policy=freshness,
-        pool=stream.pool,
-        partitions_def=windows,
+        pool=account.called(stream.pool),
+        partitions_def=hourly_windows(account.settings.start_date),
         backfill_policy=dg.BackfillPolicy.single_run(),
-        io_manager_key="s3_io_manager",
+        io_manager_key=bucket_key(account),
+        required_resource_keys={zendesk_key(account)},
     )
-    def collect(context: dg.AssetExecutionContext, config: DeliveryConfig, zendesk: ZendeskResource) -> PageStream:
+    def collect(context: dg.AssetExecutionContext, config: DeliveryConfig) -> PageStream:
+        zendesk = zendesk_of(context, account)
         asked = context.partition_time_window
         span = Span(int(asked.start.timestamp()), int(asked.end.timestamp()))
         lookback = zendesk.lookback(stream, config.look_back_at_most)

@@ -12,12 +12,11 @@ from typing import Any
 import dagster as dg
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 
+from zendesk_pipeline.accounts import Account
+from zendesk_pipeline.bindings import bucket_key, bucket_of, zendesk_key, zendesk_of
 from zendesk_pipeline.clock import Clock
 from zendesk_pipeline.errors import PipelineError
 from zendesk_pipeline.inspection import Finding, Inspector
-from zendesk_pipeline.io_manager import S3IOManager
-from zendesk_pipeline.lineage import FEED
-from zendesk_pipeline.resources import ZendeskResource
 from zendesk_pipeline.sensors import delivered_windows
 from zendesk_pipeline.store import DeniedError
 from zendesk_pipeline.streams import Stream
@@ -77,20 +76,21 @@ WINDOW_CHECKS = (
 )
 
 
-def window_checks(stream: Stream) -> dg.AssetChecksDefinition:
+def window_checks(account: Account, stream: Stream) -> dg.AssetChecksDefinition:
     """The checks that follow each run of a stream's asset; by themselves they look at its newest windows."""
+    asset = account.stream_key(stream)
 
     @dg.multi_asset_check(
-        name=f"{stream.name}_checks",
-        specs=[dg.AssetCheckSpec(each.name, asset=stream.name, description=each.description) for each in WINDOW_CHECKS],
+        name=account.called(f"{stream.name}_checks"),
+        specs=[dg.AssetCheckSpec(each.name, asset=asset, description=each.description) for each in WINDOW_CHECKS],
         can_subset=True,
+        required_resource_keys={bucket_key(account)},
     )
-    def checks(
-        context: dg.AssetCheckExecutionContext, s3_io_manager: dg.ResourceParam[S3IOManager]
-    ) -> Iterator[dg.AssetCheckResult]:
-        inspector, windows = s3_io_manager.inspector(stream), _windows(context, stream)[-MOST_WINDOWS:]
+    def checks(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
+        s3_io_manager = bucket_of(context, account)
+        inspector, windows = s3_io_manager.inspector(stream), _windows(context, asset)[-MOST_WINDOWS:]
         for each in WINDOW_CHECKS:
-            key = dg.AssetCheckKey(dg.AssetKey(stream.name), each.name)
+            key = dg.AssetCheckKey(asset, each.name)
             if key in context.selected_asset_check_keys:
                 again = _found_before(context.instance, key) if each.stays else []
                 yield _verdict(key, each, inspector, sorted({*windows, *again}))
@@ -98,18 +98,18 @@ def window_checks(stream: Stream) -> dg.AssetChecksDefinition:
     return checks
 
 
-def feed_check(clock: Clock) -> dg.AssetChecksDefinition:
+def feed_check(account: Account, clock: Clock) -> dg.AssetChecksDefinition:
     """The check that looks under the feed prefix, and notes what waits there."""
-    key = dg.AssetCheckKey(FEED, FEED_CHECK)
+    key = dg.AssetCheckKey(account.feed_key, FEED_CHECK)
 
     @dg.asset_check(
         name=key.name,
-        asset=FEED,
+        asset=account.feed_key,
         description="Nothing foreign lies under the feed prefix: SecOps would read it as logs. Notes what waits there.",
+        required_resource_keys={bucket_key(account)},
     )
-    def check(
-        context: dg.AssetCheckExecutionContext, s3_io_manager: dg.ResourceParam[S3IOManager]
-    ) -> dg.AssetCheckResult:
+    def check(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
+        s3_io_manager = bucket_of(context, account)
         now = clock.now()
         newest = [Window.of(int(now) - 24 * HOUR), Window.of(int(now))]
         try:
@@ -122,31 +122,30 @@ def feed_check(clock: Clock) -> dg.AssetChecksDefinition:
             "oldest_waits_hours": round((now - waiting.oldest) / HOUR, 2) if waiting.oldest else 0.0,
             "counted": "all" if waiting.whole else f"the first {MOST_OBJECTS:,}",
         }
-        context.op_execution_context.log_event(dg.AssetObservation(FEED, metadata=observed))
+        context.op_execution_context.log_event(dg.AssetObservation(account.feed_key, metadata=observed))
         foreign = [f"{name} is not ours" for name in waiting.foreign]
         return _result(key, dg.AssetCheckSeverity.WARN, foreign, observed)
 
     return check
 
 
-def reconciliation(stream: Stream, clock: Clock) -> dg.AssetChecksDefinition:
+def reconciliation(account: Account, stream: Stream, clock: Clock) -> dg.AssetChecksDefinition:
     """The check that asks Zendesk once more for a window of the last month."""
-    key = dg.AssetCheckKey(FEED, source_check(stream))
+    key, asset = dg.AssetCheckKey(account.feed_key, source_check(stream)), account.stream_key(stream)
 
     @dg.asset_check(
         name=key.name,
-        asset=FEED,
+        asset=account.feed_key,
         description=f"A delivered window of the last {SAMPLED_HOURS // 24} days, another one each day, is read again at"
         " Zendesk: everything it shows of that hour is delivered.",
-        pool=stream.pool,
+        pool=account.called(stream.pool),
+        required_resource_keys={bucket_key(account), zendesk_key(account)},
     )
-    def check(
-        context: dg.AssetCheckExecutionContext,
-        s3_io_manager: dg.ResourceParam[S3IOManager],
-        zendesk: ZendeskResource,
-    ) -> dg.AssetCheckResult:
+    def check(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
+        s3_io_manager = bucket_of(context, account)
+        zendesk = zendesk_of(context, account)
         error = dg.AssetCheckSeverity.ERROR
-        window = sample(delivered_windows(context.instance, dg.AssetKey(stream.name)), clock.now())
+        window = sample(delivered_windows(context.instance, asset), clock.now())
         if window is None:
             return _result(key, error, [], {}, otherwise="No window of that time has been delivered.")
         try:
@@ -177,12 +176,12 @@ def sample(delivered: Iterable[Window], now: float) -> Window | None:
     return of_today.choice(recent) if recent else None
 
 
-def _windows(context: dg.AssetCheckExecutionContext, stream: Stream) -> list[Window]:
+def _windows(context: dg.AssetCheckExecutionContext, asset: dg.AssetKey) -> list[Window]:
     """The windows of the run that the checks follow; else the newest of the asset."""
     run = context.op_execution_context
     if run.has_partition_key or run.has_partition_key_range:
         return sorted(map(Window.of_partition, run.partition_keys))
-    return sorted(delivered_windows(context.instance, dg.AssetKey(stream.name)))
+    return sorted(delivered_windows(context.instance, asset))
 
 
 def _found_before(instance: dg.DagsterInstance, key: dg.AssetCheckKey) -> list[Window]:

@@ -10,18 +10,23 @@ from datetime import timedelta
 import dagster as dg
 from dagster._core.definitions.freshness import FreshnessState, FreshnessStateChange
 
+from zendesk_pipeline.accounts import Account
 from zendesk_pipeline.clock import Clock
-from zendesk_pipeline.sensors import INTERVAL, delivered_windows
-from zendesk_pipeline.windows import HOUR, Window
+from zendesk_pipeline.sensors import INTERVAL, newest_delivered
+from zendesk_pipeline.windows import HOUR, Span, Window
 
 WARN_MINUTES = 30
 """After the end of a window that is not delivered."""
 
 
-def policy(fail_hours: int) -> dg.FreshnessPolicy:
-    """How old the end of the newest delivered window may be: an hour more than the newest complete one is late."""
+def policy(fail_hours: int, delay: float = 0) -> dg.FreshnessPolicy:
+    """How old the end of the newest delivered window may be: an hour more than the newest complete one is late.
+
+    `delay` are the seconds by which the account's collection begins later than the earliest may.
+    """
+    late = timedelta(hours=1, seconds=delay)
     return dg.FreshnessPolicy.time_window(
-        warn_window=timedelta(hours=1, minutes=WARN_MINUTES), fail_window=timedelta(hours=1 + fail_hours)
+        warn_window=late + timedelta(minutes=WARN_MINUTES), fail_window=late + timedelta(hours=fail_hours)
     )
 
 
@@ -35,18 +40,9 @@ def state(newest: Window | None, first: Window, now: float, *, fail_hours: int) 
     return FreshnessState.PASS if newest else FreshnessState.UNKNOWN
 
 
-def freshness_sensor(
-    assets: Sequence[dg.AssetsDefinition], windows: dg.HourlyPartitionsDefinition, *, fail_hours: int, clock: Clock
-) -> dg.SensorDefinition:
-    """The sensor that keeps the freshness of the assets, where Dagster's daemon does not.
-
-    Args:
-        assets: Those with the policy.
-        windows: Their partitions.
-        fail_hours: After the end of a window that is not delivered.
-        clock: What time it is.
-    """
-    first = Window(int(windows.start.timestamp()))
+def freshness_sensor(accounts: Sequence[Account], clock: Clock) -> dg.SensorDefinition:
+    """The sensor that keeps the freshness of the assets, where Dagster's daemon does not; `clock` has the time."""
+    keys = [key for account in accounts for key in account.stream_keys]
 
     @dg.sensor(
         name="freshness_sensor",
@@ -60,13 +56,15 @@ def freshness_sensor(
                 "Dagster's own freshness is on, and takes any materialization for fresh:"
                 " set `freshness: {enabled: false}` in dagster.yaml."
             )
-        now, keys = clock.now(), [asset.key for asset in assets]
+        now = clock.now()
         records = context.instance.get_freshness_state_records(keys)
         states: list[str] = []
-        for key in keys:
-            record, newest = records.get(key), max(delivered_windows(context.instance, key), default=None)
+        for account, key in [(each, key) for each in accounts for key in each.stream_keys]:
+            record, fail_hours = records.get(key), account.settings.alert_stale_hours
+            recent = Span(Window.of(int(now) - account.delay).start - (fail_hours + 2) * HOUR, int(now) + HOUR)
+            newest = newest_delivered(context.instance, key, recent)
             before = record.freshness_state if record else FreshnessState.UNKNOWN
-            current = state(newest, first, now, fail_hours=fail_hours)
+            current = state(newest, account.first, now - account.delay, fail_hours=fail_hours)
             if current != before:
                 changed = FreshnessStateChange(
                     key=key, new_state=current, previous_state=before, state_change_timestamp=now

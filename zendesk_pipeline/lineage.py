@@ -1,22 +1,14 @@
 """What stands before and behind the collection in the lineage: Zendesk's APIs, and the feed of SecOps."""
 
-from collections.abc import Iterable, Sequence
-
 import dagster as dg
 
+from zendesk_pipeline.accounts import Account
 from zendesk_pipeline.streams import Stream
 
-GROUP = "zendesk"
-FEED = dg.AssetKey("secops_feed")
 
-
-def api_key(stream: Stream) -> dg.AssetKey:
-    """The asset that stands for a stream's source."""
-    return dg.AssetKey(["zendesk_api", stream.name])
-
-
-def api(stream: Stream, *, base_url: str, owners: Sequence[str]) -> dg.AssetSpec:
-    """Where a stream comes from; `base_url` is the account's, or empty."""
+def api(account: Account, stream: Stream) -> dg.AssetSpec:
+    """Where a stream comes from."""
+    base_url = account.settings.zendesk_base_url
     metadata = {
         "endpoint": dg.MetadataValue.url(f"{base_url}{stream.path}") if base_url else stream.path,
         "documentation": dg.MetadataValue.url(stream.documentation),
@@ -28,17 +20,18 @@ def api(stream: Stream, *, base_url: str, owners: Sequence[str]) -> dg.AssetSpec
         "oauth_scope": stream.scope,
     }
     return dg.AssetSpec(
-        key=api_key(stream),
+        key=account.api_key(stream),
         description=f"Zendesk's API `{stream.path}`. {stream.description}",
-        group_name=GROUP,
+        group_name=account.group,
         kinds={"zendesk", "api"},
-        owners=owners,
+        owners=account.settings.asset_owners,
         metadata=metadata,
     )
 
 
-def feed(streams: Iterable[Stream], *, bucket: str, prefix: str, owners: Sequence[str]) -> dg.AssetSpec:
-    """What Google SecOps reads; `bucket` may be empty."""
+def feed(account: Account) -> dg.AssetSpec:
+    """What Google SecOps reads; the bucket may not be set."""
+    bucket, prefix = account.settings.s3_bucket, account.settings.s3_prefix
     console = f"https://s3.console.aws.amazon.com/s3/buckets/{bucket}?prefix={prefix}"
     metadata = {
         "location": f"s3://{bucket or '…'}/{prefix}",
@@ -46,12 +39,12 @@ def feed(streams: Iterable[Stream], *, bucket: str, prefix: str, owners: Sequenc
         "feeds": dg.MetadataValue.url("https://docs.cloud.google.com/chronicle/docs/administration/feed-management"),
     }
     return dg.AssetSpec(
-        key=FEED,
-        deps=[stream.name for stream in streams],
+        key=account.feed_key,
+        deps=account.stream_keys,
         description="The objects that the Google SecOps feed reads (Amazon S3 V2, log type ZENDESK_CRM). Observed each"
         " hour: how many wait, and since when. Where the feed deletes what it has read, that is its lag.",
-        group_name=GROUP,
+        group_name=account.group,
         kinds={"s3", "googlecloud"},
-        owners=owners,
+        owners=account.settings.asset_owners,
         metadata=metadata,
     )

@@ -128,6 +128,14 @@ def _missing(entry: Entry, delivered: Mapping[str, Collection[str]]) -> list[Win
     return [window for window in windows if window.partition_key not in held]
 
 
+def awaited_windows(memory: Memory) -> Mapping[str, Collection[Window]]:
+    """By asset, the windows that have to be delivered before remembered problems are solved."""
+    awaited: dict[str, set[Window]] = {}
+    for entry in memory.problems.values():
+        awaited.setdefault(entry.asset, set()).update(window for bounds in entry.windows for window in Span(*bounds))
+    return awaited
+
+
 def _end(entry: Entry, delivered: Mapping[str, Collection[str]], now: float) -> None:
     missing = len(_missing(entry, delivered))
     gone_for = now - entry.seen

@@ -18,6 +18,7 @@ import dagster as dg
 from dagster._core.events import JobFailureData
 from dagster_shared.error import SerializableErrorInfo
 
+from zendesk_pipeline.accounts import SEPARATOR
 from zendesk_pipeline.catch_up import SUSPICIOUS, Attempt, settled, troubles
 from zendesk_pipeline.sensors import UNDER_WAY, windows_of
 from zendesk_pipeline.windows import HOUR, Span, Window, ranges
@@ -31,6 +32,10 @@ LOOK_BACK = 30 * DAY
 """Failed runs older than this are no longer looked at."""
 MOST_RUNS = 200
 """Of a kind, the newest: what a look costs has a bound."""
+MOST_OF_AN_ASSET = 5
+"""Runs, where there are many assets."""
+MOST_WINDOWS = 2000
+"""Asked for one by one; of more, all are asked for."""
 MOST_MATERIALIZATIONS = 50
 LEAST_HOURS = 24
 """Missing windows are looked for this far back, or as far as the catch-up sensor looks."""
@@ -79,10 +84,12 @@ class Watch:
     """The catch-up sensor asks for windows this far back; 0 if there is none."""
     stale_after: int
     """Hours that a window may stay missing while nothing is under way."""
+    delay: float = 0
+    """Seconds by which the collection begins later than the earliest may: all that is late counts from then."""
 
     def caught_up(self, now: float) -> Span:
         """The windows that the catch-up sensor looks after."""
-        return settled(self.start, now, self.hours)
+        return settled(self.start, now - self.delay, self.hours)
 
     def asked_again_from(self, now: float) -> float:
         """Windows that start before are not asked for again by themselves."""
@@ -90,7 +97,11 @@ class Watch:
 
     def expected(self, now: float) -> Span:
         """The windows that have to be there."""
-        return settled(self.start, now, max(self.hours, LEAST_HOURS))
+        return settled(self.start, now - self.delay, max(self.hours, LEAST_HOURS))
+
+    def is_late(self, window: Window, now: float) -> bool:
+        """Whether it may not be missing any more."""
+        return window.end + self.stale_after * HOUR + self.delay <= now
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,19 +135,23 @@ class Held:
 # What the instance knows
 
 
-def held_windows(instance: dg.DagsterInstance, key: dg.AssetKey, *, plans: bool) -> Held:
-    """Which windows of an asset were delivered and, if asked for, planned."""
+def held_windows(
+    instance: dg.DagsterInstance, key: dg.AssetKey, *, plans: bool, among: Collection[Window] | None = None
+) -> Held:
+    """Which windows of an asset were delivered and, if asked for, planned; of all, or of a few."""
+    wanted = {window.partition_key for window in among} if among and len(among) <= MOST_WINDOWS else None
     planned = dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED
     return Held(
-        delivered=instance.get_latest_storage_id_by_partition(key, dg.DagsterEventType.ASSET_MATERIALIZATION),
-        planned=instance.get_latest_storage_id_by_partition(key, planned) if plans else {},
+        delivered=instance.get_latest_storage_id_by_partition(key, dg.DagsterEventType.ASSET_MATERIALIZATION, wanted),
+        planned=instance.get_latest_storage_id_by_partition(key, planned, wanted) if plans else {},
     )
 
 
 def failed_runs(instance: dg.DagsterInstance, assets: Sequence[dg.AssetKey], *, since: float) -> list[FailedRun]:
     """The newest failed runs over windows, whoever launched them: schedule, sensor, UI, backfill or command line."""
     wanted = dg.RunStatusChangeRecordsFilter(event_type=dg.DagsterEventType.RUN_FAILURE, after_timestamp=since)
-    events = {event.run_id: event for event in instance.fetch_run_status_changes(wanted, limit=MOST_RUNS).records}
+    changes = instance.fetch_run_status_changes(wanted, limit=_most_runs(assets)).records
+    events = {event.run_id: event for event in changes}
     if not events:
         return []
     runs = [record.dagster_run for record in instance.get_run_records(dg.RunsFilter(run_ids=list(events)))]
@@ -154,12 +169,21 @@ def failed_runs(instance: dg.DagsterInstance, assets: Sequence[dg.AssetKey], *, 
     ]
 
 
+def by_asset(runs: Iterable[FailedRun]) -> dict[str, list[FailedRun]]:
+    """Each asset's runs, in their order."""
+    found: dict[str, list[FailedRun]] = {}
+    for run in runs:
+        for asset in run.assets:
+            found.setdefault(asset, []).append(run)
+    return found
+
+
 def spans_under_way(
     instance: dg.DagsterInstance, assets: Sequence[dg.AssetKey], *, created_after: float
 ) -> dict[str, list[Span]]:
     """What runs are at work on, by asset; one that has waited in the queue since before then counts for nothing."""
     found: dict[str, list[Span]] = {}
-    for record in instance.get_run_records(dg.RunsFilter(statuses=list(UNDER_WAY)), limit=MOST_RUNS):
+    for record in instance.get_run_records(dg.RunsFilter(statuses=list(UNDER_WAY)), limit=_most_runs(assets)):
         run, span = record.dagster_run, windows_of(record.dagster_run)
         queued = run.status in {dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED}
         if span and not (queued and record.create_timestamp.timestamp() < created_after):
@@ -168,9 +192,16 @@ def spans_under_way(
     return found
 
 
+def _most_runs(assets: Sequence[dg.AssetKey]) -> int:
+    """One account's runs must not push another's out of sight."""
+    return max(MOST_RUNS, MOST_OF_AN_ASSET * len(assets))
+
+
 def _asset_names(run: dg.DagsterRun, assets: Sequence[dg.AssetKey]) -> set[str]:
-    """The run's assets; without a selection, all of them."""
-    chosen = run.asset_selection or (() if run.asset_check_selection else assets)
+    """The run's assets; without a selection, all of its account."""
+    account = run.job_name.rpartition(SEPARATOR)[0]
+    every = [key for key in assets if not account or key.path[0] == account]
+    chosen = run.asset_selection or (() if run.asset_check_selection else every)
     return {key.to_user_string() for key in chosen}
 
 
@@ -278,7 +309,7 @@ def stale(
     missing = [
         window
         for window in watch.expected(now)
-        if window.end + watch.stale_after * HOUR <= now
+        if watch.is_late(window, now)
         and window.partition_key not in delivered
         and not any(window in span for span in under_way)
     ]

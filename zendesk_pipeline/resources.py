@@ -1,6 +1,7 @@
 """The Zendesk account as a Dagster resource."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Self
 from uuid import uuid4
 
 import dagster as dg
@@ -70,10 +71,16 @@ class ZendeskResource(dg.ConfigurableResource[ZendeskClient]):
     max_pages: int | None = Field(default=None, description="MAX_PAGES")
 
     _clock: Clock = PrivateAttr(default_factory=Clock)
+    _source: Callable[[str], str] = PrivateAttr(default=str)
 
     def get_resource_definition(self) -> Any:
         """What Dagster makes the resource of in a run."""
         return settled(super().get_resource_definition())
+
+    def looking_in(self, source: Callable[[str], str]) -> Self:
+        """The same, of an account whose secrets lie in variables of other names: errors say those."""
+        self._source = source
+        return self
 
     def client(self) -> ZendeskClient:
         """A client for this account; raises SettingsError where something lacks."""
@@ -153,14 +160,18 @@ class ZendeskResource(dg.ConfigurableResource[ZendeskClient]):
         }
         for mode, names in CREDENTIALS.items():
             if mode == self.auth_mode:
-                return {name: _required(name, values[name], mode) for name in names}
+                return {name: _required(self._variable(name), name, values[name], mode) for name in names}
         raise SettingsError(f"AUTH_MODE={self.auth_mode} is none of {', '.join(CREDENTIALS)}.")
 
+    def _variable(self, name: str) -> str:
+        """What a person looks for, of an account that is not the environment's own."""
+        return self._source(name)
 
-def _required(name: str, value: str, mode: str) -> str:
+
+def _required(variable: str, name: str, value: str, mode: str) -> str:
     if not value:
-        raise SettingsError(f"{name} is not set, and AUTH_MODE={mode} needs it: {HOW_TO_GET[name]}.")
-    checked_credential(name, value)
+        raise SettingsError(f"{variable} is not set, and AUTH_MODE={mode} needs it: {HOW_TO_GET[name]}.")
+    checked_credential(variable, value)
     return value
 
 

@@ -1,7 +1,8 @@
 """The sensors. The names are an interface: Dagster remembers by them what is switched on."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import zip_longest
 
 import dagster as dg
 from dagster._core.storage.tags import (
@@ -10,6 +11,7 @@ from dagster._core.storage.tags import (
     PARTITION_NAME_TAG,
 )
 
+from zendesk_pipeline.accounts import Account
 from zendesk_pipeline.catch_up import Attempt, Trouble, due, look_back_at_most, settled, troubles
 from zendesk_pipeline.clock import Clock
 from zendesk_pipeline.windows import HOUR, Span, Window
@@ -17,6 +19,8 @@ from zendesk_pipeline.windows import HOUR, Span, Window
 INTERVAL = 60
 """Seconds between two looks."""
 MOST_SUCCESSES = 100
+MOST_REQUESTS = 25
+"""Of one look: the daemon launches them one after another. The next look asks for the others."""
 
 UNDER_WAY = (
     dg.DagsterRunStatus.QUEUED,
@@ -28,39 +32,39 @@ UNDER_WAY = (
 BROKEN_OFF = (dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
 
 
-def catch_up_sensor(
-    assets: Sequence[dg.AssetsDefinition], windows: dg.HourlyPartitionsDefinition, *, hours: int, clock: Clock
-) -> dg.SensorDefinition:
-    """The sensor that requests what is missing of the last `hours`."""
-    first_window = int(windows.start.timestamp())
+def catch_up_sensor(accounts: Sequence[Account], clock: Clock) -> dg.SensorDefinition:
+    """The sensor that requests what is missing of the last CATCH_UP_HOURS of each account."""
+    hours = sorted({account.settings.catch_up_hours for account in accounts})
+    back = f"{hours[0]} to {hours[-1]}" if len(hours) > 1 else f"{hours[0]}"
 
     @dg.sensor(
         name="catch_up_sensor",
-        target=list(assets),
+        target=dg.AssetSelection.assets(*(key for account in accounts for key in account.stream_keys)),
         minimum_interval_seconds=INTERVAL,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description=f"Requests windows of the last {hours} hours that are missing or failed, oldest first.",
+        description=f"Requests windows of the last {back} hours that are missing or failed, oldest first.",
     )
     def sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         now = clock.now()
-        expected = settled(first_window, now, hours)
-        requests: list[dg.RunRequest] = []
+        tried = {each: recent_attempts(context.instance, since=now - 2 * each * HOUR) for each in hours}
+        requests: list[list[dg.RunRequest]] = []
         notes: list[str] = []
-        for asset in assets:
-            delivered = delivered_windows(context.instance, asset.key)
-            attempts = recent_attempts(context.instance, asset.key, since=now - 2 * hours * HOUR)
-            missing = [window for window in expected if window not in delivered]
-            successes = _successes(context.instance, asset.key, troubles(missing, attempts).values())
-            trouble = troubles(missing, attempts, successes)
-            requests += [
-                _request(asset, span, look_back_at_most(span, trouble))
-                for span in due(expected, delivered, attempts, now, successes)
-            ]
-            notes += [_note(asset.key, each) for each in trouble.values()]
+        for account in accounts:
+            expected = settled(account.first.start, now - account.delay, account.settings.catch_up_hours)
+            for stream in account.streams:
+                key = account.stream_key(stream)
+                delivered = delivered_windows(context.instance, key, among=expected)
+                attempts = tried[account.settings.catch_up_hours].get(key, [])
+                missing = [window for window in expected if window not in delivered]
+                successes = _successes(context.instance, key, troubles(missing, attempts).values())
+                trouble = troubles(missing, attempts, successes)
+                spans = due(expected, delivered, attempts, now, successes)
+                requests.append([_request(account, key, span, look_back_at_most(span, trouble)) for span in spans])
+                notes += [_note(key, each) for each in trouble.values()]
         for note in notes:
             context.log.warning(note)
-        if requests:
-            return dg.SensorResult(run_requests=requests)
+        if any(requests):
+            return dg.SensorResult(run_requests=_in_turn(requests)[:MOST_REQUESTS])
         return dg.SensorResult(skip_reason="; ".join(notes) or "Every window is delivered or under way.")
 
     return sensor
@@ -77,24 +81,43 @@ def _successes(instance: dg.DagsterInstance, key: dg.AssetKey, trouble: Iterable
     return [record.timestamp for record in (*first, *latest)]
 
 
-def delivered_windows(instance: dg.DagsterInstance, key: dg.AssetKey) -> set[Window]:
-    """The windows that have been materialized."""
-    return {Window.of_partition(partition) for partition in instance.get_materialized_partitions(key)}
+def _in_turn(requests: Iterable[Sequence[dg.RunRequest]]) -> list[dg.RunRequest]:
+    """The first of each stream, then the second of each: no stream has to wait for all of another."""
+    return [request for turn in zip_longest(*requests) for request in turn if request is not None]
 
 
-def recent_attempts(instance: dg.DagsterInstance, key: dg.AssetKey, *, since: float) -> list[Attempt]:
-    """The asset's runs that are under way, and those created since then that broke off."""
+def delivered_windows(
+    instance: dg.DagsterInstance, key: dg.AssetKey, among: Iterable[Window] | None = None
+) -> set[Window]:
+    """The windows that have been materialized, of all or of a few; a few are a quick question."""
+    if among is None:
+        return set(map(Window.of_partition, instance.get_materialized_partitions(key)))
+    wanted = {window.partition_key for window in among}
+    event = dg.DagsterEventType.ASSET_MATERIALIZATION
+    if not wanted:
+        return set()
+    return set(map(Window.of_partition, instance.get_latest_storage_id_by_partition(key, event, wanted)))
+
+
+def newest_delivered(instance: dg.DagsterInstance, key: dg.AssetKey, recent: Span) -> Window | None:
+    """The newest window that has been materialized; `recent` is where it usually is."""
+    windows = delivered_windows(instance, key, among=recent) or delivered_windows(instance, key)
+    return max(windows, default=None)
+
+
+def recent_attempts(instance: dg.DagsterInstance, *, since: float) -> Mapping[dg.AssetKey, list[Attempt]]:
+    """By asset, the runs that are under way, and those created since then that broke off."""
     created = datetime.fromtimestamp(since, UTC) - timedelta(hours=1)
-    records = instance.get_run_records(
-        dg.RunsFilter(statuses=[*UNDER_WAY, *BROKEN_OFF], created_after=created),
-    )
-    return [
-        Attempt(span, (record.end_time or record.update_timestamp.timestamp()) if run.status in BROKEN_OFF else None)
-        for record in records
-        if (run := record.dagster_run).asset_selection
-        and key in run.asset_selection
-        and (span := windows_of(run)) is not None
-    ]
+    wanted = dg.RunsFilter(statuses=[*UNDER_WAY, *BROKEN_OFF], created_after=created)
+    attempts: dict[dg.AssetKey, list[Attempt]] = {}
+    for record in instance.get_run_records(wanted):
+        run = record.dagster_run
+        if (span := windows_of(run)) is not None:
+            ended = record.end_time or record.update_timestamp.timestamp()
+            attempt = Attempt(span, ended if run.status in BROKEN_OFF else None)
+            for key in run.asset_selection or ():
+                attempts.setdefault(key, []).append(attempt)
+    return attempts
 
 
 def windows_of(run: dg.DagsterRun) -> Span | None:
@@ -107,13 +130,16 @@ def windows_of(run: dg.DagsterRun) -> Span | None:
     return Span(Window.of_partition(first).start, Window.of_partition(last).end)
 
 
-def _request(asset: dg.AssetsDefinition, span: Span, look_back: int | None) -> dg.RunRequest:
-    config = {} if look_back is None else {"ops": {asset.op.name: {"config": {"look_back_at_most": look_back}}}}
+def _request(account: Account, key: dg.AssetKey, span: Span, look_back: int | None) -> dg.RunRequest:
+    step = account.called(key.path[-1])
+    config = {} if look_back is None else {"ops": {step: {"config": {"look_back_at_most": look_back}}}}
     first, last = Window(span.start), Window.of(span.end - 1)
     if first == last:
-        return dg.RunRequest(asset_selection=[asset.key], run_config=config, partition_key=first.partition_key)
-    tags = {ASSET_PARTITION_RANGE_START_TAG: first.partition_key, ASSET_PARTITION_RANGE_END_TAG: last.partition_key}
-    return dg.RunRequest(asset_selection=[asset.key], run_config=config, tags=tags)
+        return dg.RunRequest(
+            asset_selection=[key], run_config=config, partition_key=first.partition_key, tags=account.tags
+        )
+    bounds = {ASSET_PARTITION_RANGE_START_TAG: first.partition_key, ASSET_PARTITION_RANGE_END_TAG: last.partition_key}
+    return dg.RunRequest(asset_selection=[key], run_config=config, tags={**bounds, **account.tags})
 
 
 def _note(key: dg.AssetKey, trouble: Trouble) -> str:

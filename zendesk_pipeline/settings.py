@@ -242,10 +242,11 @@ def load() -> Settings:
     try:
         return Settings()
     except ValidationError as wrong:
-        raise SettingsError(" ".join(map(_sentence, wrong.errors()))) from None
+        raise SettingsError(" ".join(map(sentence, wrong.errors()))) from None
 
 
-def _sentence(error: ErrorDetails) -> str:
+def sentence(error: ErrorDetails) -> str:
+    """What is wrong with a setting, in words."""
     problem = error["msg"].removeprefix("Value error, ")
     if not error["loc"]:
         return f"{problem}."

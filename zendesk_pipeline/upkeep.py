@@ -110,7 +110,7 @@ def freshness(instance: dg.DagsterInstance, assets: Sequence[dg.AssetKey]) -> It
 # The credential
 
 
-def credential(auth_mode: AuthMode, now: float) -> Iterator[Problem]:
+def credential(auth_mode: AuthMode, now: float, account: str = "") -> Iterator[Problem]:
     """Credentials that end and that only a person can replace.
 
     Tokens of oauth_refresh replace themselves; where they cannot, the runs that fail say so, and are told of as such.
@@ -120,25 +120,30 @@ def credential(auth_mode: AuthMode, now: float) -> Iterator[Problem]:
         time_left = f"works for {math.ceil(left / DAY)} more days" if left > 0 else "does not work any more"
         yield _credential_problem(
             auth_mode,
-            f"Zendesk's API tokens end on {TOKENS_END:%Y-%m-%d}",
-            f"AUTH_MODE=token {time_left}.",
-            now,
-            "error" if left <= ALARM_BEFORE else "warning",
+            account,
+            title=f"Zendesk's API tokens end on {TOKENS_END:%Y-%m-%d}",
+            text=f"AUTH_MODE=token {time_left}.",
+            since=now,
+            severity="error" if left <= ALARM_BEFORE else "warning",
         )
     if auth_mode == "bearer":
         yield _credential_problem(
             auth_mode,
-            "The access token cannot be renewed",
-            "AUTH_MODE=bearer works until its token ends, 30 minutes to 48 hours after it was made as a rule.",
-            now,
-            "info",
+            account,
+            title="The access token cannot be renewed",
+            text="AUTH_MODE=bearer works until its token ends, 30 minutes to 48 hours after it was made as a rule.",
+            since=now,
+            severity="info",
         )
 
 
-def _credential_problem(auth_mode: AuthMode, title: str, text: str, since: float, severity: Severity) -> Problem:
+def _credential_problem(
+    auth_mode: AuthMode, account: str, *, title: str, text: str, since: float, severity: Severity
+) -> Problem:
+    of = f" {account}" if account else ""
     return Problem(
-        cause=f"credential {auth_mode}",
-        title=title,
+        cause=f"credential {auth_mode}{of}",
+        title=f"{account}: {title}" if account else title,
         text=f"{text} AUTH_MODE=oauth renews itself: make an OAuth client in Zendesk's Admin Center, and set"
         " ZENDESK_CLIENT_ID and ZENDESK_CLIENT_SECRET.",
         since=since,

@@ -22,12 +22,12 @@ from rich.console import Console
 from rich.table import Table
 
 from zendesk_pipeline import local_pipeline as local
+from zendesk_pipeline.accounts import FIRST_MINUTE as SCHEDULED
 from zendesk_pipeline.catch_up import FIRST_PAUSE, GRACE, LONGEST_PAUSE, SUSPICIOUS
 from zendesk_pipeline.keys import Layout
 from zendesk_pipeline.local_services import LocalS3, SimulatedZendesk, local_s3, simulated_zendesk
 from zendesk_pipeline.problems import failed_runs
 from zendesk_pipeline.proof import Bucket, Proof, prove
-from zendesk_pipeline.schedules import MINUTE as SCHEDULED
 from zendesk_pipeline.sensors import windows_of
 from zendesk_pipeline.simulator.faults import Rule
 from zendesk_pipeline.simulator.zendesk import RequestSeen

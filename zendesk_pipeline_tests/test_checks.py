@@ -11,7 +11,6 @@ import pytest
 
 from zendesk_pipeline.checks import LATE_HOURS, MOST_WINDOWS, SAMPLED_HOURS, WINDOW_CHECKS, sample
 from zendesk_pipeline.keys import Layout
-from zendesk_pipeline.lineage import FEED
 from zendesk_pipeline.local_services import SimulatedZendesk, local_s3
 from zendesk_pipeline.policies import writer_policy
 from zendesk_pipeline.settings import Settings
@@ -146,7 +145,7 @@ def test_what_waits_in_the_feed_is_observed(collector: Project, bucket: Bucket) 
     result = _feed_run(collector, "feed_inspection")
     (verdict,) = result.get_asset_check_evaluations()
     assert verdict.passed
-    (observed,) = collector.instance.fetch_observations(FEED, limit=9).records
+    (observed,) = collector.instance.fetch_observations(dg.AssetKey("secops_feed"), limit=9).records
     assert observed.asset_observation
     seen = metadata(observed.asset_observation)
     assert seen["waiting_objects"] == len(bucket.stored())

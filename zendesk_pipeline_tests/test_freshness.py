@@ -1,16 +1,16 @@
 """Freshness: the newest complete window is delivered, whatever else was materialized."""
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
 
 import dagster as dg
 import pytest
 from dagster._core.definitions.freshness import FreshnessState, TimeWindowFreshnessPolicy
 
 from zendesk_pipeline import settings
-from zendesk_pipeline.assets import hourly_windows, stream_asset
+from zendesk_pipeline.accounts import Account
 from zendesk_pipeline.definitions import build
-from zendesk_pipeline.freshness import freshness_sensor, policy, state
+from zendesk_pipeline.freshness import freshness_sensor, state
+from zendesk_pipeline.settings import Settings
 from zendesk_pipeline.streams import AUDIT_LOGS
 from zendesk_pipeline.windows import HOUR, Window
 from zendesk_pipeline_tests.by_hand import FIRST
@@ -32,9 +32,8 @@ def instance() -> Iterator[dg.DagsterInstance]:
 
 def _tick(instance: dg.DagsterInstance, now: float, fail_hours: int = 3) -> str:
     """What the sensor says at a time."""
-    windows = hourly_windows(datetime.fromtimestamp(START.start, UTC))
-    asset = stream_asset(AUDIT_LOGS, windows, freshness=policy(fail_hours))
-    sensor = freshness_sensor([asset], windows, fail_hours=fail_hours, clock=FakeClock(float(now)).clock)
+    chosen = Settings(resources=(AUDIT_LOGS.name,), start_date=START.starts_at, alert_stale_hours=fail_hours)
+    sensor = freshness_sensor([Account(settings=chosen)], FakeClock(float(now)).clock)
     said = sensor(dg.build_sensor_context(instance=instance))
     assert isinstance(said, dg.SkipReason)
     return said.skip_message or ""

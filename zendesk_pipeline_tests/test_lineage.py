@@ -7,11 +7,12 @@ import dagster as dg
 import pytest
 
 from zendesk_pipeline import settings
+from zendesk_pipeline.accounts import Account
 from zendesk_pipeline.definitions import build
-from zendesk_pipeline.lineage import FEED, api_key
 from zendesk_pipeline_tests.collected import STREAMS
 
-AUDIT_LOGS = dg.AssetKey("audit_logs")
+ACCOUNT = Account(settings=settings.Settings())
+FEED, api_key = ACCOUNT.feed_key, ACCOUNT.api_key
 
 
 def _specs() -> dict[dg.AssetKey, dg.AssetSpec]:

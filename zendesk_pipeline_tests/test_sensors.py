@@ -7,11 +7,12 @@ import dagster as dg
 import pytest
 
 from zendesk_pipeline import settings
-from zendesk_pipeline.assets import hourly_windows, stream_asset
+from zendesk_pipeline.accounts import Account
 from zendesk_pipeline.catch_up import FIRST_PAUSE, GRACE, SUSPICIOUS
 from zendesk_pipeline.definitions import build
 from zendesk_pipeline.local_services import SimulatedZendesk
 from zendesk_pipeline.sensors import catch_up_sensor
+from zendesk_pipeline.settings import Settings
 from zendesk_pipeline.simulator.faults import Rule
 from zendesk_pipeline.streams import AUDIT_LOGS
 from zendesk_pipeline.windows import HOUR, Span, Window
@@ -42,8 +43,8 @@ def clock() -> FakeClock:
 @pytest.fixture
 def look(clock: FakeClock) -> Look:
     """One tick of the sensor over the audit logs."""
-    windows = hourly_windows(START)
-    sensor = catch_up_sensor([stream_asset(AUDIT_LOGS, windows)], windows, hours=24 * 31, clock=clock.clock)
+    chosen = Settings(resources=(AUDIT_LOGS.name,), start_date=START, catch_up_hours=24 * 31)
+    sensor = catch_up_sensor([Account(settings=chosen)], clock.clock)
 
     def tick(collector: Project) -> dg.SensorResult:
         result = sensor(dg.build_sensor_context(instance=collector.instance))

@@ -14,14 +14,15 @@ from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 from dagster._grpc.impl import get_external_sensor_execution
 
 from zendesk_pipeline import settings
+from zendesk_pipeline.accounts import Account
 from zendesk_pipeline.alerts import NAME, AlertChannels, alert_sensor
-from zendesk_pipeline.assets import hourly_windows
 from zendesk_pipeline.clock import Clock
 from zendesk_pipeline.definitions import build
 from zendesk_pipeline_tests.runs import Project
 
 UI = "http://dagster.example:3000"
 HOURS, STALE_AFTER = 24, 3
+BOUNDS = {"catch_up_hours": HOURS, "alert_stale_hours": STALE_AFTER, "auth_mode": "oauth"}
 
 LOCATION = ManagedGrpcPythonEnvCodeLocationOrigin(
     LoadableTargetOrigin(module_name="zendesk_pipeline.definitions"), location_name="zendesk_pipeline"
@@ -55,11 +56,7 @@ class Watched:
         chosen = settings.load()
         base = build(chosen)
         sensor = alert_sensor(
-            [asset for asset in base.assets or () if isinstance(asset, dg.AssetsDefinition)],
-            hourly_windows(chosen.start_date),
-            hours=HOURS,
-            stale_after=STALE_AFTER,
-            auth_mode="oauth",
+            [Account(settings=chosen.model_copy(update=BOUNDS))],
             ui_url=f"{UI}/",
             clock=Clock(now=lambda: self.now),
         )

@@ -1,0 +1,130 @@
+"""The component in a project of somebody else's, through Dagster's own command line; without a network."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from zendesk_pipeline.keys import Layout
+from zendesk_pipeline.local_services import LocalS3, SimulatedZendesk
+from zendesk_pipeline.store import Store
+from zendesk_pipeline_tests.by_hand import FIRST
+from zendesk_pipeline_tests.deliveries import Bucket
+from zendesk_pipeline_tests.foreign import TYPE, Foreign, foreign
+
+PLACE = {"zendesk_base_url": "https://acme.zendesk.com", "s3_bucket": "logs"}
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Foreign:
+    """A project without an account."""
+    return foreign(tmp_path, {})
+
+
+def test_an_account_is_scaffolded_and_everything_is_found(project: Foreign) -> None:
+    """`dg` lists the component, writes a file to fill in, and finds nothing wrong with it as it is."""
+    assert TYPE in project.dg("list", "components", "--json").stdout
+    scaffolded = project.dg("scaffold", "defs", TYPE, "acme")
+    assert scaffolded.returncode == 0, scaffolded.stderr
+    assert "account: acme\n" in project.yaml("acme").read_text()
+    assert "ACME_ZENDESK_CLIENT_SECRET" in project.yaml("acme").read_text()
+
+    checked = project.dg("check", "defs")
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    assert "All component YAML validated successfully." in checked.stdout
+    listed = project.dg("list", "defs", "--json").stdout
+    assert [name for name in ("acme/audit_logs", "acme/secops_feed", "alert_sensor") if f'"{name}"' not in listed] == []
+
+
+def test_what_is_misspelt_is_shown_with_file_and_line(project: Foreign) -> None:
+    """By the schema, and at load as well, with what is allowed instead."""
+    project.write("acme", resources=["audit_log"], settle_second=300, http_timeout="soon", s3_prefix="/crm", **PLACE)
+    path = project.yaml("acme")
+    by_schema = {
+        f"{path}:4": "'audit_log' is not one of ['audit_logs', 'incremental_tickets']",
+        f"{path}:5": "'one of these settings: account, minute, ",
+        f"{path}:6": "'soon' is not of type 'number'",
+    }
+    at_load = {
+        f"{path}:4": "Input should be 'audit_logs' or 'incremental_tickets'",
+        f"{path}:5": "there is no setting of this name; there are account, minute, ",
+        f"{path}:6": "Input should be a valid number",
+        f"{path}:7": "a prefix is made of A-Z",
+    }
+    for options, expected in (((), by_schema), (("--no-check-yaml",), at_load)):
+        said = _refused(project, *options)
+        assert [word for words in expected.items() for word in words if word not in said] == []
+
+
+def _refused(project: Foreign, *options: str) -> str:
+    loaded = project.dg("check", "defs", *options)
+    assert loaded.returncode != 0
+    return loaded.stdout + loaded.stderr
+
+
+def test_accounts_that_overlap_do_not_load(project: Foreign) -> None:
+    """Each lies in a file of its own, and the error names both."""
+    project.write("acme", **PLACE)
+    project.write("beta", **PLACE, s3_prefix="zendesk/acme/crm/beta/")
+    assert "SettingsError: The accounts acme and beta overlap in the bucket logs" in _refused(project)
+
+
+def test_a_secret_that_was_written_into_the_file_is_refused_and_not_repeated(project: Foreign) -> None:
+    """Logs would keep it."""
+    project.write("acme", **PLACE, zendesk_client_secret="s3cr3t-value")
+    said = _refused(project)
+    assert "The account acme: zendesk_client_secret is wrong: the NAME of the environment variable" in said
+    assert "s3cr3t-value" not in said
+
+
+@pytest.fixture
+def two(tmp_path: Path, zendesk: SimulatedZendesk, s3: LocalS3) -> Callable[..., Foreign]:
+    """A project with two accounts that deliver into two buckets."""
+    s3.client().create_bucket(Bucket="beta-logs")
+
+    def made(root: str, **secrets: str) -> Foreign:
+        project = foreign(tmp_path, {**s3.environment, **secrets})
+        for name, bucket in (("acme", s3.bucket), ("beta", "beta-logs")):
+            project.write(
+                name,
+                zendesk_base_url=zendesk.url,
+                auth_mode="token",
+                s3_bucket="{{ env.BETA_BUCKET }}" if name == "beta" else bucket,
+                s3_prefix=f"{root}/crm/",
+                state_prefix=f"{root}/state/",
+                quarantine_prefix=f"{root}/quarantine/",
+                start_date=FIRST.partition_key[:10],
+                resources=["audit_logs"],
+            )
+        return project
+
+    return made
+
+
+def test_two_accounts_are_delivered_into_two_buckets_and_one_that_fails_is_alone(
+    two: Callable[..., Foreign], zendesk: SimulatedZendesk, s3: LocalS3, layout: Layout
+) -> None:
+    """Runs as processes of their own; a wrong credential is the failure of one, and mended it delivers as well."""
+    email, token = zendesk.environment["ZENDESK_EMAIL"], zendesk.environment["ZENDESK_API_TOKEN"]
+    secrets = {f"{name}_ZENDESK_EMAIL": email for name in ("ACME", "BETA")}
+    project = two(layout.feed.removesuffix("/crm/"), **secrets, BETA_BUCKET="beta-logs", ACME_ZENDESK_API_TOKEN=token)
+    launch = ("launch", "--partition", FIRST.partition_key, "--assets")
+
+    wrong = {**project.environment, "BETA_ZENDESK_API_TOKEN": "wrong"}
+    both = Foreign(folder=project.folder, environment=wrong).dg(*launch, "key:acme/audit_logs or key:beta/audit_logs")
+    source = sorted(zendesk.control.source("audit_logs", FIRST.start, FIRST.end))
+    assert source
+    assert both.returncode != 0
+    assert "Zendesk answered 401" in both.stdout + both.stderr
+    assert _lines(s3, s3.bucket, layout) == source
+    assert _lines(s3, "beta-logs", layout) == []
+
+    right = {**project.environment, "BETA_ZENDESK_API_TOKEN": token}
+    mended = Foreign(folder=project.folder, environment=right).dg(*launch, "key:beta/audit_logs")
+    assert mended.returncode == 0, mended.stdout + mended.stderr
+    assert _lines(s3, s3.bucket, layout) == source
+    assert _lines(s3, "beta-logs", layout) == source
+
+
+def _lines(s3: LocalS3, bucket: str, layout: Layout) -> list[bytes]:
+    return Bucket(store=Store(client=s3.client(), bucket=bucket, encryption={}), layout=layout).lines()
