@@ -45,8 +45,11 @@ BUCKET = "acme-zendesk"
 LAYOUT = keys.Layout(feed="zendesk/crm/", state="zendesk/state/", quarantine="zendesk/quarantine/")
 
 OF_THE_RECIPE = {"STATE_KEY"}
-NOT_VARIABLES = {"ZENDESK_CRM", "AUDIT_LOGS", "INCREMENTAL_TICKETS", "AMAZON_S3_V2", "AMAZON_SQS_V2", "ON_SUCCESS"}
-NOT_VARIABLES |= {"SOC_CLIENT_ID", "ACME_ZENDESK_CLIENT_ID", "ACME_ZENDESK_CLIENT_SECRET"}  # of accounts.md
+NOT_VARIABLES = {"ZENDESK_CRM", "AUDIT_LOGS", "INCREMENTAL_TICKETS", "AMAZON_S3_V2", "AMAZON_SQS_V2", "ON_SUCCESS"} | {
+    "SOC_CLIENT_ID",
+    "ACME_ZENDESK_CLIENT_ID",
+    "ACME_ZENDESK_CLIENT_SECRET",
+}
 VARIABLES = (
     {name.upper() for name in Settings.model_fields}
     | {name for names in CREDENTIALS.values() for name in names}
