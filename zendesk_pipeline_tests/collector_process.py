@@ -26,6 +26,9 @@ from zendesk_pipeline.windows import Span, Window
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload([__name__])
 
+KILLED = (-9, 255)
+"""Exit codes of a process that was killed: the second is what multiprocessing says where it could not see how."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Collection:
@@ -52,7 +55,7 @@ def collecting(collection: Collection) -> Generator[BaseProcess]:
 
 
 def collect(collection: Collection, *, seconds: float = 120) -> int:
-    """Collect to the end in a process of its own; its exit code: 0 success, 1 a failed run, -9 killed."""
+    """Collect to the end in a process of its own; its exit code: 0 success, 1 a failed run, or one of KILLED."""
     with collecting(collection) as process:
         process.join(seconds)
         assert process.exitcode is not None, f"still collecting after {seconds} s"

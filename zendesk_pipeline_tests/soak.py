@@ -35,7 +35,7 @@ from zendesk_pipeline.simulator.faults import Rule
 from zendesk_pipeline.store import Store
 from zendesk_pipeline.windows import HOUR, Span, Window
 from zendesk_pipeline_tests.collected import STREAMS
-from zendesk_pipeline_tests.collector_process import Collection, collecting
+from zendesk_pipeline_tests.collector_process import KILLED, Collection, collecting
 from zendesk_pipeline_tests.s3_proxy import Answer, Fate, S3Proxy, S3Request, s3_proxy
 
 SINCE = "2026-01-01T00:00:00Z"
@@ -386,7 +386,7 @@ class Soak:
             proxy.reset()
         self.figures.runs += len(codes)
         self.figures.twins += 2 * len(twins)
-        self.figures.kills += sum(code == -9 for _, code in codes)
+        self.figures.kills += sum(code in KILLED for _, code in codes)
         self.figures.failures += sum(code == 1 for _, code in codes)
         self.figures.s3_faults += trouble.fired
         self.figures.zendesk_faults += sum(rule.fired for rule in control.faults())

@@ -41,12 +41,12 @@ def test_what_is_misspelt_is_shown_with_file_and_line(project: Foreign) -> None:
     project.write("acme", resources=["audit_log"], settle_second=300, http_timeout="soon", s3_prefix="/crm", **PLACE)
     path = project.yaml("acme")
     by_schema = {
-        f"{path}:4": "'audit_log' is not one of ['audit_logs', 'incremental_tickets']",
+        f"{path}:4": "'audit_log' is not one of ['audit_logs', 'incremental_tickets', ",
         f"{path}:5": "'one of these settings: account, minute, ",
         f"{path}:6": "'soon' is not of type 'number'",
     }
     at_load = {
-        f"{path}:4": "Input should be 'audit_logs' or 'incremental_tickets'",
+        f"{path}:4": "Input should be 'audit_logs', 'incremental_tickets', ",
         f"{path}:5": "there is no setting of this name; there are account, minute, ",
         f"{path}:6": "Input should be a valid number",
         f"{path}:7": "a prefix is made of A-Z",

@@ -11,7 +11,7 @@ from zendesk_pipeline.keys import Layout
 from zendesk_pipeline.local_services import LocalS3, SimulatedZendesk
 from zendesk_pipeline.streams import INCREMENTAL_TICKETS
 from zendesk_pipeline.windows import HOUR, Span
-from zendesk_pipeline_tests.collector_process import Collection, collect, collecting
+from zendesk_pipeline_tests.collector_process import KILLED, Collection, collect, collecting
 from zendesk_pipeline_tests.reconcile import reconcile
 from zendesk_pipeline_tests.s3_proxy import Fate, S3Proxy, S3Request, s3_proxy
 
@@ -67,7 +67,7 @@ def test_killed_at_any_put_and_run_again_every_record_is_there_once(
     assert collect(collection) == 0
 
     verdict = reconcile(zendesk.control, s3, layout, stream, SPAN)
-    assert died == -9
+    assert died in KILLED
     assert verdict.exact, verdict
     assert verdict.source > 0
 
@@ -102,7 +102,7 @@ def test_killed_under_redaction_rules_every_record_is_there_once_as_the_rules_wa
     redaction = redaction_rules.redaction(INCREMENTAL_TICKETS, rules, key)
     assert redaction is not None
     verdict = reconcile(zendesk.control, s3, layout, "incremental_tickets", SPAN, lambda line: redaction.apply(line)[0])
-    assert died == -9
+    assert died in KILLED
     assert verdict.exact, verdict
     assert verdict.source > 0
 

@@ -353,7 +353,7 @@ def _our_commands() -> Iterator[Any]:
             for line in text.replace("\\\n", " ").splitlines():
                 before, named, arguments = line.partition("zendesk-pipeline ")
                 if named and before.removesuffix(".venv/bin/") in {"", ".venv/bin/dotenv run -- ", "    "}:
-                    cut = re.split(r"\s(?:[|>&#]|2>)|[…]", arguments)[0]
+                    cut = re.split(r"\s(?:[|<>&#]|2>)|[…]", arguments)[0]
                     yield pytest.param(shlex.split(cut), id=f"{page.stem}: {cut.strip()}")
 
 

@@ -15,10 +15,11 @@ from zendesk_pipeline.keys import Layout
 from zendesk_pipeline.local_services import LocalS3, SimulatedZendesk
 from zendesk_pipeline.simulator.accounts import API_TOKEN, BEARER_TOKEN, CLIENT_ID, CLIENT_SECRET, EMAIL
 from zendesk_pipeline.simulator.faults import Rule
-from zendesk_pipeline.streams import STREAMS, Stream
+from zendesk_pipeline.streams import Stream
 from zendesk_pipeline_tests import certificates
 from zendesk_pipeline_tests.asking import client_for, first_page
 from zendesk_pipeline_tests.by_hand import hours
+from zendesk_pipeline_tests.collected import STREAMS
 from zendesk_pipeline_tests.collector_process import Collection, collect
 from zendesk_pipeline_tests.conftest import SINCE
 from zendesk_pipeline_tests.reconcile import reconcile

@@ -15,8 +15,9 @@ from zendesk_pipeline.keys import Layout, recipe_object
 from zendesk_pipeline.local_services import LocalS3, SimulatedZendesk
 from zendesk_pipeline.records import record_reader
 from zendesk_pipeline.store import Store
-from zendesk_pipeline.streams import STREAMS, Stream
+from zendesk_pipeline.streams import Stream
 from zendesk_pipeline.windows import HOUR, Span, Window, timestamp
+from zendesk_pipeline_tests.collected import STREAMS
 from zendesk_pipeline_tests.deliveries import Bucket
 from zendesk_pipeline_tests.recipe import Recipe
 from zendesk_pipeline_tests.runs import QUIET, Project, project

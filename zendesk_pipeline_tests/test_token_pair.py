@@ -40,7 +40,7 @@ from zendesk_pipeline.token_pair import (
 from zendesk_pipeline_tests.asking import NOW, client_for, first_page
 from zendesk_pipeline_tests.aws_secrets import as_text, aws, environment_of, new_secret
 from zendesk_pipeline_tests.by_hand import hours
-from zendesk_pipeline_tests.collector_process import Collection, collect, collecting
+from zendesk_pipeline_tests.collector_process import KILLED, Collection, collect, collecting
 from zendesk_pipeline_tests.conftest import SINCE, FakeClock
 from zendesk_pipeline_tests.runs import QUIET, description, project
 from zendesk_pipeline_tests.scripted_server import Reply, answering, tickets_page
@@ -361,7 +361,7 @@ def test_killed_at_any_step_the_next_run_gets_in_or_says_what_to_do(
 
         account.proxy.decide, account.proxy.after = before, after
         process.join(60)
-    assert process.exitcode == -9
+    assert process.exitcode in KILLED
 
     account.proxy.reset()
     account.proxy.later = CLAIMS_END
@@ -442,7 +442,7 @@ for _ in prefetched(pages()):
 
 
 def test_a_run_that_is_cancelled_stores_what_it_was_given(account: Account, tmp_path: Path) -> None:
-    """Ctrl-C or SIGTERM between Zendesk's answer and the store ends the process once the pair is stored."""
+    """Ctrl-C or SIGTERM once Zendesk is asked ends the process when the pair is stored; before, nothing is spent."""
     account.zendesk.control.set(latency_ms=1500)
     arguments = [account.zendesk.url, f"aws-sm:{account.name}", CLIENT_ID, CLIENT_SECRET]
     environment = {**environment_of(account.proxy.endpoint), "HOME": str(tmp_path)}
@@ -462,11 +462,13 @@ def test_a_run_that_is_cancelled_stores_what_it_was_given(account: Account, tmp_
         output, errors = process.communicate(timeout=60)
     assert "KeyboardInterrupt" in errors
     assert output == "reading\n"
-    assert account.grants() == [201]
-    assert account.current()[1]["refresh_token"] != REFRESH_TOKEN
+    spent = account.grants()
+    assert spent in ([], [201])
+    assert (account.current()[1]["refresh_token"] != REFRESH_TOKEN) is bool(spent)
     account.zendesk.control.set(latency_ms=0)
-    assert collect(account.collection()) == 0
-    assert account.grants() == [201]
+    if spent:  # else the claim has to end first
+        assert collect(account.collection()) == 0
+        assert account.grants() == [201]
 
 
 # Lost answers, and a store that fails
