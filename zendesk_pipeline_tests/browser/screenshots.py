@@ -41,7 +41,7 @@ def _scenes(page: Page, running: Stage) -> Iterator[str]:
 
     ui.open_lineage(page)
     page.get_by_role("button", name="panel_show_right", exact=True).click()  # the list beside the graph
-    expect(page.get_by_text("% filled").first).to_be_visible()
+    expect(shown(page, "secops_feed")).to_be_visible()
     page.mouse.dblclick(ui.WIDTH // 2, ui.HEIGHT - 8)  # beside the nodes: brings the graph into the middle
     yield "lineage"
 
