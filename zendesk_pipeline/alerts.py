@@ -14,6 +14,7 @@ from typing import Any
 
 import dagster as dg
 import msgspec
+from dagster._core.definitions.freshness import FreshnessState
 from pydantic import Field
 
 from zendesk_pipeline import upkeep
@@ -21,6 +22,7 @@ from zendesk_pipeline.accounts import Account
 from zendesk_pipeline.channels import Address, Outcome, addresses, send
 from zendesk_pipeline.clock import Clock
 from zendesk_pipeline.errors import SettingsError
+from zendesk_pipeline.freshness import state
 from zendesk_pipeline.news import (
     Channel,
     Memory,
@@ -53,7 +55,7 @@ from zendesk_pipeline.problems import (
 )
 from zendesk_pipeline.resources import settled
 from zendesk_pipeline.secret_references import Recent
-from zendesk_pipeline.windows import HOUR, Span
+from zendesk_pipeline.windows import HOUR, Span, Window
 
 NAME = "alert_sensor"
 INTERVAL = 60
@@ -205,7 +207,13 @@ def look(
         if now - awake_since < SETTLING:
             return iter(())
         told = {problem.asset for problem in found}  # that says more than that the newest window is late
-        return upkeep.freshness(instance, [key for key in keys if key.to_user_string() not in told])
+        late = [
+            key
+            for account in accounts
+            for key in account.stream_keys
+            if _is_late(account, delivered.get(key.to_user_string(), ()), now)
+        ]
+        return upkeep.freshness(instance, [key for key in late if key.to_user_string() not in told])
 
     kinds: dict[str, Callable[[], Iterator[Problem]]] = {
         "runs and windows": windows,
@@ -225,6 +233,13 @@ def look(
         except Exception as error:  # noqa: BLE001  # one eye gone blind, after an upgrade say, must not close the others
             blind.append(_blind(name, error, now))
     return Look(problems=[*found, *blind], delivered=delivered, complete=not blind)
+
+
+def _is_late(account: Account, delivered: Collection[str], now: float) -> bool:
+    """Whether the newest window is late now: what `freshness_sensor` has reported may be older than the deliveries."""
+    newest = max(map(Window.of_partition, delivered), default=None)
+    hours = account.settings.alert_stale_hours
+    return state(newest, account.first, now - account.delay, fail_hours=hours) is not FreshnessState.PASS
 
 
 def _blind(name: str, error: Exception, now: float) -> Problem:
