@@ -22,7 +22,7 @@ from zendesk_pipeline.accounts import Account
 from zendesk_pipeline.channels import Address, Outcome, addresses, send
 from zendesk_pipeline.clock import Clock
 from zendesk_pipeline.errors import SettingsError
-from zendesk_pipeline.freshness import state
+from zendesk_pipeline.freshness import state_of
 from zendesk_pipeline.news import (
     Channel,
     Memory,
@@ -238,8 +238,7 @@ def look(
 def _is_late(account: Account, delivered: Collection[str], now: float) -> bool:
     """Whether the newest window is late now: what `freshness_sensor` has reported may be older than the deliveries."""
     newest = max(map(Window.of_partition, delivered), default=None)
-    hours = account.settings.alert_stale_hours
-    return state(newest, account.first, now - account.delay, fail_hours=hours) is not FreshnessState.PASS
+    return state_of(account, newest, now) is not FreshnessState.PASS
 
 
 def _blind(name: str, error: Exception, now: float) -> Problem:

@@ -40,6 +40,11 @@ def state(newest: Window | None, first: Window, now: float, *, fail_hours: int) 
     return FreshnessState.PASS if newest else FreshnessState.UNKNOWN
 
 
+def state_of(account: Account, newest: Window | None, now: float) -> FreshnessState:
+    """The state of an asset of an account, by the account's first window, minute and ALERT_STALE_HOURS."""
+    return state(newest, account.first, now - account.delay, fail_hours=account.settings.alert_stale_hours)
+
+
 def freshness_sensor(accounts: Sequence[Account], clock: Clock) -> dg.SensorDefinition:
     """The sensor that keeps the freshness of the assets, where Dagster's daemon does not; `clock` has the time."""
     keys = [key for account in accounts for key in account.stream_keys]
@@ -64,7 +69,7 @@ def freshness_sensor(accounts: Sequence[Account], clock: Clock) -> dg.SensorDefi
             recent = Span(Window.of(int(now) - account.delay).start - (fail_hours + 2) * HOUR, int(now) + HOUR)
             newest = newest_delivered(context.instance, key, recent)
             before = record.freshness_state if record else FreshnessState.UNKNOWN
-            current = state(newest, account.first, now - account.delay, fail_hours=fail_hours)
+            current = state_of(account, newest, now)
             if current != before:
                 changed = FreshnessStateChange(
                     key=key, new_state=current, previous_state=before, state_change_timestamp=now
