@@ -31,7 +31,7 @@ test: $(INSTALLED) ## Run every test, with coverage (no account, no network)
 	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --cov --cov-report=term $(ARGS)
 
 browser: $(INSTALLED) ## Click through the Dagster UI in a headless Chromium (which has to be installed)
-	@$(BIN)/python -m pytest -q $(ARGS) zendesk_pipeline_tests/browser/journey.py
+	@$(BIN)/python -m pytest -q $(ARGS) zendesk_pipeline_tests/browser/journey.py zendesk_pipeline_tests/browser/two_accounts.py
 
 bench: $(INSTALLED) ## Measure the pipeline against a bare loop on the same servers
 	@$(BIN)/python -m zendesk_pipeline_tests.bench $(ARGS)
