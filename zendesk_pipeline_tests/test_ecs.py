@@ -7,11 +7,13 @@ request against the policies by its action; their resources and conditions are r
 
 import json
 import re
-import socket
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, cast
+from threading import Thread
+from typing import Any, ClassVar, cast
 
 import boto3
 import pytest
@@ -217,3 +219,140 @@ class Ecs:
     def check_rights_after(self, requests_left: int) -> None:
         url = f"{self.endpoint}/moto-api/reset-auth"
         requests.post(url, data=str(requests_left), timeout=60).raise_for_status()
+
+
+class _Metadata(BaseHTTPRequestHandler):
+    """What ECS tells a task of itself, at the address it gives it."""
+
+    task: ClassVar[dict[str, str]] = {}
+
+    def do_GET(self) -> None:
+        body = json.dumps(self.task if self.path.endswith("/task") else {"Name": "daemon"}).encode()
+        self.send_response(HTTPStatus.OK)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def metadata() -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Metadata) as server:
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def ecs(tmp_path: Path, metadata: str) -> Iterator[Ecs]:
+    with moto_s3(tmp_path, "unused") as server:
+        account = Ecs(endpoint=server.endpoint, daemon="", metadata=metadata)
+        client, iam = account.client("ecs"), account.client("iam")
+        trust = json.dumps(properties("IAM::Role")["DaemonRole"]["AssumeRolePolicyDocument"])
+        iam.create_role(RoleName="DaemonRole", AssumeRolePolicyDocument=trust)
+        for name, policy in properties("IAM::ManagedPolicy").items():
+            if "DaemonRole" in policy["Roles"]:
+                made = iam.create_policy(PolicyName=name, PolicyDocument=json.dumps(everywhere(policy)))
+                iam.attach_role_policy(RoleName="DaemonRole", PolicyArn=made["Policy"]["Arn"])
+        client.create_cluster(clusterName="Cluster")
+        for said in TASKS.values():
+            definition = camels(said)
+            # moto wants of each container what ECS wants of the task
+            size = {name: int(definition[name]) for name in ("cpu", "memory")}
+            definition["containerDefinitions"] = [size | each for each in definition["containerDefinitions"]]
+            client.register_task_definition(**definition)
+        ec2 = account.client("ec2")
+        network = {
+            "subnets": [each["SubnetId"] for each in ec2.describe_subnets()["Subnets"][:1]],
+            "securityGroups": [each["GroupId"] for each in ec2.describe_security_groups()["SecurityGroups"][:1]],
+        }
+        (task,) = client.run_task(
+            cluster="Cluster",
+            taskDefinition="dagster-daemon",
+            launchType="FARGATE",
+            networkConfiguration={"awsvpcConfiguration": network},
+        )["tasks"]
+        _Metadata.task = {"Cluster": "Cluster", "TaskARN": task["taskArn"]}
+        yield replace(account, daemon=task["taskArn"])
+
+
+def everywhere(policy: dict[str, Any]) -> dict[str, Any]:
+    """The document of a policy by its actions alone: moto knows no resources but S3's, and refuses what names some."""
+    document = policy["PolicyDocument"]
+    return {**document, "Statement": [{**each, "Resource": "*"} for each in document["Statement"]]}
+
+
+def camels(said: Any) -> Any:
+    """A definition as the API has it; options of a log driver keep their names, numbers of the template are texts."""
+    if isinstance(said, list):
+        return [camels(each) for each in cast("list[Any]", said)]
+    if not isinstance(said, dict):
+        return said
+    parts = cast("dict[str, Any]", said)
+    named = {name[0].lower() + name[1:]: value if name == "Options" else camels(value) for name, value in parts.items()}
+    return named | {name: str(named[name]) for name in ("cpu", "memory") if name in named}
+
+
+@pytest.fixture
+def _daemon(ecs: Ecs, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """This process has what the daemon's task has: its variables and its role's credentials; rights are checked."""
+    role = ecs.client("sts").assume_role(RoleArn=f"arn:aws:iam::{ACCOUNT}:role/DaemonRole", RoleSessionName="daemon")
+    key = role["Credentials"]
+    values = {
+        **variables("DaemonTask"),
+        "AWS_ACCESS_KEY_ID": key["AccessKeyId"],
+        "AWS_SECRET_ACCESS_KEY": key["SecretAccessKey"],
+        "AWS_SESSION_TOKEN": key["SessionToken"],
+        "AWS_DEFAULT_REGION": REGION,
+        "AWS_ENDPOINT_URL": ecs.endpoint,
+        "ECS_CONTAINER_METADATA_URI_V4": ecs.metadata,
+    }
+    for variable, value in values.items():
+        monkeypatch.setenv(variable, value)
+    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)  # which the launcher uses, and which keeps its credentials
+    ecs.check_rights_after(0)
+    yield
+    ecs.check_rights_after(10**9)
+
+
+LAUNCHER = yaml.safe_load(INSTANCES["ecs"].read_text())["run_launcher"]
+
+
+@pytest.mark.usefixtures("_daemon")
+def test_the_daemon_starts_a_run_as_a_task(ecs: Ecs, tmp_path: Path) -> None:
+    """Dagster's launcher, by this dagster.yaml and with the daemon's rights alone, starts the task of runs.
+
+    It gives it the daemon's network and the command of the run; nothing is registered, no secret is listed.
+    """
+    run = launch(tmp_path / "home", LAUNCHER, "ignored", {})
+    ecs.check_rights_after(10**9)
+    (task,) = ecs.client("ecs").describe_tasks(cluster="Cluster", tasks=[run.tags["ecs/task_arn"]])["tasks"]
+    (override,) = task["overrides"]["containerOverrides"]
+    assert task["taskDefinitionArn"] == RUN_TASK
+    assert task["launchType"] == "FARGATE"
+    assert override["name"] == container("RunTask")["Name"]
+    assert override["command"][:3] == ["dagster", "api", "execute_run"]
+    assert run.run_id in override["command"][3]
+    assert len(json.dumps(task["overrides"])) < 8192  # what ECS takes
+    assert "Secrets" not in override
+    families = ecs.client("ecs").list_task_definitions()["taskDefinitionArns"]
+    assert len(families) == len(TASKS)
+
+
+@pytest.mark.usefixtures("_daemon")
+@pytest.mark.parametrize("missing", ["ecs:RunTask", "ecs:DescribeTasks", "ecs:DescribeTaskDefinition"])
+def test_without_one_of_its_rights_it_starts_none(ecs: Ecs, tmp_path: Path, missing: str) -> None:
+    """Each is needed, and the rights are checked here."""
+    ecs.check_rights_after(10**9)
+    iam = ecs.client("iam")
+    for policy in iam.list_attached_role_policies(RoleName="DaemonRole")["AttachedPolicies"]:
+        document = json.dumps(everywhere(properties("IAM::ManagedPolicy")[policy["PolicyName"]]))
+        if f'"{missing}"' in document:
+            less = document.replace(f'"{missing}"', '"ecs:ListClusters"')
+            iam.create_policy_version(PolicyArn=policy["PolicyArn"], PolicyDocument=less, SetAsDefault=True)
+    ecs.check_rights_after(0)
+    with pytest.raises(ClientError, match=re.escape(missing)):
+        launch(tmp_path / "home", LAUNCHER, "ignored", {})
