@@ -15,7 +15,9 @@ from dagster._core.storage.dagster_run import DagsterRun
 JOB = "hourly_collection"
 
 
-def launch(home: Path, launcher: Mapping[str, Any], image: str | None, container_context: Mapping[str, Any]) -> DagsterRun:
+def launch(
+    home: Path, launcher: Mapping[str, Any], image: str | None, container_context: Mapping[str, Any]
+) -> DagsterRun:
     """Start one run by the launcher of a dagster.yaml.
 
     Args:
@@ -25,7 +27,9 @@ def launch(home: Path, launcher: Mapping[str, Any], image: str | None, container
         container_context: What it hands on to containers of runs.
     """
     home.mkdir()
-    (home / "dagster.yaml").write_text(yaml.safe_dump({"run_launcher": dict(launcher), "telemetry": {"enabled": False}}))
+    (home / "dagster.yaml").write_text(
+        yaml.safe_dump({"run_launcher": dict(launcher), "telemetry": {"enabled": False}})
+    )
     code = RepositoryPythonOrigin(
         executable_path="python",
         code_pointer=ModuleCodePointer("zendesk_pipeline.definitions", "defs"),

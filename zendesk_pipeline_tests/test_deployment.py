@@ -1,6 +1,6 @@
 """What lies in deploy/ for more than one process: its files agree with each other, with Dagster and with the collector.
 
-No container engine and no cluster is needed. What was only tried by hand is said in docs/deployment.md; `make iac` lints
+No container engine and no cluster is needed. What was only tried by hand is said in docs/deployment.md. `make iac` lints
 the same files with the tools that know them, and `test_ecs.py` has the part of AWS.
 """
 
@@ -365,7 +365,7 @@ class _Cluster(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    def log_message(self, *_: object) -> None:
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the name of the parameter is the base's
         """Say nothing."""
 
 
@@ -376,7 +376,7 @@ def cluster(tmp_path: Path) -> Iterator[Path]:
         thread = Thread(target=server.serve_forever)
         thread.start()
         here = {"server": f"http://127.0.0.1:{server.server_port}"}
-        config = {
+        config: dict[str, Any] = {
             "apiVersion": "v1",
             "kind": "Config",
             "clusters": [{"name": "c", "cluster": here}],
@@ -435,7 +435,9 @@ def test_a_run_in_the_cluster_is_a_job_that_can_collect_and_little_else(cluster:
     assert container["securityContext"] == code["securityContext"]
     assert container["securityContext"]["readOnlyRootFilesystem"] is True
     assert "memory" in container["resources"]["limits"]
-    assert [mount["mountPath"] for mount in container["volumeMounts"] if not mount["mountPath"].startswith("/srv/")] == [
+    assert [
+        mount["mountPath"] for mount in container["volumeMounts"] if not mount["mountPath"].startswith("/srv/")
+    ] == [
         "/tmp"  # noqa: S108 - the pod's own
     ]
     given = {each["name"]: each for each in container["env"]}

@@ -151,7 +151,9 @@ def listed(said: str | list[str]) -> list[str]:
 def rights(role: str) -> dict[str, list[str]]:
     """The resources of each action."""
     return {
-        action: listed(statement["Resource"]) for statement in statements(role) for action in listed(statement["Action"])
+        action: listed(statement["Resource"])
+        for statement in statements(role)
+        for action in listed(statement["Action"])
     }
 
 
@@ -232,7 +234,7 @@ class _Metadata(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    def log_message(self, *_: object) -> None:
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the name of the parameter is the base's
         """Say nothing."""
 
 
