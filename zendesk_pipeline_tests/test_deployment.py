@@ -1,6 +1,6 @@
 """What lies in deploy/ for more than one process: its files agree with each other, with Dagster and with the collector.
 
-No container engine and no cluster is needed. What was only tried by hand is said in docs/deployment.md. `make iac` lints
+No container engine and no cluster is needed. What was only tried by hand is in docs/deployment.md. `make iac` lints
 the same files with the tools that know them, and `test_ecs.py` has the part of AWS.
 """
 
