@@ -1,7 +1,7 @@
 """Runs as tasks of Celery workers, and what Dagster's own launcher for that does not notice. Needs the extra `celery`.
 
-Celery notes that a task was started, and never that its worker has gone: a run whose worker was killed, machine and all,
-would stay started for as long as a run may take (`max_runtime_seconds`). So Dagster's run monitoring asks the workers.
+Celery notes that a task was started, and never that its worker has gone: a run whose worker was killed, machine and
+all, would stay started for as long as a run may take (`max_runtime_seconds`). So run monitoring asks the workers.
 """
 
 import time
@@ -14,7 +14,7 @@ from dagster_celery.tags import DAGSTER_CELERY_TASK_ID_TAG
 from typing_extensions import override
 
 SILENCE = 120
-"""Seconds that no worker may be at a run before it counts as lost: more than a worker needs to get its connection back."""
+"""Seconds that no worker may be at a run before it counts as lost: more than a lost connection to Redis takes."""
 PATIENCE = 3.0
 """Seconds to wait for an answer. A worker's main process gives it, however busy its runs are."""
 
@@ -39,11 +39,12 @@ class WatchedCeleryRunLauncher(CeleryRunLauncher):
     def check_run_worker_health(self, run: dg.DagsterRun) -> CheckRunHealthResult:
         """Whether a worker is at the run. Raises what the broker's client raises: then nothing is known of any run."""
         task_id = run.tags[DAGSTER_CELERY_TASK_ID_TAG]
-        told: dict[str, Any] = self.celery.backend.get_task_meta(task_id)
+        celery: Any = self.celery  # half typed
+        told = celery.backend.get_task_meta(task_id)
         state, result = told["status"], told["result"]
         if state == "FAILURE":  # a worker that lost a process of its own says so
             return CheckRunHealthResult(WorkerStatus.FAILED, f"Celery: {result}")
-        worker = result["hostname"] if state == "STARTED" else None
+        worker: str | None = result["hostname"] if state == "STARTED" else None
         if self._is_at_work(task_id, worker):
             self._silent_since.pop(run.run_id, None)
             return CheckRunHealthResult(WorkerStatus.RUNNING)
@@ -51,14 +52,17 @@ class WatchedCeleryRunLauncher(CeleryRunLauncher):
         if now - self._silent_since.setdefault(run.run_id, now) < self._silence:
             return CheckRunHealthResult(WorkerStatus.RUNNING)
         del self._silent_since[run.run_id]
-        self.celery.control.revoke(task_id, terminate=True)  # for a worker that was only slow to answer
+        celery.control.revoke(task_id, terminate=True)  # for a worker that was only slow to answer
         who = worker or "Any worker"
         return CheckRunHealthResult(WorkerStatus.NOT_FOUND, f"{who} has not been at its task for {self._silence} s")
 
     def _is_at_work(self, task_id: str, worker: str | None) -> bool:
         """Whether the worker, or any where none is named, has the task."""
-        asked = {"destination": [worker], "limit": 1} if worker else {}
-        answers = self.celery.control.inspect(timeout=PATIENCE, **asked).query_task(task_id)
+        celery: Any = self.celery
+        asked: dict[str, Any] = {"destination": [worker], "limit": 1} if worker else {}
+        answers: dict[str, dict[str, Any]] | None = celery.control.inspect(timeout=PATIENCE, **asked).query_task(
+            task_id
+        )
         return any(task_id in found for found in (answers or {}).values())
 
     @override

@@ -4,7 +4,9 @@ Broker and settings are those of the launcher in the dagster.yaml of DAGSTER_HOM
 """
 
 import dagster as dg
-from dagster_celery.tasks import create_execute_job_task
+from dagster_celery.tasks import (
+    create_execute_job_task,  # pyright: ignore[reportUnknownVariableType]  # half typed
+)
 
 from zendesk_pipeline.celery_launcher import WatchedCeleryRunLauncher
 

@@ -52,6 +52,10 @@ OF_OTHERS = {
     "AWS_ENDPOINT_URL_SECRETS_MANAGER": "Where [references](secrets.md) `aws-sm:` are read, if not at Amazon's.",
     "AWS_ENDPOINT_URL_SSM": "The same for `aws-ssm:`.",
     "DAGSTER_HOME": "The folder of `dagster.yaml`, where Dagster keeps its runs.",
+    "DAGSTER_EVENT_BATCH_SIZE": "On PostgreSQL: how many of a range's windows are reported at once.",
+    "DAGSTER_POSTGRES_HOST": "For [workers](celery.md), with `_PORT`, `_USER`, `_PASSWORD` and `_DB`: the database.",
+    "CELERY_BROKER_URL": "For the same: where runs wait for a worker, `redis://…/0`.",
+    "CELERY_RESULT_BACKEND": "For the same: where workers note what they are at, `redis://…/1`.",
     "REQUESTS_CA_BUNDLE": "Certificates to trust, behind a proxy that opens TLS.",
     "HTTPS_PROXY": "A proxy on the way to Zendesk.",
 }

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -49,7 +50,7 @@ def outcome(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outcome]:
     ):
         running = services.also(PYTHONPATH=accounts(services, [ACCOUNT], span))
         (services.folder / "soc" / "src" / "soc" / "defs" / "quick.py").write_text(WITHOUT_PAUSES)
-        (running.home / "dagster.yaml").write_text(deployed(**QUICK))
+        (running.home / "dagster.yaml").write_text(deployed(QUICK))
         for name, value in running.environment.items():
             patched.setenv(name, value)
         with running.instance() as instance, running.worker("one", 2), running.daemon("soc.definitions"):
@@ -71,7 +72,7 @@ def _outage(services: Cluster, instance: dg.DagsterInstance, span: Span) -> None
     found(lambda: 0 < collected.progress(span).windows < WINDOWS, within=PATIENCE)
     services.postgres.stop()
     services.zendesk.control.set(latency_ms=0)
-    launcher = instance.run_launcher
+    launcher: Any = instance.run_launcher
     found(lambda: not any(launcher.celery.control.inspect().active().values()), within=PATIENCE)
     services.postgres.start()
 

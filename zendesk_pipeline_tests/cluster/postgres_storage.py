@@ -40,7 +40,7 @@ def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     started = {"START_DATE": timestamp(BEGIN), "ZENDESK_EXPORT_RATE": "100000", "CATCH_UP_HOURS": "0"}
     with cluster(tmp_path_factory.mktemp("cluster"), *ACCOUNT, **started) as running:
         quick = {"poll_interval_seconds": 2, "free_slots_after_run_end_seconds": 2}
-        instance = deployed(without=("run_launcher",), run_monitoring=quick)
+        instance = deployed({"run_monitoring": quick}, without=("run_launcher",))
         (running.home / "dagster.yaml").write_text(instance)
         yield running
 
@@ -80,7 +80,7 @@ def test_the_plain_scheme_does_not_work(services: Cluster, tmp_path: Path, monke
     """`postgresql://` means another driver to SQLAlchemy than dagster-postgres has; so ours names the driver."""
     for name, value in services.environment.items():
         monkeypatch.setenv(name, value)
-    plain = deployed(without=("run_launcher",), storage={"postgres": {"postgres_db": {"scheme": "postgresql"}}})
+    plain = deployed({"storage": {"postgres": {"postgres_db": {"scheme": "postgresql"}}}}, without=("run_launcher",))
     (tmp_path / "dagster.yaml").write_text(plain)
     with pytest.raises(ModuleNotFoundError, match="psycopg"):
         dg.DagsterInstance.from_config(str(tmp_path))
@@ -113,8 +113,8 @@ def test_a_range_is_backfilled_by_the_daemon(services: Cluster, instance: dg.Dag
     with services.daemon(MODULE):
 
         def ended() -> str | None:
-            status = instance.get_backfill(backfill).status if instance.get_backfill(backfill) else None
-            return status.value if status and status is not BulkActionStatus.REQUESTED else None
+            asked = instance.get_backfill(backfill)
+            return asked.status.value if asked and asked.status is not BulkActionStatus.REQUESTED else None
 
         ended_as = found(ended, within=PATIENCE)
     assert ended_as == BulkActionStatus.COMPLETED_SUCCESS.value

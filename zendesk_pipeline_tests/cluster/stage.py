@@ -27,7 +27,7 @@ from zendesk_pipeline_tests.foreign import foreign
 Found = TypeVar("Found")
 DEPLOYED = Path(__file__).parents[2] / "deploy" / "celery" / "dagster.yaml"
 LOOK_SECONDS = 0.5
-QUICK: Mapping[str, Mapping[str, Any]] = {
+QUICK: Mapping[str, Any] = {
     "run_launcher": {"config": {"include": ["soc.definitions"], "worker_silence_seconds": 6}},
     "run_monitoring": {"poll_interval_seconds": 2, "free_slots_after_run_end_seconds": 2},
     "concurrency": {"runs": {"max_concurrent_runs": 4}},
@@ -103,19 +103,16 @@ def cluster(folder: Path, *zendesk_options: str, **settings: str) -> Generator[C
         yield running
 
 
-def deployed(*, without: tuple[str, ...] = (), **changed: Mapping[str, object]) -> str:
-    """The instance's file as production has it, but for what is named: sections left out, entries of sections changed."""
-    content = yaml.safe_load(DEPLOYED.read_text())
+def deployed(changes: Mapping[str, Any], *, without: tuple[str, ...] = ()) -> str:
+    """The instance's file as production has it, but for sections that are left out and entries that are changed."""
+    content: dict[str, Any] = yaml.safe_load(DEPLOYED.read_text())
     kept = {name: section for name, section in content.items() if name not in without}
-    return yaml.safe_dump({name: merged(section, changed.get(name, {})) for name, section in kept.items()})
+    return yaml.safe_dump(_changed(kept, changes))
 
 
-def merged(section: Any, changes: Mapping[str, Any]) -> Any:
-    """A section with entries changed, at any depth."""
-    changed = {
-        name: merged(section[name], value) if isinstance(value, Mapping) else value for name, value in changes.items()
-    }
-    return {**section, **changed} if changed else section
+def _changed(section: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    deeper: dict[str, Any] = {name: value for name, value in changes.items() if isinstance(value, dict)}
+    return {**section, **changes, **{name: _changed(section[name], value) for name, value in deeper.items()}}
 
 
 def bucket(services: Cluster, account: str, stream: str) -> Bucket:
