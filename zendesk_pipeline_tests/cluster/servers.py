@@ -22,7 +22,7 @@ from zendesk_pipeline.local_services import _until_ready as until_ready
 
 USER, PASSWORD, DATABASE = "dagster", "a pass@word/", "dagster"
 """The password has what an address has to quote."""
-PLACES = ("/usr/lib/postgresql/*/bin", "/usr/pgsql-*/bin", "/opt/homebrew/opt/postgresql*/bin")
+PLACES = ("/usr/lib/postgresql/*/bin", "/usr/pgsql-*/bin")
 """Where packages put the programs of PostgreSQL that are not on PATH."""
 DEBIAN = "On Debian: sudo apt-get install postgresql redis-server"
 _SETTINGS = {
@@ -108,8 +108,8 @@ class Redis:
 
 def program(name: str) -> str:
     """The path of a server's program; raises NoServerError where it is not installed."""
-    found = shutil.which(name) or next(
-        (str(path) for place in PLACES for path in sorted(Path("/").glob(f"{place[1:]}/{name}"))), None
+    found = shutil.which(name) or max(
+        (str(path) for place in PLACES for path in Path("/").glob(f"{place[1:]}/{name}")), default=None
     )
     if found is None:
         raise NoServerError(name)
