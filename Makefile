@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 IAC := .venv-iac
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help install demo dev test coverage browser bench faults soak stories first-hour screenshots check docs iac format lock audit clean
+.PHONY: help install demo dev test coverage browser cluster bench faults soak stories first-hour screenshots check docs iac format lock audit clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,6 +35,9 @@ coverage: $(INSTALLED) ## The same with coverage, which takes nearly twice the t
 
 browser: $(INSTALLED) ## Click through the Dagster UI in a headless Chromium (which has to be installed)
 	@$(BIN)/python -m pytest -q $(ARGS) zendesk_pipeline_tests/browser/journey.py zendesk_pipeline_tests/browser/two_accounts.py
+
+cluster: $(INSTALLED) ## Try PostgreSQL and Celery workers, and kill some (PostgreSQL and Redis have to be installed)
+	@$(BIN)/python -m pytest -q $(ARGS) zendesk_pipeline_tests/cluster/postgres_storage.py zendesk_pipeline_tests/cluster/database_outage.py zendesk_pipeline_tests/cluster/celery_workers.py
 
 bench: $(INSTALLED) ## Measure the pipeline against a bare loop on the same servers
 	@$(BIN)/python -m zendesk_pipeline_tests.bench $(ARGS)

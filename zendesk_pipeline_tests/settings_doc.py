@@ -41,12 +41,15 @@ COMMANDS = {
 
 DEPLOYMENT = {
     "DAGSTER_PG_HOST": "PostgreSQL's host.",
+    "DAGSTER_PG_PORT": "On [Celery workers](celery.md): its port.",
     "DAGSTER_PG_DB": "Its database.",
     "DAGSTER_PG_USERNAME": "Its user.",
     "DAGSTER_PG_PASSWORD": "That user's password. A secret, and no reference: Dagster reads it, not the collector.",
     "DAGSTER_LOG_BUCKET": "The bucket for what steps print; not the collector's.",
     "DAGSTER_CODE_HOST": "Where daemon and UI find the code server.",
     "DAGSTER_RUN_TASK": "On ECS: the task definition of runs.",
+    "CELERY_BROKER_URL": "On Celery workers: where runs wait for one, `redis://…/0`.",
+    "CELERY_RESULT_BACKEND": "On Celery workers: where they note what they are at, `redis://…/1`.",
     "DAGSTER_EVENT_BATCH_SIZE": "Events that a run stores at once on PostgreSQL; the image sets 500.",
 }
 """Variables that the instances in deploy/ read."""
