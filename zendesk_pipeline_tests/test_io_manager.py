@@ -10,6 +10,7 @@ import pytest
 from dagster._core.errors import DagsterExecutionInterruptedError
 from dagster_aws.s3 import S3Resource
 
+from zendesk_pipeline.assets import describe
 from zendesk_pipeline.io_manager import MOST_OBJECTS_LISTED, PageStream, S3IOManager
 from zendesk_pipeline.keys import Layout
 from zendesk_pipeline.local_services import LocalS3, SimulatedZendesk
@@ -283,7 +284,7 @@ def _asset(*pages: Page, then: BaseException | None = None) -> dg.AssetsDefiniti
             lookback=0,
             redeliver=False,
             pages=walk,
-            describe=lambda window, told: context.add_asset_metadata(told, partition_key=window.partition_key),
+            describe=partial(describe, context),
         )
 
     return collect
