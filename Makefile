@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 IAC := .venv-iac
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help install demo dev test coverage browser bench faults soak stories first-hour screenshots check docs iac format lock audit clean
+.PHONY: help install demo dev test coverage browser bench year faults soak stories first-hour screenshots check docs iac format lock audit clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,6 +38,9 @@ browser: $(INSTALLED) ## Click through the Dagster UI in a headless Chromium (wh
 
 bench: $(INSTALLED) ## Measure the pipeline against a bare loop on the same servers
 	@$(BIN)/python -m zendesk_pipeline_tests.bench $(ARGS)
+
+year: $(INSTALLED) ## Measure a backfill of a year beside the least that Dagster takes for it (an hour; ARGS="--windows 720")
+	@$(BIN)/python -m zendesk_pipeline_tests.bench.year $(ARGS)
 
 faults: $(INSTALLED) ## Try every fault of Zendesk, network and S3, and every moment to be killed at
 	@$(BIN)/python -m zendesk_pipeline_tests.fault_matrix

@@ -73,10 +73,12 @@ def test_each_window_is_materialized_once(
     assert bucket.lines() == _sent(zendesk, "incremental_tickets", span)
 
 
+@pytest.mark.parametrize("many", [pytest.param(1000, id="few-windows"), pytest.param(2, id="many-windows")])
 def test_a_materialization_tells_what_its_window_holds(
-    collector: Project, zendesk: SimulatedZendesk, bucket: Bucket
+    collector: Project, zendesk: SimulatedZendesk, bucket: Bucket, monkeypatch: pytest.MonkeyPatch, many: int
 ) -> None:
-    """Records, bytes, objects and times are those of the bucket, window by window."""
+    """Records, bytes, objects and times are those of the bucket, window by window, however long the range is."""
+    monkeypatch.setattr("zendesk_pipeline.assets.MANY_WINDOWS", many)
     collector.run("incremental_tickets", SPAN)
     events = {str(event.partition): metadata(event) for event in collector.materialized("incremental_tickets")}
     for window in SPAN:
