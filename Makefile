@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 IAC := .venv-iac
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help install demo dev test coverage browser cluster bench faults soak stories first-hour screenshots check docs iac format lock audit clean
+.PHONY: help install demo dev test coverage browser cluster bench year hourly faults soak stories first-hour screenshots check docs iac format lock audit clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,6 +41,12 @@ cluster: $(INSTALLED) ## Try PostgreSQL and Celery workers, and kill some (Postg
 
 bench: $(INSTALLED) ## Measure the pipeline against a bare loop on the same servers
 	@$(BIN)/python -m zendesk_pipeline_tests.bench $(ARGS)
+
+hourly: $(INSTALLED) ## Measure the hourly run, from the tick of its schedule to the object in the bucket
+	@$(BIN)/python -m zendesk_pipeline_tests.bench.hourly
+
+year: $(INSTALLED) ## Measure a backfill of a year beside the least that Dagster takes for it (an hour; ARGS="--windows 720")
+	@$(BIN)/python -m zendesk_pipeline_tests.bench.year $(ARGS)
 
 faults: $(INSTALLED) ## Try every fault of Zendesk, network and S3, and every moment to be killed at
 	@$(BIN)/python -m zendesk_pipeline_tests.fault_matrix

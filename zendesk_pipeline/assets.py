@@ -1,15 +1,20 @@
 """The assets: one for each stream, a partition an hour."""
 
 import warnings
+from collections.abc import Mapping
 from datetime import datetime
 
 import dagster as dg
+from dagster._core.execution.context.metadata_logging import AssetMetadataHandle, OutputMetadataAccumulator
 
 from zendesk_pipeline.accounts import Account
 from zendesk_pipeline.bindings import bucket_key, zendesk_key, zendesk_of
 from zendesk_pipeline.io_manager import Metadata, PageStream
 from zendesk_pipeline.streams import Stream
 from zendesk_pipeline.windows import Span, Window
+
+MANY_WINDOWS = 1000
+"""From here on Dagster's own way to give windows their metadata takes seconds: its time grows by the square."""
 
 # Single-run backfills are what keeps a range one walk; that their parameter is called beta is no news on every start.
 warnings.filterwarnings("ignore", message="Parameter `backfill_policy`", category=dg.BetaWarning)
@@ -54,16 +59,29 @@ def stream_asset(
         span = Span(int(asked.start.timestamp()), int(asked.end.timestamp()))
         lookback = zendesk.lookback(stream, config.look_back_at_most)
 
-        def describe(window: Window, metadata: Metadata) -> None:
-            context.add_asset_metadata(metadata, partition_key=window.partition_key)
-
         return PageStream(
             stream=stream,
             span=span,
             lookback=lookback,
             redeliver=config.redeliver,
             pages=lambda: zendesk.walk(stream, span, lookback).pages(),
-            describe=describe,
+            describe=lambda told: describe(context, told),
         )
 
     return collect
+
+
+def describe(context: dg.AssetExecutionContext, told: Mapping[Window, Metadata]) -> None:
+    """Give windows of the run the metadata of their materializations."""
+    if len(told) < MANY_WINDOWS:
+        for window, metadata in told.items():
+            context.add_asset_metadata(metadata, partition_key=window.partition_key)
+        return
+    # what that call does, without all of the range's keys and a copy of all metadata so far for each window
+    step = context.get_step_execution_context()
+    added = {
+        AssetMetadataHandle(asset_key=context.asset_key, partition_key=window.partition_key): metadata
+        for window, metadata in told.items()
+    }
+    given = step._metadata_accumulator.per_output_metadata  # noqa: SLF001  # no public way takes more than one
+    step._metadata_accumulator = OutputMetadataAccumulator(per_output_metadata={**given, **added})  # noqa: SLF001  # same

@@ -138,6 +138,8 @@ class Delivery:
         self._listing = threading.Lock()
         self._days: dict[str, list[str]] = {}
         self._written: set[str] = set()
+        self._are_new = False
+        """Whether the last empty window had no ledger: then the next one may well have none."""
         self.tallies: dict[Window, Tally] = {}
 
     def __enter__(self) -> Self:
@@ -193,7 +195,7 @@ class Delivery:
             return
         opening = self._opening.pop(window, None)
         if opening is None:
-            self._commits[window] = self._watched(self._pool.submit(lambda: self._commit(self._read_window(window))))
+            self._commits[window] = self._watched(self._pool.submit(self._commit_empty, window))
             return
         opened = opening.result()
         self._flush(opened)
@@ -408,6 +410,21 @@ class Delivery:
         tally.total = sum(len(delivered.identities) for delivered in after.objects)
         if finished:
             tally.finished_at = self._clock.now()
+
+    def _commit_empty(self, window: Window) -> None:
+        """Finish a window that no page had records of.
+
+        Where no ledger is expected, none is read: the write that makes one fails if there is one after all.
+        """
+        if self._are_new and not self._listed(window):
+            key, blank = self._layout.ledger(self._stream.name, window), ledgers.empty(self._stream.name, window)
+            complete = msgspec.structs.replace(blank, complete=True)
+            if self._store_for(window).put_over(key, ledgers.encode(complete), None) is not None:
+                self._tally(window).finished_at = self._clock.now()
+                return
+        opened = self._read_window(window)
+        self._are_new = opened.version is None
+        self._commit(opened)
 
     def _save(self, opened: OpenWindow, ledger: Ledger) -> Ledger:
         key, version = self._layout.ledger(self._stream.name, opened.window), opened.version

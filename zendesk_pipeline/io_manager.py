@@ -41,8 +41,8 @@ class PageStream:
     """Seconds before the span that the pages cover as well."""
     redeliver: bool
     pages: Callable[[], Iterator[Page]]
-    describe: Callable[[Window, Metadata], None]
-    """Takes the metadata of a window's materialization."""
+    describe: Callable[[Mapping[Window, Metadata]], None]
+    """Takes the metadata of the windows' materializations, of all at once."""
 
 
 class S3IOManager(dg.ConfigurableIOManager):
@@ -88,8 +88,7 @@ class S3IOManager(dg.ConfigurableIOManager):
             if isinstance(problem, PipelineError):
                 raise _failure(problem, _what_is_missing(obj, delivery)) from None
             raise
-        for window in obj.span:
-            obj.describe(window, self._metadata(obj.stream, window, delivery.tallies[window]))
+        obj.describe({window: self._metadata(obj.stream, window, delivery.tallies[window]) for window in obj.span})
         self._report_late(context, obj, delivery)
 
     def load_input(self, context: dg.InputContext) -> Iterator[bytes]:

@@ -43,3 +43,20 @@ def test_targets_are_met_or_missed_by_the_figures() -> None:
     sizes = [_measured(memory=memory) for memory in (100, 200, 264)]
     assert [target.met for target in sweep_targets(sizes)] == [True]
     assert [target.met for target in sweep_targets([*sizes, _measured(memory=265)])] == [False]
+
+
+def test_the_short_year_prints_the_split_and_is_exact() -> None:
+    """A day instead of a year: what planning, requests and event storage took, beside the floor; every record once."""
+    command = [sys.executable, "-m", "zendesk_pipeline_tests.bench.year", "--windows", "24", "--stream", "audit_logs"]
+    ended = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
+    rows = re.findall(r"^│ (.{20,}?) │(.*)│$", ended.stdout, re.MULTILINE)
+    told = {name.strip(): [value.strip() for value in values.split("│")] for name, values in rows}
+    assert told["windows"] == ["24", "24", "2", "24"], ended.stderr
+    assert told["S3 PUT ledger"] == ["0", "24", "2", "24"]
+    assert told["S3 PUT feed"] == ["0", "0", "2", "24"]
+    assert told["exact"] == ["yes"] * 4
+    for name in ("event storage", "requests to S3", "requests to Zendesk", "planning, wall", "run, CPU"):
+        assert len(told[name]) == 4
+    ratios = re.findall(r"^(?:met|MISSED) +SQLite, \w+ audit_logs: [\d.]+ of the floor", ended.stdout, re.MULTILINE)
+    assert len(ratios) == 2
+    assert re.search(r"^met +SQLite: every record once, every window reported", ended.stdout, re.MULTILINE)

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,7 +21,7 @@ from hypothesis import strategies as st
 
 from zendesk_pipeline import ledger as ledgers
 from zendesk_pipeline.batches import LONGEST_LINE, encode
-from zendesk_pipeline.delivery import RACES
+from zendesk_pipeline.delivery import RACES, WRITERS
 from zendesk_pipeline.errors import DeliveryError, TransientError
 from zendesk_pipeline.keys import Layout, sequence_in
 from zendesk_pipeline.local_services import LocalS3, local_s3, moto_s3
@@ -188,6 +189,56 @@ def test_a_ticket_that_changes_again_is_delivered_again(bucket: Bucket) -> None:
     tickets.records(hours(1), states[:2])
     tickets.records(hours(1), states[1:])
     assert holds_once(bucket, states)
+
+
+def test_empty_windows_that_are_new_cost_one_request_each(deliveries: Deliveries) -> None:
+    """A year without records is a write for each hour: none of its ledgers is looked for, but of the first few."""
+    span = hours(48)
+    wire = Wire(deliveries.bucket.store.client)
+    deliveries.run(span, [])
+    ledger = partial(deliveries.bucket.layout.ledger, "audit_logs")
+    assert sorted(wire.keys("PutObject")) == [ledger(window) for window in span]
+    assert len(wire.keys("GetObject")) <= WRITERS
+    assert deliveries.bucket.complete(span) == [True] * 48
+
+
+def test_empty_windows_that_were_delivered_are_only_read(deliveries: Deliveries) -> None:
+    """No ledger that is there is written for nothing: tried at most where the range comes upon the first of them."""
+    span = hours(48)
+    late = Span(span.start + 24 * HOUR, span.end)
+    deliveries.run(late, [])
+    ledger = partial(deliveries.bucket.layout.ledger, "audit_logs")
+    wire = Wire(deliveries.bucket.store.client)
+    both = deliveries.run(span, [])
+    assert len({ledger(window) for window in late} & {*wire.keys("PutObject")}) <= WRITERS
+    assert deliveries.bucket.complete(span) == [True] * 48
+    assert len(both.finished) == 48
+    wire = Wire(deliveries.bucket.store.client)
+    assert len(deliveries.run(span, []).finished) == 48
+    assert wire.keys("PutObject") == []
+
+
+def test_a_window_that_is_empty_now_keeps_what_it_delivered(deliveries: Deliveries) -> None:
+    """Zendesk shows nothing any more of a window among new ones: its ledger stays, and so do the metadata's numbers."""
+    span = hours(48)
+    old = Window(span.start + 30 * HOUR)
+    deliveries.records(Span(old.start, old.end), [audit_log(1, old.start), audit_log(2, old.start + 1)])
+    before = deliveries.bucket.ledger(old)
+    run = deliveries.run(span, [])
+    assert deliveries.bucket.ledger(old) == before
+    assert (run.tallies[old].total, len(run.tallies[old].objects)) == (2, 1)
+
+
+def test_a_crash_is_mended_in_a_window_that_is_empty_now(deliveries: Deliveries) -> None:
+    """An object that no ledger names is adopted among new windows too, although no record of the window is shown."""
+    span = hours(48)
+    old = Window(span.start + 30 * HOUR)
+    deliveries.records(Span(old.start, old.end), [audit_log(1, old.start)])
+    left = without_ledgers(deliveries.bucket)
+    run = deliveries.run(span, [])
+    assert [delivered["key"] for delivered in deliveries.bucket.ledger(old)["objects"]] == left
+    assert deliveries.bucket.complete(span) == [True] * 48
+    assert run.tallies[old].total == 1
 
 
 def test_an_empty_window_is_complete(deliveries: Deliveries) -> None:

@@ -50,6 +50,7 @@ LAYOUT = keys.Layout(feed="zendesk/crm/", state="zendesk/state/", quarantine="ze
 OF_THE_RECIPE = {"STATE_KEY"}
 NOT_VARIABLES = {
     *("ZENDESK_CRM", "AUDIT_LOGS", "INCREMENTAL_TICKETS", "AMAZON_S3_V2", "AMAZON_SQS_V2", "ON_SUCCESS"),
+    "DAGSTER_EVENT_BATCH_SIZE",  # Dagster's own
     *("SOC_CLIENT_ID", "ACME_ZENDESK_CLIENT_ID", "ACME_ZENDESK_CLIENT_SECRET"),  # of accounts.md
 }
 VARIABLES = (

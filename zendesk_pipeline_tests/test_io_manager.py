@@ -10,6 +10,7 @@ import pytest
 from dagster._core.errors import DagsterExecutionInterruptedError
 from dagster_aws.s3 import S3Resource
 
+from zendesk_pipeline.assets import describe
 from zendesk_pipeline.io_manager import MOST_OBJECTS_LISTED, PageStream, S3IOManager
 from zendesk_pipeline.keys import Layout
 from zendesk_pipeline.local_services import LocalS3, SimulatedZendesk
@@ -72,10 +73,12 @@ def test_each_window_is_materialized_once(
     assert bucket.lines() == _sent(zendesk, "incremental_tickets", span)
 
 
+@pytest.mark.parametrize("many", [pytest.param(1000, id="few-windows"), pytest.param(2, id="many-windows")])
 def test_a_materialization_tells_what_its_window_holds(
-    collector: Project, zendesk: SimulatedZendesk, bucket: Bucket
+    collector: Project, zendesk: SimulatedZendesk, bucket: Bucket, monkeypatch: pytest.MonkeyPatch, many: int
 ) -> None:
-    """Records, bytes, objects and times are those of the bucket, window by window."""
+    """Records, bytes, objects and times are those of the bucket, window by window, however long the range is."""
+    monkeypatch.setattr("zendesk_pipeline.assets.MANY_WINDOWS", many)
     collector.run("incremental_tickets", SPAN)
     events = {str(event.partition): metadata(event) for event in collector.materialized("incremental_tickets")}
     for window in SPAN:
@@ -283,7 +286,7 @@ def _asset(*pages: Page, then: BaseException | None = None) -> dg.AssetsDefiniti
             lookback=0,
             redeliver=False,
             pages=walk,
-            describe=lambda window, told: context.add_asset_metadata(told, partition_key=window.partition_key),
+            describe=partial(describe, context),
         )
 
     return collect

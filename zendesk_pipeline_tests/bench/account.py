@@ -21,6 +21,7 @@ class Account:
     """How much there is to collect."""
 
     hours: int
+    start: int = START
     tickets_per_hour: int
     audit_logs_per_hour: int
     ticket_bytes: int = 4000
@@ -28,7 +29,7 @@ class Account:
     @property
     def span(self) -> Span:
         """All of it."""
-        return Span(START, START + self.hours * HOUR)
+        return Span(self.start, self.start + self.hours * HOUR)
 
     @property
     def records(self) -> dict[str, int]:
@@ -42,18 +43,18 @@ class Account:
     def options(self) -> tuple[str, ...]:
         """Of the simulator: nothing but the plain records, and no limit that binds."""
         return (
-            *("--since", timestamp(START), "--now", timestamp(self.span.end + SETTLED)),
+            *("--since", timestamp(self.start), "--now", timestamp(self.span.end + SETTLED)),
             *("--tickets-per-hour", str(self.tickets_per_hour), "--ticket-bytes", str(self.ticket_bytes)),
             *("--audit-logs-per-hour", str(self.audit_logs_per_hour), "--late-share", "0"),
             *("--changes-per-ticket", "0", "--bulk-update", "0", "--empty-hours", "0"),
+            *("--further-per-hour", "0"),
             *("--account-limit", NO_LIMIT, "--export-limit", "0"),
         )
 
 
 @contextmanager
-def running(account: Account, folder: Path) -> Generator[LocalPipeline]:
-    """The account on a simulator, an S3 server, and a Dagster instance."""
-    instance = local.SETTINGS_OF_THE_INSTANCE
-    with local.local_pipeline(folder, *account.options, start=START, instance=instance) as pipeline:
+def running(account: Account, folder: Path, instance: str = local.SETTINGS_OF_THE_INSTANCE) -> Generator[LocalPipeline]:
+    """The account on a simulator, an S3 server, and a Dagster instance of that dagster.yaml."""
+    with local.local_pipeline(folder, *account.options, start=account.start, instance=instance) as pipeline:
         pipeline.environment["ZENDESK_EXPORT_RATE"] = NO_LIMIT
         yield pipeline

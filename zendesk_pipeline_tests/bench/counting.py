@@ -47,10 +47,10 @@ def start() -> None:
 
     requests.Session.send = asks(requests.Session.send)
     URLLib3Session.send = stores(URLLib3Session.send)
-    atexit.register(lambda: Path(os.environ[NOTE]).write_text(json.dumps({**note, "memory": _peak_memory()})))
+    atexit.register(lambda: Path(os.environ[NOTE]).write_text(json.dumps({**note, "memory": peak_memory()})))
 
 
-def _peak_memory() -> float:
+def peak_memory() -> float:
     """MiB. Linux counts what the parent had before the exec into ru_maxrss, but not into VmHWM."""
     status = Path("/proc/self/status")
     if not status.exists():

@@ -81,7 +81,7 @@ def _measured(
     place.zendesk.control.forget_requests()
     note, log = place.folder / f"{name}.note", place.folder / f"{name}.log"
     began = time.monotonic()
-    cpu = _finished(place, command, log, {**settings, counting.NOTE: str(note)})
+    cpu = finished(place, command, log, {**settings, counting.NOTE: str(note)})
     wall = time.monotonic() - began
     told = msgspec.json.decode(note.read_bytes(), type=Note)
     return Measured(
@@ -98,7 +98,7 @@ def _measured(
     )
 
 
-def _finished(place: LocalPipeline, command: tuple[str, ...], log: Path, settings: dict[str, str]) -> float:
+def finished(place: LocalPipeline, command: tuple[str, ...], log: Path, settings: dict[str, str]) -> float:
     """Run a module of the bench to its end; the seconds of processor time it took."""
     module, *arguments = command
     with log.open("wb") as output:

@@ -63,6 +63,11 @@ class Postgres:
             "DAGSTER_PG_DB": DATABASE,
         }
 
+    @property
+    def url(self) -> str:
+        """As SQLAlchemy wants it."""
+        return f"postgresql+psycopg2://{USER}:{PASSWORD}@{LOOPBACK}:{self.port}/{DATABASE}"
+
     def rows(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
         """What a statement gives."""
         connection = psycopg2.connect(
