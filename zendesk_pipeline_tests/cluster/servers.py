@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+from urllib.parse import quote
 
 import psycopg2
 import redis
@@ -66,7 +67,7 @@ class Postgres:
     @property
     def url(self) -> str:
         """As SQLAlchemy wants it."""
-        return f"postgresql+psycopg2://{USER}:{PASSWORD}@{LOOPBACK}:{self.port}/{DATABASE}"
+        return f"postgresql+psycopg2://{USER}:{quote(PASSWORD, safe='')}@{LOOPBACK}:{self.port}/{DATABASE}"
 
     def rows(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
         """What a statement gives."""
