@@ -19,6 +19,8 @@ LONGEST_LINE = 3_900_000
 https://docs.cloud.google.com/chronicle/docs/administration/feed-management
 """
 COMPRESSION_LEVEL = 6
+SEPARATOR = 1
+"""Bytes between two lines, or between two records of an envelope."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,26 +71,27 @@ class Batch:
 
     def __init__(self, form: BatchFormat) -> None:
         self._form = form
-        self._parts = [form.head]
-        self._size = len(form.head)
+        self._lines: list[bytes] = []
+        self._room = form.size_limit - len(form.head) - len(form.tail)
         self.identities: list[str] = []
 
     def has_room(self, line: bytes) -> bool:
         """Whether the line fits; an empty batch takes any."""
-        grown = self._size + len(self._form.separator) + len(line) + len(self._form.tail)
-        return not self.identities or grown <= self._form.size_limit
+        return len(line) <= self._room or not self._lines
 
     def add(self, record: Record, line: bytes) -> None:
         """Put the record's line, whole or shortened, at the end."""
-        parts = (self._form.separator, line) if self.identities else (line,)
-        self._parts += parts
-        self._size += sum(map(len, parts))
+        self._lines.append(line)
+        self._room -= len(line) + SEPARATOR
         self.identities.append(record.identity)
 
     def content(self) -> bytes:
         """All of it, once: the batch lets go of its lines."""
-        content = b"".join((*self._parts, self._form.tail))
-        self._parts.clear()
+        lines = self._lines
+        lines[0] = self._form.head + lines[0]
+        lines[-1] += self._form.tail
+        content = self._form.separator.join(lines)
+        lines.clear()
         return content
 
 

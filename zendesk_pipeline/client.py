@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from importlib.metadata import version
+from io import BytesIO
 from typing import Annotated, Any, TypeVar
 
 import msgspec
@@ -41,7 +42,8 @@ TOKEN_SECONDS = 7200
 """The life we ask for our access tokens; Zendesk allows 300 to 172,800."""
 SHORTEST_TOKEN_SECONDS = 1800
 """What Zendesk gives where it does not say: no `expires_in` does not mean no end."""
-CHUNK = 1024 * 1024
+CHUNK = 256 * 1024
+"""Bytes read at once, at most; a buffer of this size is made each time."""
 
 _backoff = wait_exponential_jitter(initial=1, max=60, jitter=1)
 
@@ -130,20 +132,17 @@ class Transport:
             ) from None
 
     def _body(self, path: str, response: requests.Response) -> bytes:
-        body = bytearray()
-        try:
+        # closed at once: an error's trace would keep what was read for as long as the garbage collector likes
+        with BytesIO() as body:
             self._read(path, response, body)
-        except BaseException:
-            body.clear()  # the error's trace would keep it for as long as the garbage collector likes
-            raise
-        return bytes(body)
+            return body.getvalue()
 
-    def _read(self, path: str, response: requests.Response, body: bytearray) -> None:
+    def _read(self, path: str, response: requests.Response, body: BytesIO) -> None:
         latest = self.clock.monotonic() + LONGEST_BODY_TIME * self.timeout
         # read1 gives what has arrived; to wait for a whole chunk would be to notice a drip at its end
         while chunk := response.raw.read1(CHUNK, decode_content=True):
-            body += chunk
-            if len(body) > LARGEST_BODY:
+            body.write(chunk)
+            if body.tell() > LARGEST_BODY:
                 raise PageTooHeavyError(
                     f"{path} answered with more than {LARGEST_BODY:,} bytes; a smaller page may do."
                 )

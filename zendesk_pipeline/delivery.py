@@ -8,7 +8,7 @@ objects, and only when all of them are stored the ledger is, and only then the w
 import dataclasses
 import threading
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import count, filterfalse, groupby
@@ -29,7 +29,7 @@ from zendesk_pipeline.redaction import Redaction
 from zendesk_pipeline.shortening import shortened
 from zendesk_pipeline.store import DeniedError, Spent, Store
 from zendesk_pipeline.streams import Stream
-from zendesk_pipeline.windows import Span, Window
+from zendesk_pipeline.windows import HOUR, Span, Window
 
 T = TypeVar("T")
 
@@ -78,6 +78,12 @@ class Tally:
     finished_at: float | None = None
     """Seconds since the epoch; None until every record of the window is in S3, as far as this run was shown them."""
 
+    def saw(self, times: Sequence[int]) -> None:
+        """Records of these times, at least one."""
+        first, last = min(times), max(times)
+        self.first = first if self.first is None else min(self.first, first)
+        self.last = last if self.last is None else max(self.last, last)
+
 
 @dataclass(slots=True, kw_only=True)
 class OpenWindow:
@@ -124,6 +130,7 @@ class Delivery:
         self._store = store
         self._layout = layout
         self._form = form
+        self._longest = form.longest_record
         self._redeliver = redeliver
         self._redaction = redaction
         self._notes = {REDACTION: redaction.digest} if redaction else {}
@@ -156,15 +163,16 @@ class Delivery:
     def take(self, page: Page) -> None:
         """Deliver a page's records; windows that the walk has left behind are finished."""
         self._raise_failure()
-        self._account(page)
-        groups = [(window, list(records)) for window, records in groupby(page.records, lambda r: Window.of(r.time))]
+        hours = groupby(page.records, lambda record: record.time // HOUR)
+        groups = [(Window(hour * HOUR), list(records)) for hour, records in hours]
         wanted = [(window, records) for window, records in groups if self._wants(window)]
+        self._account(page, {window for window, _ in wanted})
         for window, _ in wanted:
             self._open(window)
         for window, records in wanted:
             self._deliver(self._open(window).result(), records)
-        if page.records:
-            self._close_before(Window.of(page.records[-1].time))
+        if groups:
+            self._close_before(groups[-1][0])
 
     @property
     def finished(self) -> list[Window]:
@@ -235,19 +243,19 @@ class Delivery:
 
     # Records
 
-    def _deliver(self, opened: OpenWindow, records: Iterable[Record]) -> None:
+    def _deliver(self, opened: OpenWindow, records: Sequence[Record]) -> None:
         window, tally = opened.window, self._tally(opened.window)
         if window not in self._span and not opened.ledger.complete:
             return  # its own run delivers it whole
+        tally.saw([record.time for record in records])
+        known = opened.known
         for record in records:
-            tally.first = record.time if tally.first is None else min(tally.first, record.time)
-            tally.last = record.time if tally.last is None else max(tally.last, record.time)
-            if record.identity in opened.known:
+            if record.identity in known:
                 tally.duplicates += 1
                 if record.identity in opened.adopted:
                     self._flush(opened)  # end where the one who wrote it did: then its other batches are ours as well
                 continue
-            opened.known.add(record.identity)
+            known.add(record.identity)
             tally.records += 1
             tally.late += opened.ledger.complete and not self._redeliver
             self._append(opened, record)
@@ -256,7 +264,7 @@ class Delivery:
         if self._redaction is not None:
             record = self._redacted(self._redaction, opened.window, record)
         line = record.line
-        if len(line) > self._form.longest_record:
+        if len(line) > self._longest:
             line = self._quarantine(opened, record)
         if not opened.batch.has_room(line):
             self._flush(opened)
@@ -274,7 +282,7 @@ class Delivery:
         tally = self._tally(window)
         tally.redacted += bool(hits)
         tally.redactions.update(hits)
-        return record._replace(line=line)
+        return msgspec.structs.replace(record, line=line)
 
     def _quarantine(self, opened: OpenWindow, record: Record) -> bytes:
         """Store the record whole outside the feed; what the feed gets of it."""
@@ -289,9 +297,8 @@ class Delivery:
             f" feed. It lies whole at {self._store.uri(key)}; the feed gets it shortened."
         )
         whole = self._store.uri(key)
-        longest = self._form.longest_record
         # in a writer's thread: its stack is as short as the one the page was read on, if lists lie in lists in lists
-        return self._pool.submit(shortened, self._stream, record.line, whole=whole, longest=longest).result()
+        return self._pool.submit(shortened, self._stream, record.line, whole=whole, longest=self._longest).result()
 
     def _flush(self, opened: OpenWindow) -> None:
         batch = opened.batch
@@ -447,10 +454,9 @@ class Delivery:
     def _tally(self, window: Window) -> Tally:
         return self.tallies.setdefault(window, Tally())
 
-    def _account(self, page: Page) -> None:
+    def _account(self, page: Page, windows: Iterable[Window]) -> None:
         current = self._tally(self._ahead[0] if self._ahead else Window.of(self._span.end - 1))
         current.requests += page.requests
         current.waited += page.waited
-        for window in {Window.of(record.time) for record in page.records}:
-            if self._wants(window):
-                self._tally(window).pages += 1
+        for window in windows:
+            self._tally(window).pages += 1

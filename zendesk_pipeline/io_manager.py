@@ -22,7 +22,7 @@ from zendesk_pipeline.progress import Progress
 from zendesk_pipeline.records import Record
 from zendesk_pipeline.redaction_rules import redaction
 from zendesk_pipeline.resources import settled
-from zendesk_pipeline.store import Store
+from zendesk_pipeline.store import Store, signed_once
 from zendesk_pipeline.streams import STREAMS, Stream
 from zendesk_pipeline.windows import Span, Window
 
@@ -155,7 +155,7 @@ class S3IOManager(dg.ConfigurableIOManager):
         if not self.bucket:
             raise SettingsError("S3_BUCKET is not set: the bucket that the SecOps feed reads.")
         try:
-            client = self.s3.get_client()
+            client = signed_once(self.s3.get_client())
         except (BotoCoreError, ValueError) as wrong:  # neither holds a credential
             raise SettingsError(
                 f"An AWS setting is wrong ({wrong}): check AWS_PROFILE, AWS_ACCESS_KEY_ID and its like,"

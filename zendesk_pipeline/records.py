@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
@@ -15,8 +15,8 @@ LONGEST_IDENTITY = 100
 """Characters; Zendesk's are numbers or as short as a UUID, and a ledger holds them all."""
 
 
-class Record(NamedTuple):
-    """One record of a stream."""
+class Record(msgspec.Struct, frozen=True, gc=False):
+    """One record of a stream; `gc=False` because it cannot be part of a cycle, and there are very many of them."""
 
     line: bytes
     """The JSON object as sent, without a line end."""
@@ -49,6 +49,8 @@ def page_reader(stream: Stream) -> Callable[[bytes], PageBody]:
         try:
             page: Any = decoder.decode(body)
             records = [record_of(raw) for raw in page.records]
+            if b"\n" in body or b"\r" in body:
+                records = [*map(_in_one_line, records)]
         except UnicodeDecodeError:
             raise TransientError(f"{stream.path} answered with something that is not UTF-8.") from None
         except (msgspec.MsgspecError, RecursionError) as problem:
@@ -62,44 +64,42 @@ def page_reader(stream: Stream) -> Callable[[bytes], PageBody]:
 
 
 def record_reader(stream: Stream) -> Callable[[bytes | msgspec.Raw], Record]:
-    """A function that finds identity and event time in a record.
+    """A function that finds identity and event time in a record, whose line it keeps as it is.
 
     It raises msgspec.MsgspecError where they lack or cannot be meant, and UnicodeDecodeError for what is not UTF-8.
     """
     types: dict[str, object] = dict.fromkeys(stream.identity, int | str)
     types[stream.event_time] = int | datetime
     decode = msgspec.json.Decoder(msgspec.defstruct("Record", list(types.items()))).decode
-    identity_of = ":".join("{}" for _ in stream.identity).format
-    time_at, in_identity = list(types).index(stream.event_time), stream.event_time in stream.identity
+    values_of = msgspec.structs.astuple
+    identity_of = ":".join("%s" for _ in stream.identity).__mod__
+    time_at, identity_ends = list(types).index(stream.event_time), len(stream.identity)
 
     def read(raw: bytes | msgspec.Raw) -> Record:
         line = bytes(raw)
         if not line.isascii():
             line.decode()  # a line has to be UTF-8, and the decoder does not look into what it skips
-        values = msgspec.structs.astuple(decode(line))
-        time = _checked_time(_seconds(values[time_at]))
-        if in_identity and isinstance(values[time_at], datetime):
+        values = values_of(decode(line))
+        time = values[time_at]
+        if isinstance(time, datetime):
+            time = _seconds(time)
             values = (*values[:time_at], time, *values[time_at + 1 :])  # one moment, one text
-        if b"\n" in line or b"\r" in line:
-            line = msgspec.json.format(line, indent=-1)  # white space only: one record is one line
-        return Record(line, _checked_identity(identity_of(*values)), time)
+        if not 0 <= time <= LAST_TIME:
+            raise msgspec.ValidationError("Event time out of range")
+        identity = identity_of(values[:identity_ends])
+        if len(identity) > LONGEST_IDENTITY:
+            raise msgspec.ValidationError(f"Identity longer than {LONGEST_IDENTITY} characters")
+        return Record(line, identity, time)
 
     return read
 
 
-def _checked_identity(identity: str) -> str:
-    if len(identity) > LONGEST_IDENTITY:
-        raise msgspec.ValidationError(f"Identity longer than {LONGEST_IDENTITY} characters")
-    return identity
+def _in_one_line(record: Record) -> Record:
+    """A record is one line: white space between its fields goes, nothing else does."""
+    if b"\n" in record.line or b"\r" in record.line:
+        return msgspec.structs.replace(record, line=msgspec.json.format(record.line, indent=-1))
+    return record
 
 
-def _checked_time(seconds: int) -> int:
-    if not 0 <= seconds <= LAST_TIME:
-        raise msgspec.ValidationError("Event time out of range")
-    return seconds
-
-
-def _seconds(time: int | datetime) -> int:
-    if isinstance(time, int):
-        return time
+def _seconds(time: datetime) -> int:
     return int((time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp())

@@ -3,12 +3,14 @@
 Conditional writes: https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html
 """
 
+import base64
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Literal
 
+from botocore.auth import AUTH_TYPE_MAPS, S3SigV4Auth
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
@@ -20,6 +22,7 @@ from botocore.exceptions import (
 from zendesk_pipeline.errors import DeliveryError, SettingsError
 
 if TYPE_CHECKING:
+    from botocore.awsrequest import AWSRequest
     from mypy_boto3_s3 import S3Client
 
 CONFLICT_TRIES = 5
@@ -28,6 +31,34 @@ CONFLICT_TRIES = 5
 
 class DeniedError(DeliveryError):
     """The credential may not do that here."""
+
+
+class _ChecksumSigner(S3SigV4Auth):
+    """Signs the SHA-256 that goes along as the body's checksum, where botocore would hash the body a second time."""
+
+    NAME = "s3v4-checksum"
+
+    def payload(self, request: "AWSRequest") -> str:
+        checksum = request.headers.get("x-amz-checksum-sha256")
+        return super().payload(request) if checksum is None else base64.b64decode(checksum).hex()
+
+
+AUTH_TYPE_MAPS[_ChecksumSigner.NAME] = _ChecksumSigner
+
+
+def signed_once(client: "S3Client") -> "S3Client":
+    """The client, from now on hashing no body whose checksum it is given; what goes over the wire stays the same.
+
+    Directory buckets and access points over several regions, which sign in other ways, are left to botocore.
+    https://docs.aws.amazon.com/boto3/latest/guide/events.html
+    """
+
+    def signer(context: Mapping[str, Any], **_: object) -> str | None:
+        return _ChecksumSigner.NAME if context.get("auth_type") == "v4" else None
+
+    events: Any = client.meta.events  # its stubs know no handler that answers
+    events.register("choose-signer.s3.PutObject", signer)
+    return client
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import replace
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
@@ -126,14 +127,14 @@ def test_a_foreign_content_is_refused(content: bytes) -> None:
 def test_a_line_never_gets_too_long_for_the_feed(form: BatchFormat) -> None:
     """The longest record that is fed whole makes a line that SecOps still takes, in both formats."""
     record = audit_log(1, FIRST.start)
-    (content,) = _contents(form, [record._replace(line=b"x" * form.longest_record)])
+    (content,) = _contents(form, [msgspec.structs.replace(record, line=b"x" * form.longest_record)])
     assert len(content) == LONGEST_LINE
 
 
 def test_an_envelope_is_one_line_and_bounded_as_such() -> None:
     """With OUTPUT_FORMAT=page an object is one line: no BATCH_BYTES makes it longer than the feed takes."""
     form = replace(PAGE, limit=64 * LONGEST_LINE)
-    half = audit_log(1, FIRST.start)._replace(line=b"x" * (LONGEST_LINE // 2))
+    half = msgspec.structs.replace(audit_log(1, FIRST.start), line=b"x" * (LONGEST_LINE // 2))
     assert [len(content) <= LONGEST_LINE for content in _contents(form, [half, half, half])] == [True] * 3
 
 

@@ -1,5 +1,6 @@
 """What an answer may cost: bytes, seconds and memory are bounded, and what is finished stays."""
 
+import gzip
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ import psutil
 import pytest
 
 from zendesk_pipeline import client as client_module
+from zendesk_pipeline.clock import Clock
 from zendesk_pipeline.errors import PageTooHeavyError, ProtocolError, TransientError
 from zendesk_pipeline.keys import Layout
 from zendesk_pipeline.limits import retry_after
@@ -131,6 +133,34 @@ def test_a_bomb_that_passes_is_survived(
     assert survived.memory < MEMORY
     verdict = reconcile(busy.control, moto, layout, "incremental_tickets", SPAN)
     assert verdict.exact, verdict
+
+
+def test_packed_answers_lose_nothing(
+    busy: SimulatedZendesk, moto: LocalS3, layout: Layout, environment: dict[str, str], tmp_path: Path
+) -> None:
+    """Where Zendesk packs what it sends every record is there once, byte for byte."""
+    busy.control.clear_faults()
+    busy.control.set(gzip=True)
+    done = _watched(environment, tmp_path / "log")
+    busy.control.set(gzip=False)
+    assert done.exit_code == 0, done.log[-2000:]
+    verdict = reconcile(busy.control, moto, layout, "incremental_tickets", SPAN)
+    assert verdict.exact, verdict
+    assert verdict.source > 2000
+
+
+@pytest.mark.parametrize("kept", [0, 1, 9, 10, 11, 400, -9, -1])
+def test_a_packed_page_that_is_cut_off_is_no_page(kept: int) -> None:
+    """Wherever the end of the gzip stream is missing nothing is taken for a page, unless all of its JSON arrived."""
+    page = tickets_page([b'{"id":%d,"generated_timestamp":5}' % number for number in range(500)])
+    packed = gzip.compress(page)
+    with answering(Reply(packed[:kept], headers={"Content-Encoding": "gzip"})) as server:
+        client = client_for(server.url, Clock(), retries=0)
+        if kept in {-9, -1}:  # only the check of the whole is cut
+            assert len(first_page(client).records) == 500
+        else:
+            with pytest.raises(TransientError):
+                first_page(client)
 
 
 def test_a_drip_that_never_times_out_is_given_up(environment: dict[str, str], bucket: Bucket, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from zendesk_pipeline.errors import ForbiddenError, ProtocolError, TransientErro
 from zendesk_pipeline.keys import Layout
 from zendesk_pipeline.local_services import LocalS3, SimulatedZendesk, simulated_zendesk
 from zendesk_pipeline.pages import Page
-from zendesk_pipeline.records import record_reader
+from zendesk_pipeline.records import Record, record_reader
 from zendesk_pipeline.resources import ZendeskResource
 from zendesk_pipeline.settings import load
 from zendesk_pipeline.simulator.faults import Rule
@@ -415,4 +415,4 @@ def test_identities_are_unique_and_bytes_would_not_survive_a_decoder(stream: Str
 )
 def test_identity_and_time_are_pinned(stream: Stream, line: bytes, identity: str) -> None:
     """Identities stand in ledgers: they never change their form."""
-    assert record_reader(stream)(line) == (line, identity, 1_794_459_600)
+    assert record_reader(stream)(line) == Record(line, identity, 1_794_459_600)

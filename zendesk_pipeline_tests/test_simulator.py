@@ -130,6 +130,18 @@ def test_page_bytes_are_the_bytes_of_the_source(client: Client, control: Simulat
     assert b", " not in answer.content[:11]
 
 
+def test_answers_are_packed_where_that_is_switched_on_and_asked_for(client: Client, control: SimulatorControl) -> None:
+    """With `gzip` a client that accepts it gets the same body in less bytes; any other gets it as it is."""
+    control.set(gzip=True)
+    query = "start_time=0&per_page=200"
+    packed, plain = (
+        client.get(TICKETS_PATH, query, headers={"Accept-Encoding": accepted}) for accepted in ("gzip", "identity")
+    )
+    assert packed.content == plain.content
+    assert (packed.headers["Content-Encoding"], plain.headers.get("Content-Encoding")) == ("gzip", None)
+    assert int(packed.headers["Content-Length"]) < len(plain.content) == int(plain.headers["Content-Length"])
+
+
 def test_a_page_has_six_keys_and_the_last_one_a_cursor_too(client: Client) -> None:
     """The final cursor names the last ticket; asking with it gives an empty page and the same cursor again."""
     *_, last = client.tickets()

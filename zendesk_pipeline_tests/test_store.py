@@ -5,18 +5,19 @@ import socket
 import threading
 from collections.abc import Callable
 from dataclasses import replace
+from hashlib import sha256
 from typing import Any
 
 import boto3
 import pytest
-from botocore.awsrequest import AWSResponse
+from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 from botocore.exceptions import ConnectionClosedError
 
 from zendesk_pipeline.batches import encode
 from zendesk_pipeline.errors import DeliveryError, PipelineError, SettingsError
 from zendesk_pipeline.keys import Layout
 from zendesk_pipeline.local_services import ACCESS_KEY, LocalS3
-from zendesk_pipeline.store import CONFLICT_TRIES, DeniedError, Store
+from zendesk_pipeline.store import CONFLICT_TRIES, DeniedError, Store, signed_once
 from zendesk_pipeline_tests.s3_wire import Fault, Sent, Wire, denying, refusal, refusing
 
 WRITERS = 6
@@ -38,7 +39,7 @@ def server(request: pytest.FixtureRequest, _one_try: None) -> LocalS3:
 @pytest.fixture
 def bucket(server: LocalS3) -> Store:
     """The server's bucket."""
-    return Store(client=server.client(), bucket=server.bucket, encryption={})
+    return Store(client=signed_once(server.client()), bucket=server.bucket, encryption={})
 
 
 def _put(store: Store, key: str, body: bytes) -> bool:
@@ -144,7 +145,7 @@ def test_a_listing_of_many_pages_is_read_to_its_end(bucket: Store, layout: Layou
 @pytest.mark.usefixtures("_one_try")
 def test_a_body_damaged_on_its_way_is_refused(s3: LocalS3, layout: Layout) -> None:
     """S3 checks the body against the digest sent along: a wrong one is an error, and nothing is stored."""
-    store = Store(client=s3.client(), bucket=s3.bucket, encryption={})
+    store = Store(client=signed_once(s3.client()), bucket=s3.bucket, encryption={})
     other = encode(b"what was meant\n", compress=False).checksum
     with pytest.raises(DeliveryError, match=r"PutObject .*BadDigest"):
         store.put_new(f"{layout.feed}a.json", b"what arrived\n", checksum=other, content_type=JSON)
@@ -169,6 +170,19 @@ def test_every_write_asks_for_encryption(moto: LocalS3, layout: Layout) -> None:
     for key in (f"{layout.feed}a", f"{layout.state}b"):
         head = store.client.head_object(Bucket=store.bucket, Key=key)
         assert (head.get("ServerSideEncryption"), head.get("SSEKMSKeyId")) == ("aws:kms", "alias/zendesk")
+
+
+def test_what_is_signed_is_the_digest_of_what_is_sent(bucket: Store, layout: Layout) -> None:
+    """Every write is signed with the SHA-256 of its body, whether its checksum was known before or not."""
+    signed: list[str | bytes | None] = []
+
+    def note(request: AWSPreparedRequest, **_: object) -> None:
+        signed.append(request.headers["X-Amz-Content-SHA256"])
+
+    bucket.client.meta.events.register("before-send.s3.PutObject", note)
+    _put(bucket, f"{layout.feed}a", b"x\n")
+    assert bucket.put_over(f"{layout.state}b", b"y", None)
+    assert signed == [sha256(body).hexdigest().encode() for body in (b"x\n", b"y")]
 
 
 # Conflicts and lost answers

@@ -1,5 +1,6 @@
 """The simulator on the wire: HTTP/1.1 with kept connections, one thread a connection, one send an answer."""
 
+import gzip
 import socket
 import struct
 import sys
@@ -7,6 +8,7 @@ import time
 import zlib
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
 from socketserver import TCPServer, ThreadingMixIn
@@ -95,7 +97,8 @@ class Connection(BaseHTTPRequestHandler):
         silent = rule is not None and rule.kind in {"reset", "hang"}
         zendesk.remember(request, None if silent else answer.status, rule)
         if rule is None or not broken:
-            self._send(answer, zendesk.headers(request))
+            wanted = zendesk.settings.gzip and "gzip" in request.headers.get("accept-encoding", "")
+            self._send(_packed(answer) if wanted else answer, zendesk.headers(request))
             return
         self.close_connection = True
         with suppress(OSError):  # the client gives up on some of these, as it should
@@ -153,6 +156,12 @@ def _reason(status: int) -> str:
         return HTTPStatus(status).phrase
     except ValueError:
         return "Unknown"
+
+
+def _packed(answer: Answer) -> Answer:
+    """The answer as gzip, at the level that takes the least time."""
+    body = gzip.compress(answer.body, 1, mtime=0)
+    return replace(answer, parts=(body,), headers=(*answer.headers, ("Content-Encoding", "gzip")))
 
 
 def _endless() -> Iterator[bytes]:

@@ -27,6 +27,7 @@ class Settings:
         header_family: Which of the two spellings of the newer rate limit headers are sent.
         filter_ends: Whether the ends of filter[created_at] belong to the range (undocumented at Zendesk).
         access_log_cursor: Under which of its two documented names the access logs take a cursor.
+        gzip: Whether answers to requests that accept gzip are packed.
         latency_ms: Waiting time before every answer.
         token_seconds: Lifetime of an OAuth token that asked for none.
         unreadable: By stream, event times [start, end) whose records break every page that would hold one (500).
@@ -45,6 +46,7 @@ class Settings:
     header_family: Literal["both", "ratelimit", "rate-limit"] = "both"
     filter_ends: Literal["inclusive", "exclusive"] = "inclusive"
     access_log_cursor: Literal["filter[after]", "page[after]"] = "page[after]"
+    gzip: bool = False
     latency_ms: float = 0
     token_seconds: int = 1800
     unreadable: dict[str, tuple[int, int]] = field(default_factory=dict[str, tuple[int, int]])

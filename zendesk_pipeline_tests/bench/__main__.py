@@ -19,7 +19,8 @@ from zendesk_pipeline_tests.bench.report import (
     Target,
     comparison_table,
     comparison_targets,
-    redaction_sentence,
+    costs,
+    peers_table,
     sweep_table,
     sweep_targets,
 )
@@ -65,24 +66,31 @@ def _compare(account: Account, rounds: int) -> list[Target]:
         for stream in account.records:
             comparison = _rounds(account, stream, place, rounds)
             console.print(comparison_table(comparison))
-            console.print(redaction_sentence(comparison))
+            console.print(peers_table(comparison))
+            for sentence in costs(comparison):
+                console.print(sentence)
             targets += comparison_targets(comparison)
     return targets
 
 
 def _rounds(account: Account, stream: str, place: local.LocalPipeline, rounds: int) -> Comparison:
-    """Bare loop, pipeline, and pipeline with redaction rules by turns; an untimed run first fills the page cache.
+    """Bare loop, pipeline, and pipeline with more to do, by turns; an untimed run first fills the page cache.
 
     The requests of that run are those that the bare loop repeats.
     """
     pipeline_run(place, account, stream, f"{stream}-warm-up")
     urls = [f"{place.zendesk.url}{asked.path}?{asked.query}" for asked in place.zendesk.control.requests()]
-    bare, ours, redacted = list[Measured](), list[Measured](), list[Measured]()
+    bare, ours, redacted, zipped, packed = (list[Measured]() for _ in range(5))
+    control = place.zendesk.control
     for number in range(rounds):
         bare.append(bare_loop(place, account.records[stream], urls, f"{stream}-bare-{number}"))
         ours.append(pipeline_run(place, account, stream, f"{stream}-{number}"))
         redacted.append(pipeline_run(place, account, stream, f"{stream}-redacted-{number}", RULES))
-    return Comparison(stream=stream, bare=bare, pipeline=ours, redacted=redacted)
+        packed.append(pipeline_run(place, account, stream, f"{stream}-compressed-{number}", {"COMPRESSION": "gzip"}))
+        control.set(gzip=True)
+        zipped.append(pipeline_run(place, account, stream, f"{stream}-zipped-{number}"))
+        control.set(gzip=False)
+    return Comparison(stream=stream, bare=bare, pipeline=ours, redacted=redacted, zipped=zipped, compressed=packed)
 
 
 def _sweep(account: Account, sizes: Sequence[int]) -> list[Target]:
