@@ -67,6 +67,7 @@ def _serve(server: SimulatorServer) -> None:
 @click.option("--account-limit", default=700, show_default=True, help="The limit named in the headers.")
 @click.option("--enforce-account-limit", is_flag=True)
 @click.option("--latency-ms", default=0.0, show_default=True, help="Wait before each answer.")
+@click.option("--minute-seconds", default=60.0, show_default=True, help="What the limits count as a minute.")
 @click.option("--plan", type=click.Choice(["enterprise", "professional"]), default="enterprise", show_default=True)
 @click.option("--log/--quiet", default=False, help="Say every request on standard error.")
 def simulate(host: str, port: int, since: float | None, now: float | None, **arguments: object) -> None:

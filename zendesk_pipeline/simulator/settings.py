@@ -28,6 +28,7 @@ class Settings:
         filter_ends: Whether the ends of filter[created_at] belong to the range (undocumented at Zendesk).
         access_log_cursor: Under which of its two documented names the access logs take a cursor.
         latency_ms: Waiting time before every answer.
+        minute_seconds: What the limits count as a minute: with a shorter one, days of paging pass in seconds.
         token_seconds: Lifetime of an OAuth token that asked for none.
         unreadable: By stream, event times [start, end) whose records break every page that would hold one (500).
         canonical_host: The host in `after_url` and `links.next`: not the one that was asked, as recorded.
@@ -46,6 +47,7 @@ class Settings:
     filter_ends: Literal["inclusive", "exclusive"] = "inclusive"
     access_log_cursor: Literal["filter[after]", "page[after]"] = "page[after]"
     latency_ms: float = 0
+    minute_seconds: float = 60
     token_seconds: int = 1800
     unreadable: dict[str, tuple[int, int]] = field(default_factory=dict[str, tuple[int, int]])
     canonical_host: str = CANONICAL_HOST
