@@ -57,23 +57,20 @@ def pages(walk: Walk) -> Iterator[Page]:
     One cursor begins. The others join in where the stream allows them, latency asks for them and there is enough left.
     A walk with MAX_PAGES keeps to one: parts would count differently.
     """
-    reading = _Reading(walk)
-    last: Page | None = None
-    for last in walk.pages():
+    reading, recent = _Reading(walk), list[Record]()
+    for page in walk.pages():
         reading.latencies.append(walk.client.spent.latest)
-        yield last
-        if reading.begins_after(last):
-            break
-    if last is not None and reading.parts:
-        numbers = count(last.number + 1)
-        for page in _each_once(reading, last.records):
-            yield replace(page, number=next(numbers))
+        recent = _edge([*recent, *page.records])
+        yield page
+        if reading.begins_after(page):
+            numbers = count(page.number + 1)
+            yield from (replace(other, number=next(numbers)) for other in _each_once(reading, recent))
+            return
 
 
 def _each_once(reading: "_Reading", recent: list[Record]) -> Iterator[Page]:
     """The pages of the parts, without the records at a part's start that the part before it has shown."""
     for part in reading.in_order():
-        recent = _edge(recent)
         shown = {record.identity for record in recent}
         for page in reading.pages_of(part):
             records = [record for record in page.records if record.identity not in shown]
