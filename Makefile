@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 IAC := .venv-iac
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help install demo dev test browser bench faults soak stories first-hour screenshots check docs iac format lock audit clean
+.PHONY: help install demo dev test coverage browser bench faults soak stories first-hour screenshots check docs iac format lock audit clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,11 +27,14 @@ demo: $(INSTALLED) ## Collect 48 hours from a simulated Zendesk into a local S3 
 dev: $(INSTALLED) ## Open the Dagster UI on http://127.0.0.1:3000 over the same local services
 	@$(BIN)/zendesk-pipeline dev $(ARGS)
 
-test: $(INSTALLED) ## Run every test, with coverage (no account, no network)
+test: $(INSTALLED) ## Run every test (no account, no network)
+	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
+
+coverage: $(INSTALLED) ## The same with coverage, which takes nearly twice the time
 	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --cov --cov-report=term $(ARGS)
 
 browser: $(INSTALLED) ## Click through the Dagster UI in a headless Chromium (which has to be installed)
-	@$(BIN)/python -m pytest -q $(ARGS) zendesk_pipeline_tests/browser/journey.py
+	@$(BIN)/python -m pytest -q $(ARGS) zendesk_pipeline_tests/browser/journey.py zendesk_pipeline_tests/browser/two_accounts.py
 
 bench: $(INSTALLED) ## Measure the pipeline against a bare loop on the same servers
 	@$(BIN)/python -m zendesk_pipeline_tests.bench $(ARGS)

@@ -43,6 +43,8 @@ class Account:
     """For settings of `SECRETS`, the variable that holds the value, or a reference (`aws-sm:…`)."""
     minute: int | None = None
     """Of the hour, when the collection begins; by the name if None."""
+    aws_profile: str = ""
+    """Of AWS's configuration, with which its bucket is read and written; that of the process if empty."""
 
     @property
     def streams(self) -> list[Stream]:

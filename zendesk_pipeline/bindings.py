@@ -116,7 +116,7 @@ def bucket(account: Account, secret: Callable[[str], Any]) -> S3IOManager:
     """Where an account is delivered to, with secrets as `secret` gives them by the names of their settings."""
     chosen = account.settings
     return S3IOManager(
-        s3=S3Resource(),
+        s3=S3Resource(profile_name=account.aws_profile or None),
         bucket=chosen.s3_bucket,
         feed_prefix=chosen.s3_prefix,
         state_prefix=chosen.state_prefix,

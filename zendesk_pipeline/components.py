@@ -90,9 +90,16 @@ def _fields() -> Mapping[str, Any]:
         le=LAST_MINUTE,
         description="The minute of the hour in which the collection begins; by the account's name if unset.",
     )
+    profile = Field(
+        default=None,
+        min_length=1,
+        description="A profile of the AWS configuration that the bucket is read and written with, as with a role of its"
+        " own; by default what the process has.",
+    )
     return {
         "account": (Annotated[str, AfterValidator(checked_name)], name),
         "minute": (int | None, minute),
+        "aws_profile": (str | None, profile),
         **{
             setting: (
                 Annotated[_type(setting, field.annotation), *field.metadata, WrapValidator(_unless_template)],
@@ -194,6 +201,9 @@ def _scaffolded(type_name: str, account: str, now: float) -> str:
           # state_prefix: zendesk/state/
           # quarantine_prefix: zendesk/quarantine/
 
+          # The profile of ~/.aws/config that the bucket is written with; by default what the process has.
+          # aws_profile: PROFILE
+
           # The minute of the hour in which the collection begins, 5 to 55; by default one that belongs to the name.
           # minute: 5
         """)
@@ -240,11 +250,14 @@ class ZendeskToS3Component(dg.Component, dg.Resolvable):
 
 
 def account_of(name: str, values: Mapping[str, Any], secrets: Mapping[str, str]) -> Account:
-    """An account by its settings in lower case and `minute`; raises SettingsError, one sentence for each wrong one."""
+    """An account by its settings in lower case, `minute` and `aws_profile`.
+
+    Raises SettingsError, with one sentence for each that is wrong.
+    """
     chosen: dict[str, Any] = {**{setting: f"zendesk/{name}/{end}/" for setting, end in PREFIXES.items()}, **values}
-    minute = chosen.pop("minute", None)
+    minute, profile = chosen.pop("minute", None), chosen.pop("aws_profile", None) or ""
     try:
         made = AccountSettings(**chosen)
     except ValidationError as wrong:
         raise SettingsError(f"The account {name}: {' '.join(map(sentence, wrong.errors()))}") from None
-    return Account(name=name, settings=made, secrets=secrets, minute=minute)
+    return Account(name=name, settings=made, secrets=secrets, minute=minute, aws_profile=profile)

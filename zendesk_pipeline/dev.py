@@ -124,12 +124,13 @@ def dagster_ui(pipeline: LocalPipeline, port: int) -> Generator["subprocess.Pope
     with TemporaryDirectory() as sockets:  # Dagster leaves them where they are
         place = replace(pipeline, environment={**pipeline.environment, "TMPDIR": sockets})
         with local.running(place, log, *command) as process:
-            while process.poll() is None and not _answers(f"http://{LOOPBACK}:{port}/server_info"):
+            while process.poll() is None and not answers(f"http://{LOOPBACK}:{port}/server_info"):
                 time.sleep(POLL_SECONDS)
             yield process
 
 
-def _answers(url: str) -> bool:
+def answers(url: str) -> bool:
+    """Whether a web server answers there, and well."""
     with suppress(URLError, OSError), urllib.request.urlopen(url, timeout=POLL_SECONDS * 8) as answer:  # noqa: S310  # our own http address
         return answer.status == HTTPStatus.OK
     return False

@@ -175,10 +175,11 @@ def running(pipeline: LocalPipeline, log: Path, *command: str) -> Generator["sub
     try:
         yield process
     finally:
-        _stop(process)
+        stop(process)
 
 
-def _stop(process: "subprocess.Popen[bytes]") -> None:
+def stop(process: "subprocess.Popen[bytes]") -> None:
+    """End a process that leads a session, and all of its children."""
     if process.poll() is None:
         process.send_signal(signal.SIGINT)
         with suppress(subprocess.TimeoutExpired):

@@ -1,7 +1,9 @@
 """Several accounts in one Dagster: what is called how, what keeps them apart, and that none holds up another."""
 
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -9,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zendesk_pipeline import settings, upkeep
+from zendesk_pipeline import bindings, settings, upkeep
 from zendesk_pipeline.accounts import (
     FIRST_MINUTE,
     LAST_MINUTE,
@@ -36,6 +38,7 @@ from zendesk_pipeline_tests.by_hand import FIRST, hours
 from zendesk_pipeline_tests.conftest import FakeClock
 from zendesk_pipeline_tests.deliveries import Bucket
 from zendesk_pipeline_tests.runs import QUIET, description
+from zendesk_pipeline_tests.scripted_server import Reply, answering
 
 pytestmark = [QUIET, pytest.mark.filterwarnings("ignore:Property `ScheduleDefinition.environment_vars`")]
 UI = "http://dagster.example"
@@ -206,6 +209,33 @@ def test_a_secret_itself_is_refused_and_not_repeated(source: str) -> None:
 
 
 # When
+
+
+def test_each_account_may_have_an_aws_identity_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The bucket of one is asked with its profile, that of the other with what the process has."""
+    config = tmp_path / "config"
+    config.write_text("[profile of-acme]\naws_access_key_id = KEYOFACME\naws_secret_access_key = secret\n")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(config))
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "KEYOFPROCESS")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    with answering(Reply(b"{}")) as server:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", server.url)
+        for account in (_account("acme", aws_profile="of-acme"), _account("beta")):
+            bindings.bucket(account, lambda _: "").s3.get_client().get_object(Bucket="logs", Key=account.name)
+    asked = {received.path: received.headers["authorization"] for received in server.received}
+    assert {path: re.findall(r"Credential=(\w+)/", signed) for path, signed in asked.items()} == {
+        "/logs/acme": ["KEYOFACME"],
+        "/logs/beta": ["KEYOFPROCESS"],
+    }
+
+
+def test_an_aws_profile_that_does_not_exist_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Its runs fail with a sentence, before anything is asked of Zendesk."""
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
+    account = _account("acme", aws_profile="of-acme")
+    with pytest.raises(SettingsError, match=r"of-acme.*AWS_PROFILE"):
+        bindings.bucket(account, lambda _: "")._store()
 
 
 def test_minutes_are_spread_and_stay() -> None:

@@ -1,0 +1,14 @@
+"""The code location of `bench.hourly`: the account of the environment, collected at a minute that is given."""
+
+import os
+
+import dagster as dg
+
+from zendesk_pipeline import settings
+from zendesk_pipeline.accounts import Account
+from zendesk_pipeline.definitions import accounts_definitions
+
+_account = Account(settings=settings.load(), minute=int(os.environ["BENCH_MINUTE"]))
+defs = dg.Definitions.merge(
+    accounts_definitions([_account], "http://127.0.0.1:3000"), dg.Definitions(executor=dg.in_process_executor)
+)
