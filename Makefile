@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 IAC := .venv-iac
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help install demo dev test coverage browser bench faults soak stories first-hour screenshots check docs iac format lock audit clean
+.PHONY: help install demo dev test coverage browser cluster bench faults soak stories first-hour screenshots check docs iac format lock audit clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,6 +35,9 @@ coverage: $(INSTALLED) ## The same with coverage, which takes nearly twice the t
 
 browser: $(INSTALLED) ## Click through the Dagster UI in a headless Chromium (which has to be installed)
 	@$(BIN)/python -m pytest -q $(ARGS) zendesk_pipeline_tests/browser/journey.py zendesk_pipeline_tests/browser/two_accounts.py
+
+cluster: $(INSTALLED) ## Try PostgreSQL and Celery workers, and kill some (PostgreSQL and Redis have to be installed)
+	@$(BIN)/python -m pytest -q $(ARGS) zendesk_pipeline_tests/cluster/postgres_storage.py zendesk_pipeline_tests/cluster/database_outage.py zendesk_pipeline_tests/cluster/celery_workers.py
 
 bench: $(INSTALLED) ## Measure the pipeline against a bare loop on the same servers
 	@$(BIN)/python -m zendesk_pipeline_tests.bench $(ARGS)
@@ -70,9 +73,12 @@ $(IAC)/.installed: requirements-iac.txt
 	@$(IAC)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements-iac.txt
 	@touch $@
 
-iac: $(IAC)/.installed ## Lint the CloudFormation template and look it over for what is not safe
+iac: $(IAC)/.installed ## Lint what is in deploy/ and look it over for what is not safe
 	@$(IAC)/bin/cfn-lint --non-zero-exit-code informational deploy/aws/*.yaml
 	@$(IAC)/bin/checkov --directory deploy/aws --framework cloudformation --skip-download --compact --quiet
+	@$(IAC)/bin/hadolint --failure-threshold info deploy/docker/Dockerfile
+	@DAGSTER_PG_PASSWORD=checked DAGSTER_LOG_BUCKET=checked \
+	    $(IAC)/bin/docker-compose --file deploy/docker/compose.yaml config --no-env-resolution --quiet
 
 format: $(INSTALLED) ## Format the code and mend what the linter can
 	@$(BIN)/ruff check --fix-only --quiet .
@@ -81,10 +87,11 @@ format: $(INSTALLED) ## Format the code and mend what the linter can
 lock: ## Pin every dependency by hash (needs uv)
 	@uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header pyproject.toml -o requirements.txt
 	@uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --extra dev --constraint requirements.txt pyproject.toml -o requirements-dev.txt
+	@uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --extra image --constraint requirements-dev.txt pyproject.toml -o requirements-production.txt
 	@uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --group iac -o requirements-iac.txt
 
 audit: ## Look the locked dependencies up among known vulnerabilities (needs uv and a network)
-	@uvx --quiet pip-audit --strict --disable-pip --require-hashes -r requirements.txt -r requirements-dev.txt -r requirements-iac.txt
+	@uvx --quiet pip-audit --strict --disable-pip --require-hashes -r requirements.txt -r requirements-dev.txt -r requirements-production.txt -r requirements-iac.txt
 
 clean: ## Remove the environment and everything local
 	@rm -rf $(VENV) $(IAC) .local .pytest_cache .hypothesis .ruff_cache .coverage .coverage.*

@@ -1,4 +1,4 @@
-"""The CloudFormation template as CloudFormation would fill it in, for what no local server applies.
+"""A CloudFormation template as CloudFormation would fill it in, for what no local server applies.
 
 Only the functions that the template uses; a resource's own values stand as `Name` and `Name.Attribute`.
 https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/intrinsic-function-reference.html
@@ -39,17 +39,23 @@ _Loader.add_multi_constructor("!", _short_form)  # pyright: ignore[reportUnknown
 
 
 @cache
-def template() -> dict[str, Any]:
+def template(path: Path = PATH) -> dict[str, Any]:
     """The template as it is written."""
-    return yaml.load(PATH.read_text(), _Loader)  # noqa: S506 - a SafeLoader, which makes plain values only
+    return yaml.load(path.read_text(), _Loader)  # noqa: S506 - a SafeLoader, which makes plain values only
 
 
-def filled_in(**parameters: str) -> dict[str, Any]:
-    """Resources and outputs that a deployment has, with `Refused`: the sentences of the rules that stop it."""
-    source = template()
+def filled_in(path: Path = PATH, /, **parameters: str) -> dict[str, Any]:
+    """Resources and outputs that a deployment has, with `Refused`: the sentences of the rules that stop it.
+
+    Args:
+        path: The template.
+        parameters: Those of the template; or what a resource's own value is, by `Name` or `Name.Attribute`.
+    """
+    source = template(path)
     values = {name: str(said["Default"]) for name, said in source["Parameters"].items() if "Default" in said}
     given = Scope(AWS | values | parameters)
-    scope = replace(given, conditions={name: _value(said, given) for name, said in source["Conditions"].items()})
+    conditions = source.get("Conditions", {})
+    scope = replace(given, conditions={name: _value(said, given) for name, said in conditions.items()})
     made = {
         part: {
             name: _value({key: value for key, value in said.items() if key != "Condition"}, scope)
@@ -60,7 +66,7 @@ def filled_in(**parameters: str) -> dict[str, Any]:
     }
     refused = [
         assertion["AssertDescription"]
-        for rule in source["Rules"].values()
+        for rule in source.get("Rules", {}).values()
         if _value(rule.get("RuleCondition", True), given)
         for assertion in rule["Assertions"]
         if not _value(assertion["Assert"], given)
@@ -108,10 +114,11 @@ def _substituted(said: Any, scope: Scope) -> str:
 
 _FUNCTIONS: dict[str, Callable[[Any, Scope], Any]] = {
     "Ref": lambda name, scope: scope.names.get(name, name),
-    "Fn::GetAtt": lambda path, _: path,
+    "Fn::GetAtt": lambda path, scope: scope.names.get(path, path),
     "Fn::If": _if,
     "Fn::Equals": _equals,
     "Fn::Not": lambda said, scope: not _value(said[0], scope),
     "Fn::Select": lambda said, scope: _value(said[1], scope)[said[0]],
+    "Fn::Split": lambda said, scope: str(_value(said[1], scope)).split(said[0]),
     "Fn::Sub": _substituted,
 }

@@ -9,32 +9,34 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
-from statistics import quantiles
+from statistics import median
 
 import click
 
 from zendesk_pipeline.accounts import minute_of
 from zendesk_pipeline.inspection import WEEKS
-from zendesk_pipeline.volume import GET_PRICE, HOURS_A_MONTH, PUT_PRICE
+from zendesk_pipeline.volume import DAYS_A_MONTH, GET_PRICE, HOURS_A_MONTH, PUT_PRICE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
-    """Of one run on a machine of 2026, both cores free; `make hourly` and `make cluster` measure them again."""
+    """Of one run on a Celery worker, with PostgreSQL: what `zendesk_pipeline_tests.cluster.measure` measures."""
 
-    cpu: float = 2.5
-    """Seconds of processor time of the run's process, from its start to its end."""
-    launch: float = 0.6
+    cpu: float = 1.5
+    """Seconds of processor time of the run."""
+    launch: float = 1.4
     """Seconds of processor time of daemon and code server for it."""
     waiting: float = 2.0
-    """Seconds that the process waits for Zendesk, S3 and the database; every tenth run waits five times as long."""
-    rows: int = 30
+    """Seconds that it waits for Zendesk, S3 and the database; every tenth run waits five times as long."""
+    events: int = 32
     """That it leaves in Dagster's database."""
-    kilobytes: float = 30.0
-    """What they take there, indexes included."""
+    kilobytes: float = 95.0
+    """What it leaves there in all, indexes included."""
+    connections: int = 270
+    """That are opened to the database for it."""
     memory: int = 220
     """MB of the process."""
-    sensor_cpu: float = 0.02
+    sensor_cpu: float = 0.05
     """Seconds of processor time for an account, each minute: all sensors."""
 
 
@@ -54,10 +56,9 @@ class Hour:
 def hour(accounts: int, streams: int, slots: int, cores: int, measured: Measured, seed: int = 1) -> Hour:
     """The hour of so many accounts, first come first served by so many slots.
 
-    A run needs its processor time from cores that the slots share, so it takes longer where slots are more than cores.
+    A run needs its processor time from cores that it shares with those that are under way when it starts.
     """
     chance = random.Random(seed)
-    stretched = measured.cpu * max(1.0, slots / cores)
     begins = sorted(minute_of(f"customer_{number:05d}") * 60.0 for number in range(accounts) for _ in range(streams))
     free = [0.0] * slots
     waits: list[float] = []
@@ -65,7 +66,8 @@ def hour(accounts: int, streams: int, slots: int, cores: int, measured: Measured
     for due in begins:
         start = max(due, heapq.heappop(free))
         slow = 5 if chance.random() < 0.1 else 1
-        end = start + stretched + measured.waiting * slow
+        beside = sum(end > start for end in free)
+        end = start + measured.cpu * max(1.0, (beside + 1) / cores) + measured.waiting * slow
         heapq.heappush(free, end)
         waits.append(start - due)
         last = max(last, end)
@@ -74,10 +76,9 @@ def hour(accounts: int, streams: int, slots: int, cores: int, measured: Measured
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Month:
-    """What a month of it comes to in requests and rows."""
+    """What a month of it comes to ."""
 
     runs: int
-    rows: int
     gigabytes: float
     """Of Dagster's database, if nothing is deleted."""
     s3_writes: int
@@ -95,7 +96,6 @@ def month(accounts: int, streams: int, measured: Measured) -> Month:
     runs = accounts * streams * HOURS_A_MONTH
     return Month(
         runs=runs,
-        rows=runs * measured.rows,
         gigabytes=runs * measured.kilobytes / 2**20,
         s3_writes=runs * (2 + 2) + accounts * HOURS_A_MONTH,
         s3_reads=runs * (2 + 3 + WEEKS),
@@ -106,28 +106,25 @@ def month(accounts: int, streams: int, measured: Measured) -> Month:
 @click.option("--accounts", default=10_000, show_default=True)
 @click.option("--streams", default=2, show_default=True, help="Of each account.")
 @click.option("--cores", default=0, help="Of all workers; as many as are busy for 60 % of the time if 0.")
-@click.option("--slots", default=0, help="Runs at once; twice the cores if 0.")
+@click.option("--slots", default=0, help="Runs at once; four times the cores if 0.")
 def scale(accounts: int, streams: int, cores: int, slots: int) -> None:
     """Print what so many accounts need."""
     measured = Measured()
     runs = accounts * streams
     cores = cores or max(2, ceil(runs * measured.cpu / 3600 / 0.6))
-    slots = slots or 2 * cores
+    slots = slots or 4 * cores
     simulated, of_month = hour(accounts, streams, slots, cores, measured), month(accounts, streams, measured)
-    percent = quantiles(simulated.waits, n=100) if len(simulated.waits) > 1 else [0.0] * 99
     click.echo(f"{accounts:,} accounts, {streams} streams each: {runs:,} runs an hour, {runs / 3600:.1f} a second")
     click.echo(f"workers: {cores} cores, {slots} runs at once, {slots * measured.memory / 1024:.0f} GB;")
     click.echo(
-        f"  busy for {simulated.busy:.0%}; a run waits {percent[49]:.0f} s in the median, {percent[94]:.0f} s for"
-    )
-    click.echo(
-        f"  95 of 100, {max(simulated.waits):.0f} s at most; the last one ends at minute {simulated.last / 60:.0f}"
+        f"  busy for {simulated.busy:.0%}; a run waits {median(simulated.waits):.0f} s in the median,"
+        f" {max(simulated.waits):.0f} s at most; the last one ends at minute {simulated.last / 60:.0f}"
     )
     daemon = runs * measured.launch / 3600 + accounts * measured.sensor_cpu / 60
-    click.echo(f"daemons and code servers: {daemon:.1f} cores, of which each daemon uses one at most")
-    click.echo(
-        f"database: {runs * measured.rows / 3600:,.0f} rows a second, {of_month.gigabytes:,.0f} GB a month if kept"
-    )
+    click.echo(f"daemons and code servers: {daemon:.1f} cores")
+    connections, kept = runs * measured.connections / 3600, of_month.gigabytes / DAYS_A_MONTH
+    click.echo(f"database: {runs * measured.events / 3600:,.0f} events and {connections:,.0f} connections a second;")
+    click.echo(f"  {kept:,.1f} GB a day that stay until somebody deletes them")
     click.echo(
         f"S3: {of_month.s3_writes / 1e6:,.1f} million PUT and LIST, {of_month.s3_reads / 1e6:,.1f} million GET a month,"
         f" {of_month.s3_usd:,.0f} USD"

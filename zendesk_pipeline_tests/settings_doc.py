@@ -39,6 +39,21 @@ COMMANDS = {
 }
 """Variables behind the options of `zendesk-pipeline feed` and `parser-check`."""
 
+DEPLOYMENT = {
+    "DAGSTER_PG_HOST": "PostgreSQL's host.",
+    "DAGSTER_PG_PORT": "On [Celery workers](celery.md): its port.",
+    "DAGSTER_PG_DB": "Its database.",
+    "DAGSTER_PG_USERNAME": "Its user.",
+    "DAGSTER_PG_PASSWORD": "That user's password. A secret, and no reference: Dagster reads it, not the collector.",
+    "DAGSTER_LOG_BUCKET": "The bucket for what steps print; not the collector's.",
+    "DAGSTER_CODE_HOST": "Where daemon and UI find the code server.",
+    "DAGSTER_RUN_TASK": "On ECS: the task definition of runs.",
+    "CELERY_BROKER_URL": "On Celery workers: where runs wait for one, `redis://…/0`.",
+    "CELERY_RESULT_BACKEND": "On Celery workers: where they note what they are at, `redis://…/1`.",
+    "DAGSTER_EVENT_BATCH_SIZE": "Events that a run stores at once on PostgreSQL; the image sets 500.",
+}
+"""Variables that the instances in deploy/ read."""
+
 OF_OTHERS = {
     "AWS_PROFILE": "A profile of `~/.aws/config`; or one of the next two lines, or a role of the machine.",
     "AWS_ACCESS_KEY_ID": "With `AWS_SECRET_ACCESS_KEY`: a key of the writer.",
@@ -82,6 +97,7 @@ def settings_doc() -> str:
     commands = [
         f"| `{name}` | {f'`{option}`' if option else ''} | {text} |" for name, (option, text) in COMMANDS.items()
     ]
+    deployment = [f"| `{name}` | {meaning} |" for name, meaning in DEPLOYMENT.items()]
     others = [f"| `{name}` | {meaning} |" for name, meaning in OF_OTHERS.items()]
     return HEAD + "\n\n".join(
         (
@@ -95,6 +111,7 @@ def settings_doc() -> str:
             ),
             _section("With defaults", "| variable | default | meaning |", optional),
             _section("Google SecOps commands", "| variable | option | meaning |", commands),
+            _section("[Deployment](deployment.md)", "| variable | meaning |", deployment),
             _section("Read by the libraries", "| variable | meaning |", others),
         )
     )

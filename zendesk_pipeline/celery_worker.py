@@ -1,0 +1,18 @@
+"""What a Celery worker executes: `celery --app zendesk_pipeline.celery_worker worker`. Needs the extra `celery`.
+
+Broker and settings are those of the launcher in the dagster.yaml of DAGSTER_HOME, so that the two cannot differ.
+"""
+
+import dagster as dg
+from dagster_celery.tasks import (
+    create_execute_job_task,  # pyright: ignore[reportUnknownVariableType]  # half typed
+)
+
+from zendesk_pipeline.celery_launcher import WatchedCeleryRunLauncher
+
+instance = dg.DagsterInstance.get()
+launcher = instance.run_launcher
+if not isinstance(launcher, WatchedCeleryRunLauncher):
+    raise TypeError(f"The run_launcher of this DAGSTER_HOME is {type(launcher).__name__}: see docs/celery.md.")
+app = launcher.celery
+execute_job = create_execute_job_task(app)

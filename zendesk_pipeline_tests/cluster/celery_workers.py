@@ -1,0 +1,181 @@
+"""A hundred windows of four accounts on two Celery workers, one of which is killed: nothing asks for anything by hand.
+
+The catch-up sensor asks for the windows. Run monitoring finds the runs of the dead worker, run retries start
+them again.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import dagster as dg
+import pytest
+from dagster_celery.tags import DAGSTER_CELERY_TASK_ID_TAG
+
+from zendesk_pipeline.local_pipeline import settled_until
+from zendesk_pipeline.proof import prove
+from zendesk_pipeline.sensors import UNDER_WAY, delivered_windows
+from zendesk_pipeline.windows import HOUR, Span, timestamp
+from zendesk_pipeline_tests.cluster.stage import (
+    QUICK,
+    Cluster,
+    accounts,
+    bucket,
+    cluster,
+    deployed,
+    found,
+    kill,
+    needed,
+)
+
+ACCOUNTS = [f"customer_{number}" for number in range(4)]
+WINDOWS = 13
+STARTED, SUCCESS = dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.SUCCESS
+COLLECTED = ("audit_logs", "incremental_tickets")
+PROCESSES = 2
+"""Of each worker."""
+LATENCY = 2000
+"""Milliseconds before each of Zendesk's answers, so that a run is in its midst for a while."""
+PATIENCE = 240
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _servers() -> None:
+    needed()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Story:
+    """What there was when a worker was killed, and what there is in the end."""
+
+    cluster: Cluster
+    span: Span
+    lost: set[str]
+    """The runs of the worker that was killed."""
+    under_way: int
+    """Windows that these had delivered and not reported."""
+    killed_at: float
+    workers: Counter[str]
+    """Runs that succeeded, by worker."""
+    records: Mapping[str, dg.RunRecord]
+    """Every run, by its id."""
+    said: Mapping[str, str]
+    """By lost run, its log."""
+
+
+@pytest.fixture(scope="module")
+def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
+    """All of it, up to the last window."""
+    end = settled_until() - HOUR  # no hour ends behind the sensor's back meanwhile
+    span = Span(end - WINDOWS * HOUR, end)
+    folder = tmp_path_factory.mktemp("cluster")
+    with cluster(folder, "--since", timestamp(span.start - 24 * HOUR)) as services:
+        running = services.also(PYTHONPATH=accounts(services, ACCOUNTS, span))
+        (running.home / "dagster.yaml").write_text(deployed(QUICK))
+        with pytest.MonkeyPatch.context() as patched:
+            for name, value in running.environment.items():
+                patched.setenv(name, value)
+            with running.instance() as instance:
+                yield _told(running, instance, span)
+
+
+def _told(services: Cluster, instance: dg.DagsterInstance, span: Span) -> Story:
+    services.zendesk.control.set(latency_ms=LATENCY)
+    with ExitStack() as up:
+        workers = {name: up.enter_context(services.worker(name, PROCESSES)) for name in ("one", "two")}
+        up.enter_context(services.daemon("soc.definitions"))
+        victim = found(lambda: _worker_in_the_midst(services, instance, span), within=PATIENCE)
+        kill(workers[victim])
+        killed_at = time.time()
+        services.zendesk.control.set(latency_ms=0)
+        lost = {run.run_id for run in _started(instance) if _worker_of(instance, run) == victim}
+        under_way = sum(_complete(services, run, span) for run in _started(instance) if run.run_id in lost)
+        found(lambda: _is_over(instance, span), within=PATIENCE)
+    records = {record.dagster_run.run_id: record for record in instance.get_run_records()}
+    runs = [record.dagster_run for record in records.values()]
+    return Story(
+        cluster=services,
+        span=span,
+        lost=lost,
+        under_way=under_way,
+        killed_at=killed_at,
+        workers=Counter(_worker_of(instance, run) for run in runs if run.is_success),
+        records=records,
+        said={run: "\n".join(event.message for event in instance.all_logs(run)) for run in lost},
+    )
+
+
+def _started(instance: dg.DagsterInstance) -> Sequence[dg.DagsterRun]:
+    return instance.get_runs(dg.RunsFilter(statuses=[STARTED]))
+
+
+def _worker_of(instance: dg.DagsterInstance, run: dg.DagsterRun) -> str:
+    """The worker that took the run, by its name."""
+    launcher: Any = instance.run_launcher
+    meta = launcher.celery.backend.get_task_meta(run.tags[DAGSTER_CELERY_TASK_ID_TAG])
+    return str(meta.get("worker")).partition("@")[0]
+
+
+def _complete(services: Cluster, run: dg.DagsterRun, span: Span) -> int:
+    """Windows that the run's stream has whole in S3."""
+    (key,) = run.asset_selection or [dg.AssetKey("none")]
+    return bucket(services, key.path[0], key.path[-1]).progress(span).windows
+
+
+def _worker_in_the_midst(services: Cluster, instance: dg.DagsterInstance, span: Span) -> str | None:
+    """A worker that has done a run, and has another one that has delivered some of its windows."""
+    done = {_worker_of(instance, run) for run in instance.get_runs(dg.RunsFilter(statuses=[SUCCESS]))}
+    for run in _started(instance) if done else ():
+        worker = _worker_of(instance, run)
+        if worker in done and 0 < _complete(services, run, span) < WINDOWS:
+            return worker
+    return None
+
+
+def _is_over(instance: dg.DagsterInstance, span: Span) -> bool:
+    """Every window is reported, and no run is left."""
+    keys = [dg.AssetKey([account, stream]) for account in ACCOUNTS for stream in COLLECTED]
+    whole = all(delivered_windows(instance, key, among=span) == set(span) for key in keys)
+    unfinished = dg.RunsFilter(statuses=list(UNDER_WAY))
+    return whole and not instance.get_runs(unfinished)
+
+
+def test_the_work_is_spread(story: Story) -> None:
+    """Both workers have done runs, the one that was killed too."""
+    assert set(story.workers) == {"one", "two"}
+
+
+def test_every_window_is_exact(story: Story) -> None:
+    """A hundred windows and more, each record of them in S3 once, although a worker died in the midst of some."""
+    proofs = [
+        prove(bucket(story.cluster, account, stream), story.span, story.cluster.zendesk.control)
+        for account in ACCOUNTS
+        for stream in COLLECTED
+    ]
+    assert sum(proof.windows for proof in proofs) > 100
+    assert [proof for proof in proofs if not proof.holds] == []
+    assert sum(proof.at_source for proof in proofs) > 5_000
+
+
+def test_the_worker_died_in_the_midst(story: Story) -> None:
+    """Its runs had delivered windows that nobody was told of."""
+    assert story.lost
+    assert story.under_way
+
+
+def test_run_monitoring_finds_what_is_lost(story: Story) -> None:
+    """Each run of the dead worker ends as a failure that says so, and no other run fails."""
+    failed = {run for run, record in story.records.items() if record.dagster_run.status is dg.DagsterRunStatus.FAILURE}
+    assert failed == story.lost
+    assert [run for run, said in story.said.items() if "has not been at its task for 6 s" not in said] == []
+
+
+def test_run_retries_start_them_again(story: Story) -> None:
+    """Each once, and before the catch-up sensor would: it leaves a failed window five minutes."""
+    again = [record.dagster_run for record in story.records.values() if record.dagster_run.parent_run_id]
+    assert {run.parent_run_id for run in again} == story.lost
+    assert len(again) == len(story.lost)
+    assert all(run.is_success for run in again)

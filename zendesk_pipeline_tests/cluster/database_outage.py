@@ -1,0 +1,104 @@
+"""PostgreSQL goes away in the midst of runs, until they have given up: what becomes of them, and what heals."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from zendesk_pipeline.local_pipeline import settled_until
+from zendesk_pipeline.proof import prove
+from zendesk_pipeline.sensors import UNDER_WAY, delivered_windows
+from zendesk_pipeline.windows import HOUR, Span, timestamp
+from zendesk_pipeline_tests.cluster.stage import QUICK, Cluster, accounts, bucket, cluster, deployed, found, needed
+
+ACCOUNT, STREAM = "acme", "audit_logs"
+WINDOWS = 6
+LATENCY = 2000
+PATIENCE = 240
+WITHOUT_PAUSES = "from zendesk_pipeline import catch_up\n\ncatch_up.FIRST_PAUSE = 1\n"
+"""For the code location: its sensor tries a failed window again at its next look, and not after five minutes."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _servers() -> None:
+    needed()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What there is after the outage."""
+
+    cluster: Cluster
+    span: Span
+    runs: Sequence[dg.DagsterRun]
+    """All of them, oldest first."""
+    said: str
+    """The log of the first."""
+
+
+@pytest.fixture(scope="module")
+def outcome(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outcome]:
+    """The outage, and everything after it up to the last window."""
+    end = settled_until() - HOUR
+    span = Span(end - WINDOWS * HOUR, end)
+    folder = tmp_path_factory.mktemp("cluster")
+    with (
+        cluster(folder, "--since", timestamp(span.start - 24 * HOUR)) as services,
+        pytest.MonkeyPatch.context() as patched,
+    ):
+        running = services.also(PYTHONPATH=accounts(services, [ACCOUNT], span))
+        (services.folder / "soc" / "src" / "soc" / "defs" / "quick.py").write_text(WITHOUT_PAUSES)
+        (running.home / "dagster.yaml").write_text(deployed(QUICK))
+        for name, value in running.environment.items():
+            patched.setenv(name, value)
+        with running.instance() as instance, running.worker("one", 2), running.daemon("soc.definitions"):
+            _outage(running, instance, span)
+            found(lambda: _is_over(instance, span), within=PATIENCE)
+            runs = instance.get_runs()[::-1]
+            said = "\n".join(event.message for event in instance.all_logs(_first(runs).run_id))
+            yield Outcome(cluster=running, span=span, runs=runs, said=said)
+
+
+def _first(runs: Sequence[dg.DagsterRun]) -> dg.DagsterRun:
+    return next(run for run in runs if {key.path[-1] for key in run.asset_selection or ()} == {STREAM})
+
+
+def _outage(services: Cluster, instance: dg.DagsterInstance, span: Span) -> None:
+    """From the midst of a run until no worker is at any."""
+    services.zendesk.control.set(latency_ms=LATENCY)
+    collected = bucket(services, ACCOUNT, STREAM)
+    found(lambda: 0 < collected.progress(span).windows < WINDOWS, within=PATIENCE)
+    services.postgres.stop()
+    services.zendesk.control.set(latency_ms=0)
+    launcher: Any = instance.run_launcher
+    found(lambda: not any(launcher.celery.control.inspect().active().values()), within=PATIENCE)
+    services.postgres.start()
+
+
+def _is_over(instance: dg.DagsterInstance, span: Span) -> bool:
+    """Every window is reported, and no run is left."""
+    streams = [dg.AssetKey([ACCOUNT, stream]) for stream in ("audit_logs", "incremental_tickets")]
+    whole = all(delivered_windows(instance, key, among=span) == set(span) for key in streams)
+    return whole and not instance.get_runs(dg.RunsFilter(statuses=list(UNDER_WAY)))
+
+
+def test_every_window_is_exact(outcome: Outcome) -> None:
+    """Of both streams: what the first runs had delivered is not delivered again."""
+    for stream in ("audit_logs", "incremental_tickets"):
+        proof = prove(bucket(outcome.cluster, ACCOUNT, stream), outcome.span, outcome.cluster.zendesk.control)
+        assert proof.holds, proof
+        assert proof.at_source > 10 * WINDOWS
+
+
+def test_a_run_that_could_not_report_is_found(outcome: Outcome) -> None:
+    """It gave up on the database and left no word there; run monitoring asks Celery, and marks it as failed."""
+    assert _first(outcome.runs).status is dg.DagsterRunStatus.FAILURE
+    assert "Detected run worker status" in outcome.said
+
+
+def test_another_run_makes_up_for_it(outcome: Outcome) -> None:
+    """By run retries; or by the catch-up sensor, where the code location could not be loaded in the outage."""
+    others = [run for run in outcome.runs if run.run_id != _first(outcome.runs).run_id and run.is_success]
+    assert _first(outcome.runs).asset_selection in [run.asset_selection for run in others]

@@ -1,0 +1,172 @@
+"""A cluster on this machine: PostgreSQL, Redis, simulated Zendesk, SeaweedFS; a daemon, workers, and who kills them."""
+
+import signal
+import sys
+import time
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import dagster as dg
+import psutil
+import pytest
+import yaml
+
+from zendesk_pipeline.keys import Layout
+from zendesk_pipeline.local_services import LocalS3, SimulatedZendesk, local_s3, simulated_zendesk
+from zendesk_pipeline.local_services import _running as running
+from zendesk_pipeline.proof import Bucket
+from zendesk_pipeline.store import Store
+from zendesk_pipeline.streams import STREAMS
+from zendesk_pipeline.windows import Span, timestamp
+from zendesk_pipeline_tests.cluster.servers import NoServerError, Postgres, Redis, postgres, program, redis_server
+from zendesk_pipeline_tests.foreign import foreign
+
+Found = TypeVar("Found")
+DEPLOYED = Path(__file__).parents[2] / "deploy" / "dagster" / "celery" / "dagster.yaml"
+LOOK_SECONDS = 0.5
+QUICK: Mapping[str, Any] = {
+    "run_launcher": {"config": {"include": ["soc.definitions"], "worker_silence_seconds": 6}},
+    "run_monitoring": {"poll_interval_seconds": 2, "free_slots_after_run_end_seconds": 2},
+    "concurrency": {"runs": {"max_concurrent_runs": 4}},
+}
+"""What differs from the deployed file in the tests: seconds, the code location, and how many runs at once."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cluster:
+    """Running services, and the environment that makes a process part of them."""
+
+    folder: Path
+    postgres: Postgres
+    redis: Redis
+    zendesk: SimulatedZendesk
+    s3: LocalS3
+    environment: Mapping[str, str]
+
+    @property
+    def home(self) -> Path:
+        """DAGSTER_HOME of every process."""
+        return self.folder / "dagster"
+
+    @contextmanager
+    def instance(self) -> Generator[dg.DagsterInstance]:
+        """The instance, as a process of the cluster opens it."""
+        with dg.DagsterInstance.from_config(str(self.home)) as opened:
+            yield opened
+
+    def also(self, **environment: str) -> "Cluster":
+        """The same with more variables."""
+        return replace(self, environment={**self.environment, **environment})
+
+    @contextmanager
+    def process(self, name: str, *command: str, **environment: str) -> Generator[psutil.Process]:
+        """A Python module with its arguments; ended with all that it started when the block ends."""
+        environment = {**self.environment, **environment}
+        log = self.folder / f"{name}.log"
+        with running([sys.executable, "-m", *command], log, environment, end="TERM") as started:
+            yield psutil.Process(started.pid)
+
+    def daemon(self, module: str) -> AbstractContextManager[psutil.Process]:
+        """Dagster's daemon over a code location."""
+        return self.process("daemon", "dagster._daemon", "run", "-m", module)
+
+    def worker(self, name: str, processes: int) -> AbstractContextManager[psutil.Process]:
+        """A Celery worker of so many processes."""
+        where = ("--hostname", f"{name}@%h", "--concurrency", str(processes), "--loglevel", "info")
+        return self.process(name, "celery", "--app", "zendesk_pipeline.celery_worker", "worker", *where)
+
+
+@contextmanager
+def cluster(folder: Path, *zendesk_options: str, **settings: str) -> Generator[Cluster]:
+    """The services, from when they answer; `settings` are variables of the pipeline."""
+    with ExitStack() as services:
+        database = services.enter_context(postgres(folder))
+        broker = services.enter_context(redis_server(folder))
+        s3 = services.enter_context(local_s3(folder))
+        zendesk = services.enter_context(simulated_zendesk(folder, *zendesk_options))
+        environment = {
+            **zendesk.environment,
+            **s3.environment,
+            **database.environment,
+            **broker.environment,
+            "DAGSTER_HOME": str(folder / "dagster"),
+            "DAGSTER_EVENT_BATCH_SIZE": "500",
+            **settings,
+        }
+        running = Cluster(
+            folder=folder, postgres=database, redis=broker, zendesk=zendesk, s3=s3, environment=environment
+        )
+        running.home.mkdir()
+        yield running
+
+
+def deployed(changes: Mapping[str, Any], *, without: tuple[str, ...] = ()) -> str:
+    """The instance's file as production has it, but for sections that are left out and entries that are changed."""
+    content: dict[str, Any] = yaml.safe_load(DEPLOYED.read_text())
+    kept = {name: section for name, section in content.items() if name not in without}
+    return yaml.safe_dump(_changed(kept, changes))
+
+
+def _changed(section: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    deeper: dict[str, Any] = {name: value for name, value in changes.items() if isinstance(value, dict)}
+    return {**section, **changes, **{name: _changed(section[name], value) for name, value in deeper.items()}}
+
+
+def bucket(services: Cluster, account: str, stream: str) -> Bucket:
+    """A stream of an account in the bucket."""
+    root = f"zendesk/{account}"
+    return Bucket(
+        stream=STREAMS[stream],
+        store=Store(client=services.s3.client(), bucket=services.s3.bucket, encryption={}),
+        layout=Layout(feed=f"{root}/crm/", state=f"{root}/state/", quarantine=f"{root}/quarantine/"),
+    )
+
+
+def accounts(services: Cluster, names: Sequence[str], span: Span, **attributes: Any) -> str:
+    """A code location `soc.definitions` of these accounts, from the first window on; gives its PYTHONPATH."""
+    project = foreign(services.folder, services.environment)
+    for name in names:
+        project.write(
+            name,
+            zendesk_base_url=services.zendesk.url,
+            auth_mode="token",
+            zendesk_email="ZENDESK_EMAIL",
+            zendesk_api_token="ZENDESK_API_TOKEN",
+            s3_bucket=services.s3.bucket,
+            start_date=timestamp(span.start),
+            resources=["audit_logs", "incremental_tickets"],
+            minute=5,
+            zendesk_export_rate=100000,
+            **attributes,
+        )
+    return project.environment["PYTHONPATH"]
+
+
+def needed() -> None:
+    """Without the servers nothing can be tested: the sentence that says so is all there is to read."""
+    try:
+        for name in ("initdb", "postgres", "redis-server"):
+            program(name)
+    except NoServerError as missing:
+        pytest.exit(missing.message, returncode=1)
+
+
+def kill(process: psutil.Process) -> None:
+    """As the machine under it would go: all its processes at once, none hears of it."""
+    for number in (signal.SIGSTOP, signal.SIGKILL):  # stopped first, nobody starts another one meanwhile
+        for each in [*process.children(recursive=True), process]:
+            with suppress(psutil.NoSuchProcess):
+                each.send_signal(number)
+
+
+def found(look: Callable[[], Found | None], *, within: float) -> Found:
+    """What `look` gives as soon as it gives something; raises TimeoutError after so many seconds without."""
+    end = time.monotonic() + within
+    while time.monotonic() < end:
+        if seen := look():
+            return seen
+        time.sleep(LOOK_SECONDS)
+    raise TimeoutError(f"nothing was found within {within:g} s")
