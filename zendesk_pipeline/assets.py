@@ -64,7 +64,7 @@ def stream_asset(
             span=span,
             lookback=lookback,
             redeliver=config.redeliver,
-            pages=lambda: zendesk.walk(stream, span, lookback).pages(),
+            pages=lambda: zendesk.pages(stream, span, lookback),
             describe=lambda told: describe(context, told),
         )
 

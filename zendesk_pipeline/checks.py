@@ -150,7 +150,7 @@ def reconciliation(account: Account, stream: Stream, clock: Clock) -> dg.AssetCh
             return _result(key, error, [], {}, otherwise="No window of that time has been delivered.")
         try:
             inspector = s3_io_manager.inspector(stream)
-            pages = zendesk.walk(stream, Span(window.start, window.end), lookback=0).pages()
+            pages = zendesk.pages(stream, Span(window.start, window.end), lookback=0)
             shown = [record.identity for page in pages for record in page.records if Window.of(record.time) == window]
             findings = [f"{each.window}: {each.text}" for each in inspector.undelivered(window, shown)]
         except (PipelineError, ValueError) as problem:

@@ -1,7 +1,7 @@
 """One request to Zendesk, answered or refused: credentials, timeouts, retries and rate limits; no paging, no S3."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from importlib.metadata import version
 from io import BytesIO
@@ -71,6 +71,8 @@ class Spent:
     requests: int = 0
     waited: float = 0.0
     """Seconds spent waiting for the rate limit: our own and Zendesk's 429."""
+    latest: float = 0.0
+    """Seconds that the latest answer took, from the request to the last byte."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -87,6 +89,12 @@ class Transport:
         self.session.headers["Accept"] = "application/json"
         if self.base_url.startswith("http:"):
             self.session.trust_env = False  # without TLS nothing leaves this machine, not by HTTP_PROXY either
+
+    def another(self) -> "Transport":
+        """The same for another thread: the connections are shared, which is safe, and nothing else of the session."""
+        session = requests.Session()
+        session.adapters = self.session.adapters
+        return replace(self, session=session)
 
     def send(
         self,
@@ -173,6 +181,10 @@ class ZendeskClient:
     clock: Clock
     spent: Spent = field(default_factory=Spent)
 
+    def another(self) -> "ZendeskClient":
+        """A client for another thread, with counters of its own; the two share credential and limits."""
+        return replace(self, transport=self.transport.another(), spent=Spent())
+
     def page(self, stream: Stream, params: Params, read: Callable[[bytes], T]) -> tuple[T, Mapping[str, str]]:
         """A page of a stream as `read` understands it, and the answer's headers.
 
@@ -221,11 +233,11 @@ class ZendeskClient:
             if answer.status == HTTPStatus.OK:
                 return answer
             if answer.status == HTTPStatus.TOO_MANY_REQUESTS:
-                waited += self._wait_out(path, answer, waited)
+                waited += self._told_to_wait(path, answer, waited, self.limiters[budget])
             elif answer.status == HTTPStatus.UNAUTHORIZED and not renewed and self.credential.renew():
                 renewed = True
             else:
-                raise refusal(
+                problem = refusal(
                     path,
                     answer.status,
                     answer.headers,
@@ -233,16 +245,21 @@ class ZendeskClient:
                     remedy=self.credential.remedy,
                     now=self.clock.now(),
                 )
+                if isinstance(problem, TransientError) and 0.0 < (problem.retry_after or 0.0) <= LONGEST_WAIT:
+                    self.limiters[budget].pause(problem.retry_after or 0.0)  # the other cursors wait as well
+                raise problem
 
     def _send(self, path: str, params: Params, limiter: RateLimiter) -> Answer:
         self.spent.waited += limiter.acquire()
         self.spent.requests += 1
+        began = self.clock.monotonic()
         answer = self.transport.send("GET", path, params=params, auth=self.credential)
+        self.spent.latest = self.clock.monotonic() - began
         limiter.observe(answer.headers)
         return answer
 
-    def _wait_out(self, path: str, answer: Answer, waited: float) -> float:
-        """Wait as a 429 asks; raises StarvedError where that adds up to too long."""
+    def _told_to_wait(self, path: str, answer: Answer, waited: float, limiter: RateLimiter) -> float:
+        """Let no cursor's request out for as long as a 429 asks; raises StarvedError where that adds up to too long."""
         told = retry_after(answer.headers, self.clock.now())
         pause = MINUTE if told is None else max(told, 1.0)
         if waited + pause > LONGEST_WAIT:
@@ -250,8 +267,7 @@ class ZendeskClient:
                 f"Zendesk's rate limit let no request to {path} through for {waited / 60:.0f} minutes and asks for"
                 f" {pause:.0f} s more. Something else uses up the account's budget; what is missing is collected later."
             )
-        self.clock.sleep(pause)
-        self.spent.waited += pause
+        limiter.pause(pause)
         return pause
 
     def _explained(self, stream: Stream, refused: ForbiddenError) -> ForbiddenError:

@@ -3,6 +3,7 @@
 https://developer.zendesk.com/api-reference/introduction/security-and-auth/
 """
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -137,3 +138,33 @@ class Reread(AuthBase):
             return False
         self._values, self._credential = values, self._make(values)
         return True
+
+
+class OneAtATime(AuthBase):
+    """A credential that several cursors share: it is made and renewed by one thread, and the others wait for that.
+
+    Where a token ends, all cursors are refused at once: the first one renews it, and for the others that is done.
+    """
+
+    def __init__(self, credential: Credential) -> None:
+        self._credential = credential
+        self._lock = threading.Lock()
+        self._renewals = 0
+        self._signed = threading.local()
+
+    @property
+    def remedy(self) -> str:
+        return self._credential.remedy
+
+    def __call__(self, r: PreparedRequest) -> PreparedRequest:
+        with self._lock:
+            self._signed.renewals = self._renewals
+            return self._credential(r)
+
+    def renew(self) -> bool:
+        with self._lock:
+            if getattr(self._signed, "renewals", self._renewals) != self._renewals:
+                return True
+            renewed = self._credential.renew()
+            self._renewals += renewed
+            return renewed

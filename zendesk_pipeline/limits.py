@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from threading import Lock
 
 from zendesk_pipeline.clock import Clock
 
@@ -74,7 +75,7 @@ def moment_of(text: str) -> float | None:
 
 @dataclass(slots=True, kw_only=True)
 class RateLimiter:
-    """At most `per_minute` requests in any sixty seconds: `acquire` before each, `observe` after it.
+    """At most `per_minute` requests in any sixty seconds, of all cursors: `acquire` before each, `observe` after it.
 
     With `share`, the number follows what the answers say of the account's budget. Without, it is fixed: on the
     incremental exports the headers show the account's budget, which is not the one that counts there.
@@ -86,15 +87,25 @@ class RateLimiter:
     share: float | None = None
     sent: deque[float] = field(default_factory=deque[float])
     paused_until: float = 0.0
+    lock: Lock = field(default_factory=Lock, repr=False)
+    """Held to look and to count, never while waiting."""
 
     def acquire(self) -> float:
         """Wait until a request may go out; the seconds waited."""
         began = self.clock.monotonic()
-        while (pause := self._pause(self.clock.monotonic())) > 0:
+        while True:
+            with self.lock:
+                now = self.clock.monotonic()
+                pause = self._pause(now)
+                if pause <= 0:
+                    self.sent.append(now)
+                    return now - began
             self.clock.sleep(pause)
-        now = self.clock.monotonic()
-        self.sent.append(now)
-        return now - began
+
+    def pause(self, seconds: float) -> None:
+        """Let no request out for so long."""
+        with self.lock:
+            self.paused_until = max(self.paused_until, self.clock.monotonic() + seconds)
 
     def _pause(self, now: float) -> float:
         while self.sent and self.sent[0] + MINUTE <= now:
@@ -110,4 +121,4 @@ class RateLimiter:
         limit, remaining, reset = budget
         self.per_minute = limit * self.share
         if remaining < limit * HEADROOM:
-            self.paused_until = self.clock.monotonic() + min(reset, MINUTE)
+            self.pause(min(reset, MINUTE))

@@ -37,6 +37,8 @@ class Page:
     """HTTP requests it took, retries included."""
     waited: float
     """Seconds of them spent waiting for the rate limit."""
+    more: bool = False
+    """Whether Zendesk says that there is another one behind it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,9 +55,18 @@ class Walk:
     """Seconds after the end of a window before Zendesk is trusted to show all of it."""
     max_pages: int | None
     clock: Clock
+    part: Span | None = None
+    """What of the range to ask for, in seconds; all of it with the look-back, if None."""
+
+    @property
+    def asked(self) -> Span:
+        """The time that is asked for."""
+        if self.part is None:
+            return Span(self.span.start - self.lookback, self.span.end)
+        return self.part  # less than an hour of it has a length of 0 windows: it is never asked for its truth
 
     def pages(self) -> Iterator[Page]:
-        """Every page from the range's start to its end, in ascending order of event time.
+        """Every page from the range's start to its end by one cursor, in ascending order of event time.
 
         Raises TooEarlyError, ProtocolError for a cursor that repeats or lacks, PageLimitError, or what the client does.
         """
@@ -77,14 +88,14 @@ class Walk:
                 records=body.records,
                 requests=self.client.spent.requests - requests,
                 waited=self.client.spent.waited - waited,
+                more=body.has_more and not self._passed(body),
             )
             if not body.has_more or self._passed(body):
                 return
             cursor = self._checked(body.cursor, seen)
 
     def _ask(self, read: Callable[[bytes], PageBody], cursor: str | None, size: int) -> PageBody:
-        asked = Span(self.span.start - self.lookback, self.span.end)
-        params = self.stream.paging.params(asked, cursor, size)
+        params = self.stream.paging.params(self.asked, cursor, size)
         for _ in range(FIRST_PAGES):
             body, headers = self.client.page(self.stream, params, read)
             if cursor is not None or self._settled_at_source(headers):

@@ -65,7 +65,7 @@ def streams(chosen: Settings, names: Sequence[str]) -> list[Stream]:
 
 def shown(zendesk: "ZendeskResource", stream: Stream, span: Span) -> Iterator[tuple[Window, set[str]]]:
     """What Zendesk shows of each window: one walk, as a run makes it, without a look-back."""
-    return by_window(prefetched(zendesk.walk(stream, span, lookback=0).pages()), span)
+    return by_window(prefetched(zendesk.pages(stream, span, lookback=0)), span)
 
 
 def settled_until(chosen: Settings, now: float) -> int:

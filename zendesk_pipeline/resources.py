@@ -1,18 +1,19 @@
 """The Zendesk account as a Dagster resource."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Self
 from uuid import uuid4
 
 import dagster as dg
 from pydantic import Field, PrivateAttr
 
+from zendesk_pipeline import cursors
 from zendesk_pipeline.client import Transport, ZendeskClient, token_endpoint
 from zendesk_pipeline.clock import Clock
-from zendesk_pipeline.credentials import ApiToken, BearerToken, ClientCredentials, Credential, Reread
+from zendesk_pipeline.credentials import ApiToken, BearerToken, ClientCredentials, Credential, OneAtATime, Reread
 from zendesk_pipeline.errors import SettingsError
 from zendesk_pipeline.limits import ACCESS_LOG_RATE, RateLimiter
-from zendesk_pipeline.pages import Walk
+from zendesk_pipeline.pages import Page, Walk
 from zendesk_pipeline.secret_references import Reference, reference, resolved
 from zendesk_pipeline.settings import CREDENTIALS, checked_base_url
 from zendesk_pipeline.streams import Stream
@@ -87,7 +88,7 @@ class ZendeskResource(dg.ConfigurableResource[ZendeskClient]):
         transport = Transport(base_url=self._address(), timeout=self.http_timeout, clock=self._clock)
         return ZendeskClient(
             transport=transport,
-            credential=self._credential(transport),
+            credential=OneAtATime(self._credential(transport)),
             retries=self.http_retries,
             limiters={
                 "export": RateLimiter(clock=self._clock, per_minute=self.export_rate),
@@ -108,6 +109,10 @@ class ZendeskResource(dg.ConfigurableResource[ZendeskClient]):
             max_pages=self.max_pages,
             clock=self._clock,
         )
+
+    def pages(self, stream: Stream, span: Span, lookback: int) -> Iterator[Page]:
+        """The pages of that walk, by as many cursors as latency asks for."""
+        return cursors.pages(self.walk(stream, span, lookback))
 
     def lookback(self, stream: Stream, at_most: int | None = None) -> int:
         """Seconds before a range that are read again; 0 on streams that show nothing late."""

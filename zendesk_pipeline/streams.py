@@ -38,6 +38,8 @@ class Stream:
     forbidden: str
     """What a 403 to an admin means, as a sentence."""
     description: str
+    in_parts: bool = False
+    """Whether several cursors may read parts of a range at once: its query names both ends, by the event time."""
 
 
 JUST_UNDER_A_FULL_PAGE = 999
@@ -62,6 +64,7 @@ AUDIT_LOGS = Stream(
     scope="auditlogs:read",
     forbidden="Audit logs are part of Zendesk's Enterprise plan: take audit_logs out of RESOURCES, or change the plan.",
     description="Who changed what in the Zendesk account: one record per change of a setting, rule, user or app.",
+    in_parts=True,
 )
 
 INCREMENTAL_TICKETS = Stream(

@@ -25,9 +25,11 @@ def test_the_quick_bench_prints_every_row_of_both() -> None:
         assert len(re.findall(rf"│ {re.escape(row)} +│ +[\d.,]+[ smiMB]*│ +[\d.,]+[ smiMB]*│", ended.stdout)) == 2
     for title in ("incremental_tickets: 2,000 records", "audit_logs: 400 records", "Sizes: one run each"):
         assert title in ended.stdout
+    for case in ("an hour of audit logs", "12 hours of audit logs"):
+        assert re.search(rf"│ {case} +│ +[\d.]+ s │ +[\d.]+ s │ +[\d.]+ │ +\d+ │ +[\d.]+ s │", ended.stdout)
     for stream in ("incremental_tickets", "audit_logs"):
         assert re.search(rf"{stream} with redaction rules: collecting, wall: .*ratio \d+\.\d\d", ended.stdout)
-    assert len(re.findall(r"^(?:met|MISSED) ", ended.stdout, re.MULTILINE)) == 5
+    assert len(re.findall(r"^(?:met|MISSED) ", ended.stdout, re.MULTILINE)) == 8
 
 
 def test_targets_are_met_or_missed_by_the_figures() -> None:

@@ -1,6 +1,7 @@
 """Proving who we are: three ways, each against a Zendesk that really checks."""
 
 import json
+import threading
 import traceback
 from collections.abc import Callable, Mapping
 
@@ -8,7 +9,15 @@ import pytest
 from requests import PreparedRequest, Request
 
 from zendesk_pipeline.client import ZendeskClient, token_endpoint
-from zendesk_pipeline.credentials import AccessToken, ApiToken, BearerToken, ClientCredentials, Credential
+from zendesk_pipeline.clock import Clock
+from zendesk_pipeline.credentials import (
+    AccessToken,
+    ApiToken,
+    BearerToken,
+    ClientCredentials,
+    Credential,
+    OneAtATime,
+)
 from zendesk_pipeline.errors import RefusedError, TransientError
 from zendesk_pipeline.local_services import SimulatedZendesk
 from zendesk_pipeline.simulator.accounts import API_TOKEN, BEARER_TOKEN, CLIENT_ID, CLIENT_SECRET, EMAIL
@@ -263,3 +272,29 @@ def test_a_failed_token_request_is_made_again(reply: Reply, pause: int, fake_clo
     assert ("per_page", "1000") in server.received[-1].query
     assert fake.slept == [pytest.approx(pause, abs=2)]
     assert fake.slept[0] >= pause
+
+
+def test_cursors_that_are_refused_at_once_renew_a_token_once() -> None:
+    """Eight threads sign with one token and are all refused: one more token is made, and all go on with it."""
+    made: list[AccessToken] = []
+
+    def request_token() -> AccessToken:
+        made.append(AccessToken(f"token-{len(made)}", NOW + 7200))
+        return made[-1]
+
+    credential = OneAtATime(ClientCredentials(request_token, Clock(now=lambda: NOW)))
+    signed, together = list[str | None](), threading.Barrier(8, timeout=30)
+
+    def cursor() -> None:
+        credential(Request("GET", "http://127.0.0.1").prepare())
+        together.wait()
+        assert credential.renew()
+        signed.append(credential(Request("GET", "http://127.0.0.1").prepare()).headers["Authorization"])
+
+    threads = [threading.Thread(target=cursor) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert signed == ["Bearer token-1"] * 8
+    assert len(made) == 2

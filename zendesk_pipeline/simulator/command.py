@@ -68,6 +68,7 @@ def _serve(server: SimulatorServer) -> None:
 @click.option("--enforce-account-limit", is_flag=True)
 @click.option("--gzip", is_flag=True, help="Pack answers to requests that accept gzip.")
 @click.option("--latency-ms", default=0.0, show_default=True, help="Wait before each answer.")
+@click.option("--minute-seconds", default=60.0, show_default=True, help="What the limits count as a minute.")
 @click.option("--plan", type=click.Choice(["enterprise", "professional"]), default="enterprise", show_default=True)
 @click.option("--log/--quiet", default=False, help="Say every request on standard error.")
 def simulate(host: str, port: int, since: float | None, now: float | None, **arguments: object) -> None:

@@ -14,7 +14,6 @@ from time import monotonic, time
 from zendesk_pipeline.simulator.messages import TEXT, Answer, Request, error, json_answer
 from zendesk_pipeline.simulator.settings import Settings
 
-MINUTE = 60
 _EXPORT = "/api/v2/incremental/"
 _ACCESS_LOGS = "/api/v2/access_logs"
 
@@ -31,11 +30,12 @@ class Limits:
         now = monotonic()
         if request.endpoint == _ACCESS_LOGS:
             with self._lock:
-                wait = self._wait("access_logs", settings.access_log_limit, now)
+                wait = self._wait("access_logs", settings.access_log_limit, now, settings.minute_seconds)
             return too_many_access_logs(wait) if wait else None
         with self._lock:
-            account = self._wait("account", settings.account_limit, now)
-            export = self._wait("export", settings.export_limit, now) if request.path.startswith(_EXPORT) else 0
+            account = self._wait("account", settings.account_limit, now, settings.minute_seconds)
+            exports = request.path.startswith(_EXPORT)
+            export = self._wait("export", settings.export_limit, now, settings.minute_seconds) if exports else 0
         if export:
             return too_many("incremental export API", export, settings)
         return too_many("API", account, settings) if account and settings.enforce_account_limit else None
@@ -58,13 +58,13 @@ class Limits:
             ]
         return tuple(names)
 
-    def _wait(self, name: str, limit: int, now: float) -> int:
+    def _wait(self, name: str, limit: int, now: float, minute: float) -> int:
         """Count one request; seconds to wait if it went past the limit, else 0."""
         times = self._times[name]
-        while times and times[0] <= now - MINUTE:
+        while times and times[0] <= now - minute:
             times.popleft()
         if limit and len(times) >= limit:
-            return max(1, round(times[-limit] + MINUTE - now))
+            return max(1, round(times[-limit] + minute - now))
         times.append(now)
         return 0
 

@@ -29,6 +29,7 @@ class Settings:
         access_log_cursor: Under which of its two documented names the access logs take a cursor.
         gzip: Whether answers to requests that accept gzip are packed.
         latency_ms: Waiting time before every answer.
+        minute_seconds: What the limits count as a minute: with a shorter one, days of paging pass in seconds.
         token_seconds: Lifetime of an OAuth token that asked for none.
         unreadable: By stream, event times [start, end) whose records break every page that would hold one (500).
         canonical_host: The host in `after_url` and `links.next`: not the one that was asked, as recorded.
@@ -48,6 +49,7 @@ class Settings:
     access_log_cursor: Literal["filter[after]", "page[after]"] = "page[after]"
     gzip: bool = False
     latency_ms: float = 0
+    minute_seconds: float = 60
     token_seconds: int = 1800
     unreadable: dict[str, tuple[int, int]] = field(default_factory=dict[str, tuple[int, int]])
     canonical_host: str = CANONICAL_HOST

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from zendesk_pipeline import local_pipeline as local
 from zendesk_pipeline_tests.bench import account as accounts
+from zendesk_pipeline_tests.bench import latency as latencies
 from zendesk_pipeline_tests.bench.account import Account
 from zendesk_pipeline_tests.bench.measuring import Measured, bare_loop, pipeline_run
 from zendesk_pipeline_tests.bench.report import (
@@ -20,6 +21,8 @@ from zendesk_pipeline_tests.bench.report import (
     comparison_table,
     comparison_targets,
     costs,
+    latency_table,
+    latency_targets,
     peers_table,
     sweep_table,
     sweep_targets,
@@ -40,8 +43,9 @@ console = Console(highlight=False, width=None if sys.stdout.isatty() else 150)
     "--quick", is_flag=True, help="A small account and one round: whether the bench works, not how fast we are."
 )
 @click.option("--sweep", is_flag=True, help="Only the sizes.")
+@click.option("--latency", is_flag=True, help="Only the walks at 200 ms a request, with Zendesk's limits.")
 @click.option("--rounds", default=3, show_default=True, help="An odd number.")
-def bench(*, quick: bool, sweep: bool, rounds: int) -> None:
+def bench(*, quick: bool, sweep: bool, latency: bool, rounds: int) -> None:
     """Measure the pipeline against a bare loop, and its time and memory against the number of tickets."""
     local.forget_account()
     console.print(
@@ -50,9 +54,14 @@ def bench(*, quick: bool, sweep: bool, rounds: int) -> None:
     )
     targets: list[Target] = []
     with local.one_interruption():
-        if not sweep:
+        if not sweep and not latency:
             targets += _compare(QUICK if quick else TWO_DAYS, 1 if quick else rounds)
-        targets += _sweep(QUICK if quick else TWO_DAYS, QUICK_SIZES if quick else SIZES)
+        if not latency:
+            targets += _sweep(QUICK if quick else TWO_DAYS, QUICK_SIZES if quick else SIZES)
+        if not sweep:
+            hidden = [latencies.measured(case) for case in latencies.cases(quick=quick)]
+            console.print(latency_table(hidden))
+            targets += latency_targets(hidden)
     for target in targets:
         console.print(
             f"[green]met[/green]     {target.sentence}" if target.met else f"[red]MISSED[/red]  {target.sentence}"

@@ -1,0 +1,408 @@
+"""Several cursors over one range: what they show is what one shows, within the same limit and a bound of memory.
+
+Time is a `TickingClock`: whoever looks at it moves it on, so that requests take time without anybody waiting.
+"""
+
+import io
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+import requests
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from requests.adapters import BaseAdapter
+from urllib3 import HTTPResponse
+
+from zendesk_pipeline import cursors
+from zendesk_pipeline.client import ZendeskClient
+from zendesk_pipeline.clock import Clock
+from zendesk_pipeline.cursors import (
+    LONGEST_PART,
+    MOST_CURSORS,
+    MOST_PAGES_WAITING,
+    PAGES_OF_A_PART,
+    PARTS_PER_CURSOR,
+    cursors_for,
+)
+from zendesk_pipeline.errors import ProtocolError, TransientError
+from zendesk_pipeline.keys import Layout
+from zendesk_pipeline.limits import MINUTE, RateLimiter
+from zendesk_pipeline.local_services import SimulatedZendesk
+from zendesk_pipeline.pages import Page, Walk
+from zendesk_pipeline.simulator.faults import Rule
+from zendesk_pipeline.simulator.history import HistoryOptions
+from zendesk_pipeline.simulator.messages import Request
+from zendesk_pipeline.simulator.settings import Settings
+from zendesk_pipeline.simulator.source import Source
+from zendesk_pipeline.simulator.zendesk import Zendesk
+from zendesk_pipeline.store import Store
+from zendesk_pipeline.streams import AUDIT_LOGS, STREAMS, Stream
+from zendesk_pipeline.windows import HOUR, Span, timestamp
+from zendesk_pipeline_tests.asking import DAY, NOW, client_for, walk_with
+from zendesk_pipeline_tests.deliveries import Bucket, Deliveries
+
+HOURS = 6
+SPAN = Span(DAY.start, DAY.start + HOURS * HOUR)
+LONG = 30.0
+"""Seconds after which a test that would hang fails instead."""
+
+
+class TickingClock:
+    """Each look at it moves it on by `tick` seconds, sleeping by what is slept; any thread may look."""
+
+    def __init__(self, tick: float) -> None:
+        self._time, self._tick, self._lock = float(NOW), tick, threading.Lock()
+        self.clock = Clock(now=lambda: NOW, monotonic=lambda: self._pass(self._tick), sleep=self._sleep)
+
+    def _sleep(self, seconds: float) -> None:
+        self._pass(seconds)
+
+    def _pass(self, seconds: float) -> float:
+        with self._lock:
+            self._time += seconds
+            return self._time
+
+
+class Kept(deque[float]):
+    """The times of a limiter's requests, and all of them once more, since it forgets those of a minute ago."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.all: list[float] = []
+
+    def append(self, x: float, /) -> None:
+        self.all.append(x)
+        super().append(x)
+
+    def most_in_a_minute(self) -> int:
+        """The most requests that any sixty seconds hold."""
+        return max(sum(start <= at < start + MINUTE for at in self.all) for start in self.all)
+
+
+@dataclass(slots=True)
+class InProcess(BaseAdapter):
+    """Carries requests to the simulator's functions, and counts those that are answered at the same time."""
+
+    zendesk: Zendesk
+    meet: threading.Barrier | None = None
+    """Where the second and later requests wait for each other, until one finds nobody."""
+    met: int = 0
+    """How many did not wait in vain."""
+    queries: list[list[tuple[str, str]]] = field(default_factory=list[list[tuple[str, str]]])
+
+    def send(self, request: requests.PreparedRequest, *_: Any, **__: Any) -> requests.Response:
+        parts = urlsplit(str(request.url))
+        headers = {name.lower(): str(value) for name, value in request.headers.items()}
+        asked = Request(method="GET", path=parts.path, query=parts.query, headers=headers)
+        self.queries.append(asked.pairs)
+        if self.meet is not None and len(self.queries) > 1:
+            with suppress(threading.BrokenBarrierError):
+                self.meet.wait()
+                self.met += 1
+        answer, rule = self.zendesk.answer(asked)
+        if rule and rule.kind == "reset":
+            raise requests.ConnectionError
+        response = requests.Response()
+        response.status_code = answer.status
+        response.headers.update([*self.zendesk.headers(asked), *answer.headers])
+        response.raw = HTTPResponse(io.BytesIO(answer.body), status=answer.status, preload_content=False)
+        return response
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Account:
+    """A simulated account without a socket, and a client whose latency is four looks at the clock."""
+
+    adapter: InProcess
+    kept: Kept
+    client: ZendeskClient
+
+    def walk(self, stream: Stream = AUDIT_LOGS, *, max_pages: int | None = None, lookback: int = 0) -> Walk:
+        return walk_with(self.client, stream, SPAN, lookback=lookback, max_pages=max_pages)
+
+
+def _account(times: Sequence[int], *, tick: float = 0.2, share: float = 1.0, **switches: object) -> Account:
+    """With an audit log at each of these seconds of the span."""
+    nothing = HistoryOptions(since=DAY.end, audit_logs_per_hour=0, tickets_per_hour=0)
+    source = Source(nothing)
+    lines = [b'{"id":%d,"created_at":"%b"}' % (n, timestamp(SPAN.start + at).encode()) for n, at in enumerate(times)]
+    limits = Settings(account_limit=100_000)
+    zendesk = Zendesk(source, replace(limits, **switches), frozen_at=NOW)  # pyright: ignore[reportArgumentType]  # by name
+    source.add("audit_logs", lines, None)
+    clock, kept = TickingClock(tick).clock, Kept()
+    limiters = {"account": RateLimiter(clock=clock, share=share, sent=kept), "export": RateLimiter(clock=clock)}
+    client = client_for("http://127.0.0.1", clock, limiters={**limiters, "access_logs": RateLimiter(clock=clock)})
+    adapter = InProcess(zendesk)
+    client.transport.session.mount("http://", adapter)
+    return Account(adapter=adapter, kept=kept, client=client)
+
+
+def _identities(pages: Iterator[Page]) -> list[str]:
+    return [record.identity for page in pages for record in page.records]
+
+
+def _once(identities: list[str]) -> list[str]:
+    return list(dict.fromkeys(identities))
+
+
+# What they show
+
+BURSTS = st.lists(
+    st.tuples(st.integers(-2, HOURS * HOUR + 1), st.integers(1, 90), st.sampled_from([0, 1, 3, 600, 7000])),
+    min_size=1,
+    max_size=8,
+)
+FAULTS = st.builds(
+    Rule,
+    kind=st.sampled_from(["status", "reset", "empty_page", "repeat_record", "html"]),
+    code=st.sampled_from([503, 504, 429]),
+    retry_after=st.sampled_from([None, "seconds:7"]),
+    skip=st.integers(0, 9),
+)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    bursts=BURSTS,
+    size=st.integers(1, 9),
+    tick=st.sampled_from([0.05, 0.3, 2.0]),
+    ends=st.sampled_from(["inclusive", "exclusive"]),
+    faults=st.lists(FAULTS, max_size=2, unique_by=lambda rule: rule.kind),
+)
+def test_several_cursors_show_what_one_shows(
+    bursts: list[tuple[int, int, int]], size: int, tick: float, ends: str, faults: list[Rule]
+) -> None:
+    """Whatever the history and wherever it is cut: the same records in the same order, each once.
+
+    Parts begin and end anywhere, within a crowded second as well; empty pages, repeated records, refusals and smaller
+    pages change nothing.
+    """
+    times = [start + spread * number // count for start, count, spread in bursts for number in range(count)]
+    stream = replace(AUDIT_LOGS, page_size=size)
+    one = _identities(_account(times, tick=tick, filter_ends=ends).walk(stream).pages())
+    wide = 1 if ends == "inclusive" else 0
+    assert len(one) == sum(-wide <= at <= HOURS * HOUR + wide for at in times)
+
+    account = _account(times, tick=tick, filter_ends=ends)
+    account.adapter.zendesk.faults.add([rule for rule in faults if rule.code != 504 or size > 3])
+    several = _identities(cursors.pages(account.walk(stream)))
+    assert _once(several) == one
+    assert faults or several == one
+
+
+def test_several_cursors_deliver_the_same_bytes(zendesk: SimulatedZendesk, store: Store, layout: Layout) -> None:
+    """Over the wire and into a bucket: the same objects under the same keys, and the parts were asked for."""
+    walks: dict[str, Callable[[Walk], Iterator[Page]]] = {"one": Walk.pages, "several": cursors.pages}
+    feeds: dict[str, dict[str, bytes]] = {}
+    starts: dict[str, int] = {}
+    zendesk.control.set(account_limit=100_000)
+    for name, pages in walks.items():
+        zendesk.control.forget_requests()
+        root = layout.feed.split("/")[0]
+        bucket = Bucket(store=store, layout=Layout(feed=f"{root}/{name}/", state=f"{root}/{name}-s/", quarantine="q/"))
+        clock = TickingClock(0.3).clock
+        client = client_for(zendesk.url, clock, limiters={"account": RateLimiter(clock=clock, share=1.0)})
+        deliveries = Deliveries(bucket=bucket, clock=clock).formed(limit=20_000)
+        deliveries.run(DAY, pages(walk_with(client, replace(AUDIT_LOGS, page_size=20), lookback=HOUR)), lookback=HOUR)
+        feeds[name] = {key.removeprefix(bucket.layout.feed): body for key, body in bucket.feed().items()}
+        starts[name] = len({dict(seen.pairs[:1])["filter[created_at][]"] for seen in zendesk.control.requests()})
+        assert bucket.complete(DAY) == [True] * len(DAY)
+    assert feeds["several"] == feeds["one"]
+    assert feeds["one"]
+    assert starts["one"] == 1
+    assert starts["several"] > 1
+
+
+def test_pages_are_numbered_through_and_their_requests_add_up() -> None:
+    """What is reported of a range is what was asked, whichever cursor it was."""
+    account = _account(range(0, HOURS * HOUR, 20))
+    pages = list(cursors.pages(account.walk(replace(AUDIT_LOGS, page_size=10))))
+    assert [page.number for page in pages] == list(range(1, len(pages) + 1))
+    assert sum(page.requests for page in pages) == len(account.adapter.queries) == len(account.kept.all)
+
+
+def test_a_part_costs_less_than_a_page() -> None:
+    """The last page of a part is not full; there are about `PAGES_OF_A_PART` to one that is not."""
+    account = _account(range(0, HOURS * HOUR, 6))
+    one = len(list(account.walk(replace(AUDIT_LOGS, page_size=10)).pages()))
+    account.adapter.queries.clear()
+    list(cursors.pages(account.walk(replace(AUDIT_LOGS, page_size=10))))
+    parts = one / PAGES_OF_A_PART + 4 * MOST_CURSORS  # the small ones at the end
+    assert len(account.adapter.queries) < one + parts
+
+
+# Who may join in
+
+
+@pytest.mark.parametrize(
+    ("latency", "per_minute", "count"),
+    [
+        pytest.param(0.2, 350, 2, id="half-of-enterprise"),
+        pytest.param(0.2, 595, 2, id="most-of-enterprise"),
+        pytest.param(0.2, 700, 3, id="all-of-enterprise"),
+        pytest.param(0.2, 1250, 5, id="half-of-the-largest"),
+        pytest.param(1.0, 1250, MOST_CURSORS, id="never-more"),
+        pytest.param(0.2, 10, 1, id="slower-than-one"),
+        pytest.param(0.0, 350, 1, id="no-latency"),
+        pytest.param(0.002, 1_000_000, 1, id="a-limit-that-is-none"),
+        pytest.param(0.2, None, 1, id="unknown"),
+    ],
+)
+def test_as_many_cursors_as_latency_asks_for(latency: float, per_minute: float | None, count: int) -> None:
+    """The seconds that an answer takes, times the requests a second that are allowed, rounded up."""
+    assert cursors_for(latency, per_minute) == count
+
+
+def test_cursors_ask_at_the_same_time() -> None:
+    """Requests of several cursors are under way together: each waits for another one to come."""
+    account = _account(range(0, HOURS * HOUR, 30), tick=0.002)  # a few ms at 2,500 a minute are not yet two
+    list(cursors.pages(account.walk(replace(AUDIT_LOGS, page_size=10))))
+    assert len({query[0] for query in account.adapter.queries}) == 1
+
+    account = _account(range(0, HOURS * HOUR, 30), tick=0.3)
+    account.adapter.meet = threading.Barrier(2, timeout=1)  # the very last one may be alone
+    list(cursors.pages(account.walk(replace(AUDIT_LOGS, page_size=10))))
+    assert len({query[0] for query in account.adapter.queries}) > 2
+    assert account.adapter.met > 20
+
+
+@pytest.mark.parametrize("name", sorted(set(STREAMS) - {"audit_logs"}))
+def test_other_streams_are_walked_by_one_cursor(name: str) -> None:
+    """An export has no end to ask for, and ten requests a minute are slower than any latency."""
+    assert not STREAMS[name].in_parts
+
+
+def test_a_bounded_walk_keeps_to_one_cursor() -> None:
+    """MAX_PAGES counts the pages of one."""
+    account = _account(range(0, HOURS * HOUR, 60))
+    stream = replace(AUDIT_LOGS, page_size=10)
+    assert len(list(cursors.pages(account.walk(stream, max_pages=37)))) == 37
+    assert len({query[0] for query in account.adapter.queries}) == 1
+
+
+def test_one_page_is_one_request() -> None:
+    """A quiet hour costs what it always did."""
+    account = _account([10, 20, 30])
+    assert len(_identities(cursors.pages(account.walk()))) == 3
+    assert len(account.adapter.queries) == 1
+
+
+# Limits
+
+
+@settings(max_examples=15, deadline=None)
+@given(limit=st.sampled_from([30, 120, 400]), share=st.sampled_from([0.25, 0.5, 1.0]))
+def test_all_cursors_together_keep_to_the_share(limit: int, share: float) -> None:
+    """In no sixty seconds do more requests go out than the share allows, and every request is counted."""
+    account = _account(range(0, HOURS * HOUR, 40), tick=0.5, share=share, account_limit=limit)
+    _never_used_up(account)
+    list(cursors.pages(account.walk(replace(AUDIT_LOGS, page_size=5))))
+    assert len(account.kept.all) == len(account.adapter.queries)
+    assert account.kept.most_in_a_minute() <= max(1, limit * share)
+
+
+def _never_used_up(account: Account) -> None:
+    """The simulator counts real minutes: without this its headers would say that nothing is left."""
+    limits = account.adapter.zendesk.limits
+    limits._times["account"] = deque(maxlen=0)
+
+
+def test_threads_at_one_limiter_keep_to_the_limit() -> None:
+    """Eight threads ask for as much as they get."""
+    clock, kept = TickingClock(0.01).clock, Kept()
+    limiter = RateLimiter(clock=clock, per_minute=20, sent=kept)
+    threads = [threading.Thread(target=lambda: [limiter.acquire() for _ in range(25)]) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(LONG)
+    assert len(kept.all) == 200
+    assert kept.most_in_a_minute() <= 20
+
+
+@pytest.mark.parametrize(
+    ("code", "told", "pause"), [(429, "seconds:90", 90), (429, None, MINUTE), (503, "seconds:90", 90)]
+)
+def test_who_is_told_to_wait_waits_for_all(code: int, told: str | None, pause: float) -> None:
+    """A 429, or a 503 that says when: no cursor sends a request until the time is over; then all is there."""
+    times = range(0, HOURS * HOUR, 30)
+    account = _account(times, tick=0.3)
+    account.adapter.zendesk.faults.add(
+        [Rule(path="audit_logs", kind="status", code=code, retry_after=told, skip=12)]  # pyright: ignore[reportArgumentType]  # Rule checks
+    )
+    assert len(_identities(cursors.pages(account.walk(replace(AUDIT_LOGS, page_size=10))))) == len(times)
+    gaps = [later - earlier for earlier, later in zip(account.kept.all, account.kept.all[1:], strict=False)]
+    assert max(gaps) >= pause
+
+
+# What goes wrong
+
+
+def test_an_error_comes_in_its_place() -> None:
+    """What lies before a page that breaks is shown, nothing behind it is, and nothing is swallowed."""
+    times = range(0, HOURS * HOUR, 30)
+    broken = SPAN.start + 4 * HOUR
+    account = _account(times, tick=0.3, unreadable={"audit_logs": (broken, broken + 1)})
+    pages, shown = cursors.pages(account.walk(replace(AUDIT_LOGS, page_size=10))), list[int]()
+    with pytest.raises(TransientError, match="on Zendesk's side"):
+        shown.extend(record.time for page in pages for record in page.records)
+    assert shown == [SPAN.start + at for at in times][: len(shown)]
+    assert broken - 10 * 30 <= shown[-1] < broken
+
+
+def test_a_cursor_that_repeats_is_an_error_in_any_part() -> None:
+    """As with one cursor."""
+    account = _account(range(0, HOURS * HOUR, 30), tick=0.3)
+    account.adapter.zendesk.faults.add([Rule(path="page.+after", kind="repeat_cursor", skip=9, times=0)])
+    with pytest.raises(ProtocolError, match="same cursor twice"):
+        list(cursors.pages(account.walk(replace(AUDIT_LOGS, page_size=10))))
+
+
+def test_who_stops_early_leaves_no_cursor_behind() -> None:
+    """The threads end with the walk, after the request they are in."""
+    account = _account(range(0, HOURS * HOUR, 5), tick=0.3)
+    pages = cursors.pages(account.walk(replace(AUDIT_LOGS, page_size=10)))
+    for _ in range(5):
+        next(pages)
+    pages.close()  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]  # it is a generator
+    for thread in _cursor_threads():
+        thread.join(LONG)
+    asked = len(account.adapter.queries)
+    assert _cursor_threads() == []
+    assert asked < HOURS * HOUR / 5 / 10
+
+
+def _cursor_threads() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "cursor"]
+
+
+# Memory
+
+
+def test_what_is_read_ahead_is_bounded() -> None:
+    """Where nobody takes pages the cursors stop: at so many parts, and in a crowded second at so many pages."""
+    for times in (range(0, HOURS * HOUR, 8), [*range(0, HOURS * HOUR, 200), *([9000] * 2_000)]):
+        account = _account(times, tick=5.0)
+        pages = cursors.pages(account.walk(replace(AUDIT_LOGS, page_size=2)))
+        assert len(next(pages).records) == 2
+        next(pages)
+        _until_quiet(account)
+        assert PARTS_PER_CURSOR * LONGEST_PART < len(account.adapter.queries) <= MOST_PAGES_WAITING + MOST_CURSORS + 1
+        pages.close()  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]  # it is a generator
+
+
+def _until_quiet(account: Account) -> None:
+    """Until no cursor asks any more."""
+    asked, quiet = -1, threading.Event()
+    while asked != len(account.adapter.queries):
+        asked = len(account.adapter.queries)
+        quiet.wait(0.5)
