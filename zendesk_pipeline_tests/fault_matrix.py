@@ -3,11 +3,13 @@
 Each cell is a real process that collects two windows while one thing goes wrong. Either it copes by itself, or it fails
 with a sentence that says what to do; then the cause is removed and it runs once more. Every cell ends with the same
 check. `make faults` prints the matrix; `test_faults.py` runs a part of it with every test run.
+
+The faults of `SEVERAL` meet audit logs that are read by several cursors at once, in an account that makes them need it.
 """
 
 import re
 import tempfile
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,14 +17,18 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from zendesk_pipeline import ledger as ledgers
 from zendesk_pipeline.keys import Layout
 from zendesk_pipeline.local_services import LocalS3, SimulatedZendesk, free_ports, local_s3, simulated_zendesk
 from zendesk_pipeline.simulator import accounts
 from zendesk_pipeline.simulator.faults import Rule
+from zendesk_pipeline.store import Store
 from zendesk_pipeline.windows import HOUR, Span
+from zendesk_pipeline_tests.by_hand import audit_log
 from zendesk_pipeline_tests.collector_process import Collection, collect
 from zendesk_pipeline_tests.reconcile import Verdict, reconcile
 from zendesk_pipeline_tests.s3_proxy import Answer, Fate, S3Proxy, S3Request, s3_proxy
+from zendesk_pipeline_tests.several_cursors import CURSORS, SLOW, cursors_at_once
 
 STREAMS = ("audit_logs", "incremental_tickets")
 FURTHER = ("access_logs", "incremental_ticket_events", "ticket_metric_events")
@@ -65,6 +71,11 @@ class Fault:
     environment: Mapping[str, str] = field(default_factory=dict[str, str])
     clock: int = NOW
     """Zendesk's, in the first run."""
+    meanwhile: Callable[[SimulatedZendesk], None] | None = None
+    """Happens once, when the third PUT is done; then the windows are collected once more."""
+    span: Span = SPAN
+    cursors: int = 1
+    """So many have to be seen at once."""
     says: str | None = None
     """The run fails at first, with a message that matches this; None: it copes by itself."""
 
@@ -79,13 +90,18 @@ class Cell:
     log: str
     requests: int
     """To Zendesk, in both runs."""
+    at_once: int
+    """Cursors that were seen at the same time in the first run."""
+    gaps: int
+    """Records that were missing, after a first run that failed, in windows that it called complete."""
     verdict: Verdict
 
     @property
     def passed(self) -> bool:
         expected = 0 if self.fault.says is None else 1
         said = self.fault.says is None or re.search(self.fault.says, self.log) is not None
-        return self.verdict.exact and self.verdict.source > 0 and self.first_exit == expected and said
+        as_expected = self.first_exit == expected and said and self.at_once >= self.fault.cursors
+        return self.verdict.exact and self.verdict.source > 0 and not self.gaps and as_expected
 
 
 def _puts(numbers: range, fate: Fate) -> Callable[[S3Request], Fate]:
@@ -195,34 +211,153 @@ FAULTS = [
 ]
 
 
+# Several cursors
+
+LONG_SPAN = Span(SPAN.start, SPAN.start + 4 * HOUR)
+BROKEN = LONG_SPAN.start + 2 * HOUR + 600
+"""Where no page can be made of, or no cursor is let through: in the third of four windows."""
+THIRD_HOUR = r"audit_logs\?[^=]*=2026-11-12T06"
+"""The requests of parts that begin in it."""
+
+
+def _several(
+    name: str,
+    *zendesk: Rule,
+    limits: Mapping[str, object] | None = None,
+    environment: Mapping[str, str] | None = None,
+    **parameters: object,
+) -> Fault:
+    return Fault(
+        name=name,
+        zendesk=zendesk,
+        limits={**SLOW, **(limits or {})},
+        environment={"BATCH_BYTES": "200000", **(environment or {})},
+        **{"span": LONG_SPAN, "clock": LONG_SPAN.end + 2 * HOUR, "cursors": CURSORS, **parameters},  # pyright: ignore[reportArgumentType]  # Fault's own names
+    )
+
+
+def _amidst(kind: str, skip: int = 12, path: str = PAGE_PATHS, **parameters: object) -> Rule:
+    """The fault while all cursors are under way."""
+    return Rule(path=path, kind=kind, skip=skip, **parameters)  # pyright: ignore[reportArgumentType]  # Rule checks
+
+
+def _more_shows(zendesk: SimulatedZendesk) -> None:
+    """Time goes on: late records show in every part, those that were read as well, and new ones are made there."""
+    zendesk.control.set_clock(LONG_SPAN.end + 2 * HOUR)
+    times = range(LONG_SPAN.start, LONG_SPAN.end, 97)
+    zendesk.control.add_records("audit_logs", [audit_log(number, at).line for number, at in enumerate(times)])
+
+
+SEVERAL = [
+    _several("nothing"),
+    _several("429, Retry-After in seconds", _amidst("status", code=429, retry_after="seconds:2", times=3)),
+    _several("a storm of forty 429", _amidst("status", code=429, retry_after="seconds:1", times=40)),
+    _several(
+        "429 without end",
+        _amidst("status", code=429, times=ENDLESS, retry_after="seconds:600"),
+        says="rate limit let no request",
+    ),
+    _several("503", _amidst("status", times=3)),
+    _several("503 with Retry-After", _amidst("status", times=3, retry_after="seconds:3")),
+    _several("503 for longer than HTTP_RETRIES", _amidst("status", times=GIVES_UP), says="a fault on Zendesk's side"),
+    _several("500 on one part", _amidst("status", 1, THIRD_HOUR, code=500, times=2)),
+    _several(
+        "500 on one part without end",
+        limits={"unreadable": {"audit_logs": (BROKEN, BROKEN + 60)}},
+        says="a fault on Zendesk's side",
+    ),
+    _several("504 on one part until the page is small", _amidst("status", 1, THIRD_HOUR, code=504, times=3)),
+    _several(
+        "a cursor is refused on one part", _amidst("status", 1, THIRD_HOUR, code=400, times=0), says="answered 400"
+    ),
+    _several("reset before the body", _amidst("reset", times=3)),
+    _several("reset in the body", _amidst("reset_mid_body", times=3)),
+    _several("cut JSON", _amidst("truncate", times=3)),
+    _several("hangs past HTTP_TIMEOUT", _amidst("hang", seconds=30), environment={"HTTP_TIMEOUT": "1"}),
+    _several("an empty page in the middle", _amidst("empty_page", times=3)),
+    _several("a record on two pages", _amidst("repeat_record", times=9)),
+    _several("a cursor twice", _amidst("repeat_cursor", 3, THIRD_HOUR), says="same cursor twice"),
+    _several("token ends for all cursors at once", _amidst("expire_token"), environment=OAUTH),
+    _several("token ends twice", _amidst("expire_token"), _amidst("expire_token", 36), environment=OAUTH),
+    _several("credential revoked in the walk", _amidst("revoke"), says="credential is not accepted"),
+    _several("filter ends exclusive", limits={"filter_ends": "exclusive"}),
+    _several("late records show, and new ones are made", clock=LONG_SPAN.end + 310, meanwhile=_more_shows),
+    _several("S3: 503 SlowDown", s3=_puts(range(4, 8), Answer(status=503, code="SlowDown"))),
+    _several(
+        "S3: 403 in the middle", s3=_puts(range(6, 999), Answer(status=403, code="AccessDenied")), says="s3:PutObject"
+    ),
+]
+"""For audit logs in an account of `SEVERAL_HISTORY`."""
+SEVERAL_HISTORY = (
+    *("--since", "2026-11-12T00:00:00Z", "--tickets-per-hour", "0", "--bulk-update", "0", "--further-per-hour", "0"),
+    *("--audit-logs-per-hour", "900", "--late-share", "0.1", "--empty-hours", "0"),
+)
+"""With the look-back 45 pages of audit logs."""
+
+
 def run_cell(services: Services, layout: Layout, fault: Fault, stream: str) -> Cell:
     """Collect with the fault, once more without where it is fatal, and reconcile."""
     control, proxy = services.zendesk.control, services.proxy
-    _calm(services)
+    _calm(services, fault.span)
     control.set_clock(fault.clock)
     control.set(**fault.limits)
     control.add_faults(*fault.zendesk)
     proxy.decide = fault.s3 or (lambda _: "pass")
+    proxy.after = _after_some_puts(services, fault.meanwhile)
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder, "log")
         environment = _environment(services, layout, fault, stream)
-        first_exit = collect(Collection(stream=stream, span=SPAN, environment=environment, log=log))
-        requests = len(control.requests())
+        first_exit = collect(Collection(stream=stream, span=fault.span, environment=environment, log=log))
+        seen, gaps, requests = control.requests(), 0, 0
         if fault.says is not None:
-            _calm(services)
+            gaps = _gaps(services, layout, stream, fault.span)
+            _calm(services, fault.span)
+        if fault.says is not None or fault.meanwhile is not None:
+            proxy.reset()
+            control.forget_requests()
             again = _environment(services, layout, Fault(name="none"), stream)
-            assert collect(Collection(stream=stream, span=SPAN, environment=again, log=log)) == 0
-            requests += len(control.requests())
-        verdict = reconcile(control, services.s3, layout, stream, SPAN)
+            assert collect(Collection(stream=stream, span=fault.span, environment=again, log=log)) == 0
+            requests = len(control.requests())
         return Cell(
-            fault=fault, stream=stream, first_exit=first_exit, log=log.read_text(), requests=requests, verdict=verdict
+            fault=fault,
+            stream=stream,
+            first_exit=first_exit,
+            log=log.read_text(),
+            requests=len(seen) + requests,
+            at_once=cursors_at_once(seen),
+            gaps=gaps,
+            verdict=reconcile(control, services.s3, layout, stream, fault.span),
         )
 
 
-def _calm(services: Services) -> None:
+def _after_some_puts(
+    services: Services, happens: Callable[[SimulatedZendesk], None] | None
+) -> Callable[[S3Request], None]:
+    """Once the third PUT is done, it happens."""
+    put = iter(range(1, 1_000_000))
+
+    def after(request: S3Request) -> None:
+        if happens is not None and request.method == "PUT" and next(put) == 3:
+            happens(services.zendesk)
+
+    return after
+
+
+def _gaps(services: Services, layout: Layout, stream: str, span: Span) -> int:
+    """Records that are missing in windows whose ledgers say that they are complete."""
+    store = Store(client=services.s3.client(), bucket=services.s3.bucket, encryption={})
+    stored = {window: store.get(layout.ledger(stream, window)) for window in span}
+    complete = [window for window, found in stored.items() if found and ledgers.decode(found.body).complete]
+    return sum(
+        reconcile(services.zendesk.control, services.s3, layout, stream, Span(window.start, window.end)).missing
+        for window in complete
+    )
+
+
+def _calm(services: Services, span: Span) -> None:
     services.proxy.reset()
     services.zendesk.control.reset()
-    services.zendesk.control.set_clock(NOW)
+    services.zendesk.control.set_clock(span.end + 2 * HOUR)
 
 
 def _environment(services: Services, layout: Layout, fault: Fault, stream: str) -> dict[str, str]:
@@ -245,11 +380,11 @@ def _environment(services: Services, layout: Layout, fault: Fault, stream: str) 
 
 
 @contextmanager
-def services() -> Generator[Services]:
-    """A simulated Zendesk, SeaweedFS, and the proxy before it."""
+def services(history: Sequence[str] = HISTORY) -> Generator[Services]:
+    """A simulated Zendesk with this history, SeaweedFS, and the proxy before it."""
     with (
         tempfile.TemporaryDirectory() as folder,
-        simulated_zendesk(Path(folder), *HISTORY) as zendesk,
+        simulated_zendesk(Path(folder), *history) as zendesk,
         local_s3(Path(folder)) as s3,
         s3_proxy(s3.endpoint) as proxy,
     ):
@@ -258,28 +393,35 @@ def services() -> Generator[Services]:
 
 def main() -> None:
     """Print the matrix; exit status 1 where a cell is not exact."""
-    table = Table("fault", "stream", "first run", "requests", "records", "missing", "repeated", "foreign", "")
-    cells: list[Cell] = []
+    names = ("fault", "stream", "cursors", "first run", "requests", "records", "missing", "repeated", "foreign", "")
+    table = Table(*names)
     with services() as running:
-        cases = [(fault, stream) for fault in FAULTS for stream in (*STREAMS, *FURTHER)]
-        for number, (fault, stream) in enumerate(cases):
-            layout = Layout(
-                feed=f"cell-{number}/crm/", state=f"cell-{number}/state/", quarantine=f"cell-{number}/long/"
-            )
-            cell = run_cell(running, layout, fault, stream)
-            cells.append(cell)
-            table.add_row(*_row(cell))
-    Console(width=140).print(table)
+        cells = _run_cells(running, [(fault, stream) for fault in FAULTS for stream in (*STREAMS, *FURTHER)])
+    with services(SEVERAL_HISTORY) as running:
+        cells += _run_cells(running, [(fault, "audit_logs") for fault in SEVERAL])
+    for cell in cells:
+        table.add_row(*_row(cell))
+    Console(width=150).print(table)
     failed = [cell for cell in cells if not cell.passed]
     print(f"{len(cells)} cells, {len(failed)} of them not as they have to be")  # noqa: T201  # the command's output
     raise SystemExit(1 if failed else 0)
+
+
+def _run_cells(running: Services, cases: Sequence[tuple[Fault, str]]) -> list[Cell]:
+    cells: list[Cell] = []
+    for number, (fault, stream) in enumerate(cases):
+        root = f"cell-{number}"
+        layout = Layout(feed=f"{root}/crm/", state=f"{root}/state/", quarantine=f"{root}/long/")
+        cells.append(run_cell(running, layout, fault, stream))
+    return cells
 
 
 def _row(cell: Cell) -> list[str]:
     verdict = cell.verdict
     counts = (cell.requests, verdict.delivered, verdict.missing, verdict.repeated, verdict.foreign)
     first = "copes" if cell.first_exit == 0 else "fails, says why"
-    return [cell.fault.name, cell.stream, first, *map(str, counts), "exact" if cell.passed else "NOT AS IT HAS TO BE"]
+    came = "exact" if cell.passed else "NOT AS IT HAS TO BE"
+    return [cell.fault.name, cell.stream, str(max(1, cell.at_once)), first, *map(str, counts), came]
 
 
 if __name__ == "__main__":

@@ -1,19 +1,35 @@
-"""The fault matrix, cell by cell: each fault on one stream, on all with --thorough."""
+"""The fault matrix, cell by cell: each fault on one stream, and half of those that meet several cursors.
+
+With --thorough all of them.
+"""
 
 from collections.abc import Iterator
 
 import pytest
 
 from zendesk_pipeline.keys import Layout
-from zendesk_pipeline_tests.fault_matrix import FAULTS, FURTHER, STREAMS, Fault, Services, run_cell, services
+from zendesk_pipeline_tests.fault_matrix import (
+    FAULTS,
+    FURTHER,
+    SEVERAL,
+    SEVERAL_HISTORY,
+    STREAMS,
+    Fault,
+    Services,
+    run_cell,
+    services,
+)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """A cell a test."""
+    thorough = metafunc.config.getoption("--thorough")
+    if "met_by_several" in metafunc.fixturenames:
+        faults = SEVERAL if thorough else SEVERAL[::2]
+        metafunc.parametrize("met_by_several", faults, ids=[fault.name for fault in faults])
     if "fault" in metafunc.fixturenames:
         cells = [(fault, stream) for fault in FAULTS for stream in STREAMS]
         others = [(fault, stream) for fault in FAULTS for stream in FURTHER]
-        thorough = metafunc.config.getoption("--thorough")
         chosen = cells + others if thorough else cells[::4] + cells[3::4] + others[::14]
         metafunc.parametrize(("fault", "stream"), chosen, ids=[f"{fault.name}-{stream}" for fault, stream in chosen])
 
@@ -31,6 +47,24 @@ def test_whatever_goes_wrong_every_record_is_in_s3_once(
     cell = run_cell(running, layout, fault, stream)
 
     assert cell.verdict.exact, (cell.verdict, cell.log[-3000:])
+    assert cell.passed, (cell.first_exit, cell.log[-3000:])
+
+
+@pytest.fixture(scope="module")
+def slow() -> Iterator[Services]:
+    with services(SEVERAL_HISTORY) as started:
+        yield started
+
+
+def test_whatever_several_cursors_meet_every_record_is_in_s3_once(
+    slow: Services, layout: Layout, met_by_several: Fault
+) -> None:
+    """At least three cursors are asking when it goes wrong: no window is called complete that is not, and all are."""
+    cell = run_cell(slow, layout, met_by_several, "audit_logs")
+
+    assert cell.verdict.exact, (cell.verdict, cell.log[-3000:])
+    assert not cell.gaps
+    assert cell.at_once >= met_by_several.cursors > 1
     assert cell.passed, (cell.first_exit, cell.log[-3000:])
 
 
