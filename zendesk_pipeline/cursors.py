@@ -121,11 +121,10 @@ class _Reading:
 
     def in_order(self) -> Iterator[_Part]:
         """The parts from first to last, each as soon as a cursor has begun it."""
-        clients = [self.walk.client.another() for _ in range(MOST_CURSORS)]
-        for client in clients:
-            walk = replace(self.walk, client=client)
-            threading.Thread(target=self._cursor, args=(walk,), name="cursor", daemon=True).start()
         try:
+            for _ in range(MOST_CURSORS):
+                walk = replace(self.walk, client=self.walk.client.another())
+                threading.Thread(target=self._cursor, args=(walk,), name="cursor", daemon=True).start()
             while self.parts:
                 with self.changed:
                     self.changed.wait_for(lambda: self.parts[0].begun)
@@ -154,10 +153,21 @@ class _Reading:
             try:
                 self._read(part, replace(walk, part=part.span))
             except BaseException as problem:  # noqa: BLE001  # it is raised again where the pages are used
+                self._ends_at(part)
                 part.pages.put(problem)
             with self.changed:
                 self.asking -= 1
                 self.changed.notify_all()
+
+    def _ends_at(self, part: _Part) -> None:
+        """Nothing behind a part that broke will be used: who reads it stops, and nobody begins with more of it."""
+        with self.changed:
+            while part in self.parts and self.parts[-1] is not part:
+                self.parts.pop()
+
+    def _is_left(self, part: _Part) -> bool:
+        """Whether nobody wants a part's pages any more."""
+        return self.stopped or part not in self.parts
 
     def _next(self) -> _Part | None:
         """The next part to read, as soon as there is one and room for it; None where nothing is left."""
@@ -199,8 +209,8 @@ class _Reading:
             part.pages.put(page)
             with self.changed:
                 self.latencies.append(walk.client.spent.latest)
-                self.changed.wait_for(lambda: self.stopped or part.pages.qsize() < LONGEST_PART)
-                if self.stopped:
+                self.changed.wait_for(lambda: self._is_left(part) or part.pages.qsize() < LONGEST_PART)
+                if self._is_left(part):
                     return
                 ascending = not page.records or page.records[0].time >= latest
                 rest = _rest(part.span, page) if ascending and self._is_long(part, page) else None
@@ -210,7 +220,7 @@ class _Reading:
         with self.changed:
             ended = part.span.end if rest is None else rest.start
             self.pace = (ended - part.span.start) / max(records / walk.stream.page_size, 0.5)
-            if rest is not None:
+            if rest is not None and not self._is_left(part):
                 self.parts.insert(self.parts.index(part) + 1, _Part(rest))
         part.pages.put(None)
 

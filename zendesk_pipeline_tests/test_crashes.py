@@ -1,19 +1,23 @@
 """A run that dies at any point, and the run after it."""
 
 import itertools
+import os
 import random
+import signal
 from collections.abc import Callable, Iterator
 
 import pytest
 
 from zendesk_pipeline import redaction_rules
 from zendesk_pipeline.keys import Layout
-from zendesk_pipeline.local_services import LocalS3, SimulatedZendesk
+from zendesk_pipeline.local_services import LocalS3, SimulatedZendesk, simulated_zendesk
+from zendesk_pipeline.simulator.faults import Rule
 from zendesk_pipeline.streams import INCREMENTAL_TICKETS
 from zendesk_pipeline.windows import HOUR, Span
 from zendesk_pipeline_tests.collector_process import KILLED, Collection, collect, collecting
 from zendesk_pipeline_tests.reconcile import reconcile
 from zendesk_pipeline_tests.s3_proxy import Fate, S3Proxy, S3Request, s3_proxy
+from zendesk_pipeline_tests.several_cursors import CURSORS, SLOW, cursors_at_once
 
 START = 1_794_456_000  # 2026-11-12T04:00Z
 SPAN = Span(START, START + 2 * HOUR)
@@ -25,6 +29,20 @@ REDACTED_BATCH = 8_000
 PUTS = 14
 """A run over SPAN makes so many at least: every one of them is a point to die at, before and after."""
 SAMPLE = 16
+SEVERAL_SAMPLE = 6
+STUCK = 50
+"""Seconds; shorter than HTTP_TIMEOUT, so that who waits for a hanging answer does not end before."""
+PAGE_BYTES = 60_000
+"""About a page of audit logs: cursors are under way by the first PUT."""
+
+
+@pytest.fixture(scope="module")
+def crowded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimulatedZendesk]:
+    """An account with many audit logs, some of which show between the run that dies and the next one."""
+    options = ("--since", "2026-11-12T00:00:00Z", "--tickets-per-hour", "0", "--bulk-update", "0")
+    records = ("--audit-logs-per-hour", "1100", "--late-share", "0.1", "--empty-hours", "0")
+    with simulated_zendesk(tmp_path_factory.mktemp("crowded"), *options, *records) as running:
+        yield running
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +53,12 @@ def proxy(s3: LocalS3) -> Iterator[S3Proxy]:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Every point with --thorough, else a sample."""
+    if "several_put" in metafunc.fixturenames:
+        points = list(itertools.product(("before", "after"), range(1, PUTS + 1)))
+        thorough = metafunc.config.getoption("--thorough")
+        metafunc.parametrize(
+            ("several_moment", "several_put"), points if thorough else random.Random(1).sample(points, SEVERAL_SAMPLE)
+        )
     if "put" in metafunc.fixturenames:
         points = list(itertools.product(BATCH_BYTES, ("before", "after"), range(1, PUTS + 1)))
         thorough = metafunc.config.getoption("--thorough")
@@ -70,6 +94,63 @@ def test_killed_at_any_put_and_run_again_every_record_is_there_once(
     assert died in KILLED
     assert verdict.exact, verdict
     assert verdict.source > 0
+
+
+def test_killed_while_several_cursors_read_and_run_again_every_record_is_there_once(
+    crowded: SimulatedZendesk,
+    s3: LocalS3,
+    proxy: S3Proxy,
+    layout: Layout,
+    environment: dict[str, str],
+    several_moment: str,
+    several_put: int,
+) -> None:
+    """At least three cursors are asking when the process dies at a PUT; what they had read ahead is read again."""
+    settings = {**environment, **crowded.environment, "AWS_ENDPOINT_URL_S3": proxy.endpoint}
+    collection = Collection(stream="audit_logs", span=SPAN, environment={**settings, "BATCH_BYTES": str(PAGE_BYTES)})
+    crowded.control.reset()
+    crowded.control.set(**SLOW)
+    crowded.control.set_clock(SOON)
+    proxy.reset()
+    with collecting(collection) as process:
+        _kill_at(proxy, process.kill, several_moment, several_put)
+        process.join(60)
+    died, at_once = process.exitcode, cursors_at_once(crowded.control.requests())
+
+    proxy.reset()
+    crowded.control.set_clock(LATER)
+    assert collect(collection) == 0
+
+    verdict = reconcile(crowded.control, s3, layout, "audit_logs", SPAN)
+    assert died in KILLED
+    assert at_once >= CURSORS
+    assert verdict.exact, verdict
+    assert verdict.source > 0
+
+
+def test_interrupted_while_several_cursors_read_the_process_ends(
+    crowded: SimulatedZendesk, s3: LocalS3, proxy: S3Proxy, layout: Layout, environment: dict[str, str]
+) -> None:
+    """An interrupt, as Dagster ends a run: cursors that wait for Zendesk hold nothing up, and the next run is exact."""
+    settings = {**environment, **crowded.environment, "AWS_ENDPOINT_URL_S3": proxy.endpoint}
+    collection = Collection(stream="audit_logs", span=SPAN, environment={**settings, "BATCH_BYTES": str(PAGE_BYTES)})
+    crowded.control.reset()
+    crowded.control.set(**SLOW)
+    crowded.control.set_clock(LATER)
+    crowded.control.add_faults(Rule(path="audit_logs", kind="hang", seconds=STUCK, skip=12, times=0))
+    proxy.reset()
+    with collecting(collection) as process:
+        _kill_at(proxy, lambda: os.kill(process.pid or 0, signal.SIGINT), "after", 1)
+        process.join(STUCK)
+    ended, at_once = process.exitcode, cursors_at_once(crowded.control.requests())
+
+    proxy.reset()
+    crowded.control.clear_faults()
+    assert collect(collection) == 0
+
+    assert ended == 1
+    assert at_once >= CURSORS
+    assert reconcile(crowded.control, s3, layout, "audit_logs", SPAN).exact
 
 
 @pytest.mark.parametrize(("moment", "nth"), [("before", 2), ("after", 3), ("after", PUTS)])

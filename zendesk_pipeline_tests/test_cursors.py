@@ -30,7 +30,7 @@ from zendesk_pipeline.cursors import (
     PARTS_PER_CURSOR,
     cursors_for,
 )
-from zendesk_pipeline.errors import ProtocolError, TransientError
+from zendesk_pipeline.errors import ProtocolError, RefusedError, TransientError
 from zendesk_pipeline.keys import Layout
 from zendesk_pipeline.limits import MINUTE, RateLimiter
 from zendesk_pipeline.local_services import SimulatedZendesk
@@ -357,6 +357,38 @@ def test_an_error_comes_in_its_place() -> None:
         shown.extend(record.time for page in pages for record in page.records)
     assert shown == [SPAN.start + at for at in times][: len(shown)]
     assert broken - 10 * 30 <= shown[-1] < broken
+
+
+def test_behind_a_part_that_broke_nothing_is_asked_for() -> None:
+    """A credential that is revoked is shown once more by each cursor, not once for each part that there is room for."""
+    account = _account(range(0, HOURS * HOUR, 5), tick=5.0)
+    account.adapter.zendesk.faults.add([Rule(kind="revoke", skip=30)])
+    pages = cursors.pages(account.walk(replace(AUDIT_LOGS, page_size=10)))
+    next(pages)
+    next(pages)
+    _until_quiet(account)
+    assert 30 < len(account.adapter.queries) <= 30 + 1 + MOST_CURSORS
+    with pytest.raises(RefusedError, match="credential is not accepted"):
+        list(pages)
+
+
+def test_cursors_that_cannot_be_started_are_an_error_and_those_that_were_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that is out of threads fails the run, and leaves none of them behind."""
+    start, started = threading.Thread.start, list[threading.Thread]()
+
+    def few(thread: threading.Thread) -> None:
+        if thread.name == "cursor" and len(started) == 3:
+            raise RuntimeError("can't start new thread")
+        started.append(thread)
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", few)
+    account = _account(range(0, HOURS * HOUR, 30), tick=0.3)
+    with pytest.raises(RuntimeError, match="start new thread"):
+        list(cursors.pages(account.walk(replace(AUDIT_LOGS, page_size=10))))
+    for thread in started:
+        thread.join(LONG)
+    assert _cursor_threads() == []
 
 
 def test_a_cursor_that_repeats_is_an_error_in_any_part() -> None:
