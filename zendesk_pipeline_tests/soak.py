@@ -4,6 +4,7 @@
 of the account moves on; its hours are collected one by one as they end, or as backlogs in ranges and in any order. All
 the while Zendesk and S3 fail, runs are killed (kill -9) or have a twin at the same moment, and the feed deletes what it
 has read. A run that fails is started again, as Dagster would, until it succeeds; nothing mends a window after that.
+In a share of the rounds Zendesk takes its time to answer, so that audit logs are read by several cursors at once.
 """
 
 import random
@@ -37,6 +38,7 @@ from zendesk_pipeline.windows import HOUR, Span, Window
 from zendesk_pipeline_tests.collected import STREAMS
 from zendesk_pipeline_tests.collector_process import KILLED, Collection, collecting
 from zendesk_pipeline_tests.s3_proxy import Answer, Fate, S3Proxy, S3Request, s3_proxy
+from zendesk_pipeline_tests.several_cursors import LATENCY_MS, cursors_at_once
 
 SINCE = "2026-01-01T00:00:00Z"
 BEGIN = int(datetime.fromisoformat(SINCE).timestamp())
@@ -56,6 +58,8 @@ OAUTH = {
 }
 TRIES = 12
 """A range that fails so often in a row, the last times without any fault, fails for good."""
+SLOW_SHARE = 0.25
+"""Of the rounds, in which answers take their time."""
 STUCK = 180
 """Seconds after which a run counts as one that never ends."""
 
@@ -103,6 +107,8 @@ class Figures:
     runs: int = 0
     twins: int = 0
     """Of the runs, those that had another run of the same windows beside them."""
+    several: int = 0
+    """Rounds in which several cursors were seen at the same time."""
     kills: int = 0
     failures: int = 0
     """Runs that gave up in words."""
@@ -278,8 +284,11 @@ class Trouble:
 class Soak:
     """One account, collected from its first hour on."""
 
-    def __init__(self, stage: Stage, seed: int, tell: Callable[[Figures], object]) -> None:
+    def __init__(
+        self, stage: Stage, seed: int, tell: Callable[[Figures], object], *, slow_share: float = SLOW_SHARE
+    ) -> None:
         self._stage = stage
+        self._slow_share, self._slow = slow_share, random.Random(seed)
         self._random = random.Random(seed)
         self._tell = tell
         self.feed = Feed(stage.store)
@@ -365,6 +374,9 @@ class Soak:
         draw, control, proxy = self._random, self._stage.zendesk.control, self._stage.proxy
         twins = {stream for stream in streams if not calm and draw.random() < 0.15}
         control.clear_faults()
+        control.forget_requests()
+        slow = self._slow.random() < self._slow_share
+        control.set(latency_ms=LATENCY_MS if slow else 0)
         if not calm:
             control.add_faults(*(rule for stream in streams for rule in self._rules(stream)))
         proxy.reset()
@@ -386,6 +398,7 @@ class Soak:
             proxy.reset()
         self.figures.runs += len(codes)
         self.figures.twins += 2 * len(twins)
+        self.figures.several += slow and not twins and cursors_at_once(control.requests()) > 1
         self.figures.kills += sum(code in KILLED for _, code in codes)
         self.figures.failures += sum(code == 1 for _, code in codes)
         self.figures.s3_faults += trouble.fired
@@ -467,6 +480,7 @@ def table(figures: Figures) -> Table:
         "windows, of both streams": figures.windows,
         "runs": figures.runs,
         "runs of the same windows at once": figures.twins,
+        "rounds with several cursors at once": figures.several,
         "runs killed (kill -9)": figures.kills,
         "runs that gave up in words": figures.failures,
         "faults of Zendesk": figures.zendesk_faults,
@@ -505,22 +519,29 @@ class _Live:
         )
 
 
-def soaked(seed: int, *, windows: int, seconds: float, tell: Callable[[Figures], object]) -> Figures:
+def soaked(seed: int, *, windows: int, seconds: float, slow_share: float, tell: Callable[[Figures], object]) -> Figures:
     """A whole soak, on a stage of its own."""
     with stage() as running:
-        return Soak(running, seed, tell).run(windows=windows, seconds=seconds)
+        return Soak(running, seed, tell, slow_share=slow_share).run(windows=windows, seconds=seconds)
 
 
 @click.command()
 @click.option("--minutes", default=5.0, show_default=True, help="At most; counting comes on top.")
 @click.option("--windows", default=10_000, show_default=True, help="At most, of both streams together.")
+@click.option(
+    "--slow-share",
+    type=click.FloatRange(0, 1),
+    default=SLOW_SHARE,
+    show_default=True,
+    help="Of the rounds: Zendesk takes its time, and several cursors read.",
+)
 @click.option("--seed", type=int, help="Of everything that is drawn.  [default: another one each time]")
-def main(minutes: float, windows: int, seed: int | None) -> None:
+def main(minutes: float, windows: int, slow_share: float, seed: int | None) -> None:
     """Collect windows while everything goes wrong, and count every record; exit status 1 unless each is there once."""
     console = Console(highlight=False)
     seed = random.randrange(1 << 30) if seed is None else seed
     console.print(f"seed {seed}")
-    figures = soaked(seed, windows=windows, seconds=60 * minutes, tell=_Live(console).tell)
+    figures = soaked(seed, windows=windows, seconds=60 * minutes, slow_share=slow_share, tell=_Live(console).tell)
     console.print(table(figures))
     for example in figures.examples:
         console.print(example, markup=False, soft_wrap=True)

@@ -133,7 +133,8 @@ def test_interrupted_while_several_cursors_read_the_process_ends(
 ) -> None:
     """An interrupt, as Dagster ends a run: cursors that wait for Zendesk hold nothing up, and the next run is exact."""
     settings = {**environment, **crowded.environment, "AWS_ENDPOINT_URL_S3": proxy.endpoint}
-    collection = Collection(stream="audit_logs", span=SPAN, environment={**settings, "BATCH_BYTES": str(PAGE_BYTES)})
+    first_page = {"BATCH_BYTES": "10000", "LOOKBACK_SECONDS": "0"}
+    collection = Collection(stream="audit_logs", span=SPAN, environment={**settings, **first_page})
     crowded.control.reset()
     crowded.control.set(**SLOW)
     crowded.control.set_clock(LATER)
