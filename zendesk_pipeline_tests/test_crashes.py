@@ -29,7 +29,7 @@ REDACTED_BATCH = 8_000
 PUTS = 14
 """A run over SPAN makes so many at least: every one of them is a point to die at, before and after."""
 SAMPLE = 16
-SEVERAL_SAMPLE = 6
+SEVERAL_SAMPLE = 4
 STUCK = 50
 """Seconds; shorter than HTTP_TIMEOUT, so that who waits for a hanging answer does not end before."""
 PAGE_BYTES = 60_000
