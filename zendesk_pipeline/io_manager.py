@@ -1,6 +1,8 @@
 """The IO manager: pages into the bucket, one materialization a window."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import gc
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +31,10 @@ from zendesk_pipeline.windows import Span, Window
 Metadata = Mapping[str, Any]
 
 MOST_OBJECTS_LISTED = 100
+OBJECTS_A_COLLECTION = 20_000
+"""That are new and alive when the garbage collector looks at them; Python's own default is 700."""
+RECORDS_AHEAD = 500
+"""Read before they are wanted, in whole pages and at least one: small pages come too unevenly for one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,8 +133,8 @@ class S3IOManager(dg.ConfigurableIOManager):
 
     def _deliver(self, pages: PageStream, delivery: Delivery, log: Callable[[str], object]) -> None:
         progress = Progress(name=pages.stream.name, span=pages.span, clock=self._clock, log=log)
-        with delivery:
-            for page in prefetched(pages.pages()):
+        with delivery, _rarely_collected():
+            for page in prefetched(pages.pages(), ahead=max(1, RECORDS_AHEAD // pages.stream.page_size)):
                 delivery.take(page)
                 progress.tell(page)
 
@@ -218,6 +224,17 @@ def _redactions(tally: Tally) -> Metadata:
     """What the rules took away or replaced, in sum and by rule."""
     by_rule = dict(sorted(tally.redactions.items()))
     return {"redacted_values": tally.redactions.total(), "redacted_by_rule": dg.MetadataValue.json(by_rule)}
+
+
+@contextmanager
+def _rarely_collected() -> Generator[None]:
+    """The garbage collector looks less often: pages are many small objects, and hardly one of them is in a cycle."""
+    before = gc.get_threshold()
+    gc.set_threshold(OBJECTS_A_COLLECTION, *before[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
 
 
 def _failure(problem: PipelineError, where: str) -> dg.Failure:

@@ -1,4 +1,4 @@
-"""Reading ahead: the next item is made while the last one is used."""
+"""Reading ahead: the next items are made while the last one is used."""
 
 import threading
 from collections.abc import Iterable, Iterator
@@ -8,14 +8,14 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def prefetched(items: Iterable[T]) -> Iterator[T]:
-    """The same items in the same order, each made in a thread while its predecessor is in use.
+def prefetched(items: Iterable[T], ahead: int = 1) -> Iterator[T]:
+    """The same items in the same order, made in a thread while those before them are in use.
 
-    At most one item waits. An exception comes out where its item would have. A consumer that stops early does not
+    At most `ahead` items wait. An exception comes out where its item would have. A consumer that stops early does not
     wait for the item under way: a cancelled run must not sit out a rate limit.
     """
     made: SimpleQueue[tuple[T] | BaseException | None] = SimpleQueue()
-    taken = threading.Semaphore(0)
+    taken = threading.Semaphore(ahead - 1)
     stopped = threading.Event()
 
     def make() -> None:

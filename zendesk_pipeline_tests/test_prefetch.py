@@ -42,22 +42,26 @@ def test_the_next_item_is_made_while_one_is_used() -> None:
         assert second_made.wait(LONG)
 
 
-def test_one_item_waits_and_no_more() -> None:
-    """While the first is in use the second is made, and the third is not."""
-    made, second_made, third_made = list[int](), threading.Event(), threading.Event()
+@pytest.mark.parametrize("most", [1, 3])
+def test_so_many_items_wait_and_no_more(most: int) -> None:
+    """While the first is in use those behind it are made, as many as may wait, and the one after them is not."""
+    made, all_made, one_more = list[int](), threading.Event(), threading.Event()
 
     def items() -> Iterator[int]:
-        for number in (1, 2, 3):
+        for number in range(most + 2):
             made.append(number)
-            (threading.Event(), second_made, third_made)[number - 1].set()
+            if number == most:
+                all_made.set()
+            if number == most + 1:
+                one_more.set()
             yield number
 
-    ahead = prefetched(items())
-    next(ahead)
-    second_made.wait(LONG)
-    assert not third_made.wait(0.05)
-    assert made == [1, 2]
-    assert list(ahead) == [2, 3]
+    ahead = prefetched(items(), ahead=most)
+    assert next(ahead) == 0
+    assert all_made.wait(LONG)
+    assert not one_more.wait(0.05)
+    assert made == [*range(most + 1)]
+    assert list(ahead) == [*range(1, most + 2)]
 
 
 def test_nothing_is_made_before_it_is_asked_for() -> None:

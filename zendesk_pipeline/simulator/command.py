@@ -56,6 +56,7 @@ def _serve(server: SimulatorServer) -> None:
 @click.option("--audit-logs-per-hour", default=40, show_default=True)
 @click.option("--tickets-per-hour", default=150, show_default=True, help="New tickets; changes come on top.")
 @click.option("--ticket-bytes", default=2000, show_default=True, help="Rough size of a ticket record.")
+@click.option("--plain-text", is_flag=True, help="Texts of plain English, instead of many scripts and escapes.")
 @click.option("--changes-per-ticket", default=0.6, show_default=True, help="Mean; 0: tickets never change.")
 @click.option("--bulk-update", default=2500, show_default=True, help="Tickets changed in one second a day.")
 @click.option("--further-per-hour", default=60, show_default=True, help="Records of each other stream.")

@@ -40,6 +40,7 @@ class HistoryOptions:
         audit_logs_per_hour: Records of an hour that is not empty.
         tickets_per_hour: Tickets created in an hour that is not empty; their later changes come on top.
         ticket_bytes: About the size of one ticket record.
+        plain_text: Whether texts are plain English; else they are of many scripts, with escapes.
         bulk_update: Old tickets changed in one single second a day, 0 for none.
         changes_per_ticket: Mean number of later changes; each one replaces the state the export showed before.
         further_per_hour: Records of an hour of each of the other streams; users' and organizations' changes on top.
@@ -53,6 +54,7 @@ class HistoryOptions:
     audit_logs_per_hour: int = 40
     tickets_per_hour: int = 150
     ticket_bytes: int = 2000
+    plain_text: bool = False
     bulk_update: int = 2500
     changes_per_ticket: float = 0.6
     further_per_hour: int = 60

@@ -108,7 +108,7 @@ class Source:
         if entry.raw is not None:
             return entry.raw
         if stream == TICKETS:
-            return ticket_record(entry, self._options.ticket_bytes)
+            return ticket_record(entry, self._options.ticket_bytes, plain=self._options.plain_text)
         return audit_log_record(entry) if stream == AUDIT_LOGS else FURTHER_RECORDS[stream](entry)
 
     def joined(self, stream: str, entries: Sequence[Entry]) -> bytes:

@@ -4,6 +4,7 @@ Key set and order are those of recorded answers (2023) and `support_type`, which
 https://developer.zendesk.com/api-reference/ticketing/tickets/tickets/
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from random import Random
@@ -29,6 +30,7 @@ _WORDS = (
     "order", "refund", "login", "größer", "naïve", "доставка", "請求書", "🎉", r"a\/b", r"\u0007", r"\n", r"\t",
     r"\\", "please", "thanks", "since", "yesterday", "again", "invoice", "\u2029", "🧾", "customer", "screen", "error",
 )  # fmt: skip
+_PLAIN_WORDS = tuple(word for word in _WORDS if word.isascii() and word.isalpha())
 _NUMBERS = (
     "1.0",
     "1e5",
@@ -65,22 +67,27 @@ class Flavour:
 
 
 @lru_cache(maxsize=FLAVOURS)
-def flavour(number: int, ticket_bytes: int) -> Flavour:
+def flavour(number: int, ticket_bytes: int, *, plain: bool) -> Flavour:
     """One of the texts, sized so that records are about `ticket_bytes` long on average."""
     rng = Random(number)
-    subject = f'"{rng.choice(_SUBJECTS)}"'.encode()
+    subject = f'"{rng.choice([*filter(str.isascii, _SUBJECTS)] if plain else _SUBJECTS)}"'.encode()
     fields = ",".join(
         f'{{"id":{6130830000000 + i},"value":{_NUMBERS[(number + i) % len(_NUMBERS)]}}}' for i in range(4)
     )
     tags = ",".join(f'"tag_{rng.randrange(100)}"' for _ in range(number % 4))
     room = max(0, ticket_bytes - BARE_BYTES) * (75 + number % FLAVOURS * 50 // (FLAVOURS - 1)) // 100
-    return Flavour(subject, b'"' + _text(rng, room) + b'"', f"[{tags}]".encode(), f"[{fields}]".encode())
+    return Flavour(
+        subject,
+        b'"' + _text(rng, room, _PLAIN_WORDS if plain else _WORDS) + b'"',
+        f"[{tags}]".encode(),
+        f"[{fields}]".encode(),
+    )
 
 
-def ticket_record(entry: Entry, ticket_bytes: int) -> bytes:
+def ticket_record(entry: Entry, ticket_bytes: int, *, plain: bool = False) -> bytes:
     """The record of one ticket state."""
     drawn = (entry.id * 2_654_435_761 + entry.version * 40_503) >> 7
-    text = flavour(drawn % FLAVOURS, ticket_bytes)
+    text = flavour(drawn % FLAVOURS, ticket_bytes, plain=plain)
     scrubbed = entry.deleted and drawn % 3 == 0
     subject = b'"SCRUBBED"' if scrubbed else text.subject
     people = 6130907990000 + drawn % 997
@@ -124,10 +131,10 @@ def _updated_at(entry: Entry, drawn: int) -> int:
     return entry.created if system_update else max(entry.created, entry.at - max(0, drawn % 12 - 6))
 
 
-def _text(rng: Random, size: int) -> bytes:
+def _text(rng: Random, size: int, choice: Sequence[str]) -> bytes:
     """Words up to a size in bytes, each whole so that no escape or character is cut."""
     words: list[bytes] = []
     while size > 0:
-        words.append(rng.choice(_WORDS).encode())
+        words.append(rng.choice(choice).encode())
         size -= len(words[-1]) + 1
     return b" ".join(words)

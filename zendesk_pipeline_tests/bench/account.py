@@ -25,6 +25,8 @@ class Account:
     tickets_per_hour: int
     audit_logs_per_hour: int
     ticket_bytes: int = 4000
+    plain_text: bool = True
+    """As answers of an English-speaking account are; else of many scripts, which take longer to check."""
 
     @property
     def span(self) -> Span:
@@ -45,6 +47,7 @@ class Account:
         return (
             *("--since", timestamp(self.start), "--now", timestamp(self.span.end + SETTLED)),
             *("--tickets-per-hour", str(self.tickets_per_hour), "--ticket-bytes", str(self.ticket_bytes)),
+            *(("--plain-text",) if self.plain_text else ()),
             *("--audit-logs-per-hour", str(self.audit_logs_per_hour), "--late-share", "0"),
             *("--changes-per-ticket", "0", "--bulk-update", "0", "--empty-hours", "0"),
             *("--further-per-hour", "0"),
