@@ -44,7 +44,7 @@ SINCE = "2026-01-01T00:00:00Z"
 BEGIN = int(datetime.fromisoformat(SINCE).timestamp())
 ACCOUNT = (
     *("--since", SINCE, "--now", SINCE, "--ticket-bytes", "300", "--late-share", "0.2"),
-    *("--audit-logs-per-hour", "14", "--tickets-per-hour", "10", "--bulk-update", "150"),
+    *("--audit-logs-per-hour", "30", "--tickets-per-hour", "10", "--bulk-update", "150"),
     *("--account-limit", "1000000"),
 )
 """A fifth of the audit logs show late, by up to 50 minutes: hours after the hour they belong to was collected."""

@@ -31,7 +31,7 @@ class Done:
 @pytest.fixture(scope="module")
 def done() -> Iterator[Done]:
     with stage() as running:
-        short = Soak(running, SEED, lambda _: None, slow_share=0.6)
+        short = Soak(running, SEED, lambda _: None, slow_share=0.8)
         yield Done(running, short, short.run(windows=WINDOWS, seconds=600))
 
 
@@ -49,7 +49,8 @@ def test_everything_went_wrong(done: Done) -> None:
     figures = done.figures
 
     assert min(figures.kills, figures.twins, figures.deleted) > 1
-    assert min(figures.zendesk_faults, figures.s3_faults, figures.several) > 1
+    assert min(figures.zendesk_faults, figures.s3_faults) > 1
+    assert figures.several > 0
     assert figures.runs > figures.kills + figures.failures
 
 
