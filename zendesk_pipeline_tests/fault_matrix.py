@@ -74,8 +74,8 @@ class Fault:
     meanwhile: Callable[[SimulatedZendesk], None] | None = None
     """Happens once, when the third PUT is done; then the windows are collected once more."""
     span: Span = SPAN
-    cursors: int = 1
-    """So many have to be seen at once."""
+    cursors: int = 0
+    """So many have to be seen at once; only those of the audit logs are counted."""
     says: str | None = None
     """The run fails at first, with a message that matches this; None: it copes by itself."""
 
