@@ -80,13 +80,8 @@ def test_killed_at_any_put_and_run_again_every_record_is_there_once(
     settings = {**environment, "AWS_ENDPOINT_URL_S3": proxy.endpoint, "BATCH_BYTES": str(BATCH_BYTES[stream])}
     collection = Collection(stream=stream, span=SPAN, environment=settings)
     zendesk.control.set_clock(SOON)
-    proxy.reset()
-    with collecting(collection) as process:
-        _kill_at(proxy, process.kill, moment, put)
-        process.join(60)
-    died = process.exitcode
+    died = _killed(proxy, collection, moment, put)
 
-    proxy.reset()
     zendesk.control.set_clock(LATER)
     assert collect(collection) == 0
 
@@ -111,13 +106,9 @@ def test_killed_while_several_cursors_read_and_run_again_every_record_is_there_o
     crowded.control.reset()
     crowded.control.set(**SLOW)
     crowded.control.set_clock(SOON)
-    proxy.reset()
-    with collecting(collection) as process:
-        _kill_at(proxy, process.kill, several_moment, several_put)
-        process.join(60)
-    died, at_once = process.exitcode, cursors_at_once(crowded.control.requests())
+    died = _killed(proxy, collection, several_moment, several_put)
+    at_once = cursors_at_once(crowded.control.requests())
 
-    proxy.reset()
     crowded.control.set_clock(LATER)
     assert collect(collection) == 0
 
@@ -171,13 +162,8 @@ def test_killed_under_redaction_rules_every_record_is_there_once_as_the_rules_wa
         stream="incremental_tickets", span=SPAN, environment={**settings, "BATCH_BYTES": str(REDACTED_BATCH)}
     )
     zendesk.control.set_clock(SOON)
-    proxy.reset()
-    with collecting(collection) as process:
-        _kill_at(proxy, process.kill, moment, nth)
-        process.join(60)
-    died = process.exitcode
+    died = _killed(proxy, collection, moment, nth)
 
-    proxy.reset()
     zendesk.control.set_clock(LATER)
     assert collect(collection) == 0
 
@@ -187,6 +173,16 @@ def test_killed_under_redaction_rules_every_record_is_there_once_as_the_rules_wa
     assert died in KILLED
     assert verdict.exact, verdict
     assert verdict.source > 0
+
+
+def _killed(proxy: S3Proxy, collection: Collection, moment: str, put: int) -> int | None:
+    """Collect until the process is killed at its n-th PUT; its exit code. The proxy is as before afterwards."""
+    proxy.reset()
+    with collecting(collection) as process:
+        _kill_at(proxy, process.kill, moment, put)
+        process.join(60)
+    proxy.reset()
+    return process.exitcode
 
 
 def _kill_at(proxy: S3Proxy, kill: Callable[[], None], moment: str, put: int) -> None:
