@@ -40,6 +40,8 @@ EXPORT_RATE = 30
 SETTLED = 360
 """Seconds after a window's end at which it may be read: SETTLE_SECONDS and a minute."""
 STOP_SECONDS = 20
+AGAIN_SECONDS = 0.05
+"""After which an interruption that Python dropped is raised again."""
 MOST_EVENTS = 1000
 """Materializations that are read back at once."""
 LOOK_SECONDS = 0.25
@@ -240,18 +242,31 @@ def materialized(pipeline: LocalPipeline, stream: str) -> dict[str, dict[str, An
 
 @contextmanager
 def one_interruption() -> Generator[None]:
-    """Ctrl-C, SIGTERM and a closed terminal raise KeyboardInterrupt once; while things end, more of it is ignored."""
+    """Ctrl-C, SIGTERM and a closed terminal raise KeyboardInterrupt once; while things end, more of it is ignored.
+
+    Python drops what is raised in a finaliser or in a callback of the import system: it is then raised again.
+    """
     wanted = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     signals = [each for each in wanted if signal.getsignal(each) is not signal.SIG_IGN]  # nohup and & ignore some
+    tell_dropped = sys.unraisablehook
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:
         for each in signals:
             signal.signal(each, signal.SIG_IGN)
         raise KeyboardInterrupt
 
-    before = {each: signal.signal(each, interrupt) for each in signals}
+    def dropped(what: "sys.UnraisableHookArgs") -> None:
+        if issubclass(what.exc_type, KeyboardInterrupt):
+            signal.setitimer(signal.ITIMER_REAL, AGAIN_SECONDS)
+        else:
+            tell_dropped(what)
+
+    before = {each: signal.signal(each, interrupt) for each in (*signals, signal.SIGALRM)}
+    sys.unraisablehook = dropped
     try:
         yield
     finally:
+        sys.unraisablehook = tell_dropped
+        signal.setitimer(signal.ITIMER_REAL, 0)
         for each, handler in before.items():
             signal.signal(each, handler)

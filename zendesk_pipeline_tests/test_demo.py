@@ -3,14 +3,17 @@
 import json
 import re
 import signal
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Event
 
 import pytest
 from click.testing import CliRunner
 
 from zendesk_pipeline import demo
+from zendesk_pipeline.local_pipeline import one_interruption
 from zendesk_pipeline_tests.local_processes import REAL_ACCOUNT, started
 
 
@@ -97,11 +100,29 @@ def test_ctrl_c_is_a_sentence_and_leaves_nothing(tmp_path: Path) -> None:
         shown.read_to("1. Collect 48 hours")
         assert len(shown.descendants()) >= 3
         shown.process.send_signal(signal.SIGINT)
-        *_, last = shown.lines()
+        lines = list(shown.lines())
+        assert lines[-1] == "Stopped: nothing is left running, and nothing on disk.\n", "".join(lines)
         assert shown.process.wait() == 130
-        assert last == "Stopped: nothing is left running, and nothing on disk.\n"
         assert shown.descendants() == []
         assert list(shown.temporary.iterdir()) == []
+
+
+def test_ctrl_c_within_a_finaliser_is_not_lost() -> None:
+    """Where Python drops what the signal raised, it is raised again."""
+
+    class Finalised:
+        def __del__(self) -> None:
+            signal.raise_signal(signal.SIGINT)
+
+    def interrupted() -> None:
+        with one_interruption():
+            Finalised()
+            Event().wait(10)
+
+    before = sys.unraisablehook
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert sys.unraisablehook is before
 
 
 def test_a_proof_that_fails_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
