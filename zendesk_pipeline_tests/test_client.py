@@ -278,7 +278,7 @@ def test_what_would_be_the_same_again_is_not_tried_again(
 # Bounds
 
 
-@pytest.mark.parametrize("kind", ["endless_body", "gzip_bomb"])
+@pytest.mark.parametrize("kind", ["endless_body", "gzip_bomb", "zstd_bomb"])
 def test_a_body_is_bounded(
     kind: Kind, zendesk: SimulatedZendesk, fake_clock: Clocks, monkeypatch: pytest.MonkeyPatch
 ) -> None:

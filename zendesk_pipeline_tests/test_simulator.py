@@ -130,15 +130,18 @@ def test_page_bytes_are_the_bytes_of_the_source(client: Client, control: Simulat
     assert b", " not in answer.content[:11]
 
 
-def test_answers_are_packed_where_that_is_switched_on_and_asked_for(client: Client, control: SimulatorControl) -> None:
-    """With `gzip` a client that accepts it gets the same body in less bytes; any other gets it as it is."""
-    control.set(gzip=True)
+@pytest.mark.parametrize("encoding", ["gzip", "zstd"])
+def test_answers_are_packed_where_that_is_switched_on_and_asked_for(
+    client: Client, control: SimulatorControl, encoding: str
+) -> None:
+    """With `encoding` a client that accepts it gets the same body in less bytes; any other gets it as it is."""
+    control.set(encoding=encoding)
     query = "start_time=0&per_page=200"
     packed, plain = (
-        client.get(TICKETS_PATH, query, headers={"Accept-Encoding": accepted}) for accepted in ("gzip", "identity")
+        client.get(TICKETS_PATH, query, headers={"Accept-Encoding": accepted}) for accepted in (encoding, "identity")
     )
     assert packed.content == plain.content
-    assert (packed.headers["Content-Encoding"], plain.headers.get("Content-Encoding")) == ("gzip", None)
+    assert (packed.headers["Content-Encoding"], plain.headers.get("Content-Encoding")) == (encoding, None)
     assert int(packed.headers["Content-Length"]) < len(plain.content) == int(plain.headers["Content-Length"])
 
 
@@ -606,7 +609,7 @@ def test_a_page_can_begin_with_the_last_record_of_the_one_before(
     assert second["audit_logs"][0] == first["audit_logs"][-1]
 
 
-@pytest.mark.parametrize("kind", ["endless_body", "gzip_bomb"])
+@pytest.mark.parametrize("kind", ["endless_body", "gzip_bomb", "zstd_bomb"])
 def test_a_body_can_be_more_than_memory(client: Client, control: SimulatorControl, kind: Any) -> None:
     """A client that reads on gets past 16 MiB, be it from a body without end or from a small packed one."""
     control.add_faults(Rule(kind=kind))

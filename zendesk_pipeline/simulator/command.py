@@ -67,7 +67,13 @@ def _serve(server: SimulatorServer) -> None:
 @click.option("--export-limit", default=0, show_default=True, help="Export requests a minute, 0 for any number.")
 @click.option("--account-limit", default=700, show_default=True, help="The limit named in the headers.")
 @click.option("--enforce-account-limit", is_flag=True)
-@click.option("--gzip", is_flag=True, help="Pack answers to requests that accept gzip.")
+@click.option(
+    "--encoding",
+    type=click.Choice(["none", "gzip", "zstd"]),
+    default="none",
+    show_default=True,
+    help="Pack answers to requests that accept it.",
+)
 @click.option("--latency-ms", default=0.0, show_default=True, help="Wait before each answer.")
 @click.option("--minute-seconds", default=60.0, show_default=True, help="What the limits count as a minute.")
 @click.option("--plan", type=click.Choice(["enterprise", "professional"]), default="enterprise", show_default=True)

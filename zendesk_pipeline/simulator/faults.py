@@ -24,12 +24,13 @@ Kind = Literal[
     "repeat_record",
     "endless_body",
     "gzip_bomb",
+    "zstd_bomb",
     "redirect",
     "revoke",
     "expire_token",
 ]
 PAGE_KINDS = frozenset({"empty_page", "repeat_cursor", "repeat_record"})
-WIRE_KINDS = frozenset({"reset", "reset_mid_body", "hang", "truncate", "endless_body", "gzip_bomb"})
+WIRE_KINDS = frozenset({"reset", "reset_mid_body", "hang", "truncate", "endless_body", "gzip_bomb", "zstd_bomb"})
 
 _PAGE = b"<!DOCTYPE html><html><head><title>Something went wrong</title></head><body><h1>Oops</h1></body></html>"
 _ERROR_NAMES = {404: "RecordNotFound", 409: "Conflict", 429: "APIRateLimitExceeded", 422: "InvalidValue"}
@@ -51,7 +52,7 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         body: Form of the body of kind "status".
         seconds: How long kind "hang" holds the connection before it closes it.
         location: Where kind "redirect" leads.
-        size: Bytes that kind "gzip_bomb" unpacks to.
+        size: Bytes that kinds "gzip_bomb" and "zstd_bomb" unpack to.
     """
 
     path: str = ""

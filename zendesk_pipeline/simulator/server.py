@@ -1,14 +1,11 @@
 """The simulator on the wire: HTTP/1.1 with kept connections, one thread a connection, one send an answer."""
 
-import gzip
 import socket
 import struct
 import sys
 import time
-import zlib
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import replace
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
 from socketserver import TCPServer, ThreadingMixIn
@@ -16,10 +13,10 @@ from socketserver import TCPServer, ThreadingMixIn
 from zendesk_pipeline.simulator.admin import PREFIX, admin_answer
 from zendesk_pipeline.simulator.faults import WIRE_KINDS, Rule
 from zendesk_pipeline.simulator.messages import Answer, Request, error
+from zendesk_pipeline.simulator.packing import CHUNK, bomb, packed
 from zendesk_pipeline.simulator.zendesk import Zendesk
 
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER on with zero seconds: closing sends RST instead of FIN
-_CHUNK = 1 << 16
 
 
 class SimulatorServer(ThreadingMixIn, TCPServer):
@@ -97,8 +94,7 @@ class Connection(BaseHTTPRequestHandler):
         silent = rule is not None and rule.kind in {"reset", "hang"}
         zendesk.remember(request, None if silent else answer.status, rule)
         if rule is None or not broken:
-            wanted = zendesk.settings.gzip and "gzip" in request.headers.get("accept-encoding", "")
-            self._send(_packed(answer) if wanted else answer, zendesk.headers(request))
+            self._send(packed(answer, request, zendesk.settings.encoding), zendesk.headers(request))
             return
         self.close_connection = True
         with suppress(OSError):  # the client gives up on some of these, as it should
@@ -111,8 +107,9 @@ class Connection(BaseHTTPRequestHandler):
             self._send(Answer(parts=(body[: len(body) // 2],)), headers)
         elif rule.kind == "endless_body":
             self._send_chunks(_endless(), headers)
-        elif rule.kind == "gzip_bomb":
-            self._send_chunks(_zeros(rule.size), (*headers, ("Content-Encoding", "gzip")))
+        elif rule.kind in {"gzip_bomb", "zstd_bomb"}:
+            encoding = "gzip" if rule.kind == "gzip_bomb" else "zstd"
+            self._send_chunks(bomb(encoding, rule.size), (*headers, ("Content-Encoding", encoding)))
         elif rule.kind == "hang":
             time.sleep(rule.seconds)
         else:
@@ -158,23 +155,8 @@ def _reason(status: int) -> str:
         return "Unknown"
 
 
-def _packed(answer: Answer) -> Answer:
-    """The answer as gzip, at the level that takes the least time."""
-    body = gzip.compress(answer.body, 1, mtime=0)
-    return replace(answer, parts=(body,), headers=(*answer.headers, ("Content-Encoding", "gzip")))
-
-
 def _endless() -> Iterator[bytes]:
     """A page that begins as it should and goes on until the client has enough."""
     yield b'{"tickets":[{"id":1,"subject":"'
     while True:
-        yield b"a" * _CHUNK
-
-
-def _zeros(size: int) -> Iterator[bytes]:
-    """`size` spaces, packed by gzip to about a thousandth; nonempty pieces only, as chunks must be."""
-    packer = zlib.compressobj(9, zlib.DEFLATED, 16 + zlib.MAX_WBITS)
-    for _ in range(-(-size // _CHUNK)):
-        if piece := packer.compress(b" " * _CHUNK):
-            yield piece
-    yield packer.flush()
+        yield b"a" * CHUNK

@@ -27,7 +27,7 @@ class Settings:
         header_family: Which of the two spellings of the newer rate limit headers are sent.
         filter_ends: Whether the ends of filter[created_at] belong to the range (undocumented at Zendesk).
         access_log_cursor: Under which of its two documented names the access logs take a cursor.
-        gzip: Whether answers to requests that accept gzip are packed.
+        encoding: What answers are packed with, where the client accepts it.
         latency_ms: Waiting time before every answer.
         minute_seconds: What the limits count as a minute: with a shorter one, days of paging pass in seconds.
         token_seconds: Lifetime of an OAuth token that asked for none.
@@ -47,7 +47,7 @@ class Settings:
     header_family: Literal["both", "ratelimit", "rate-limit"] = "both"
     filter_ends: Literal["inclusive", "exclusive"] = "inclusive"
     access_log_cursor: Literal["filter[after]", "page[after]"] = "page[after]"
-    gzip: bool = False
+    encoding: Literal["none", "gzip", "zstd"] = "none"
     latency_ms: float = 0
     minute_seconds: float = 60
     token_seconds: int = 1800

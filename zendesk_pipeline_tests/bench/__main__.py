@@ -93,7 +93,8 @@ def _rounds(account: Account, stream: str, place: local.LocalPipeline, rounds: i
     """
     pipeline_run(place, account, stream, f"{stream}-warm-up")
     urls = [f"{place.zendesk.url}{asked.path}?{asked.query}" for asked in place.zendesk.control.requests()]
-    bare, ours, redacted, zipped, packed = (list[Measured]() for _ in range(5))
+    bare, ours, redacted, packed = (list[Measured]() for _ in range(4))
+    zipped = {encoding: list[Measured]() for encoding in ("gzip", "zstd")}
     control = place.zendesk.control
     for number in range(rounds):
         bare.append(bare_loop(place, account.records[stream], urls, f"{stream}-bare-{number}"))
@@ -102,9 +103,10 @@ def _rounds(account: Account, stream: str, place: local.LocalPipeline, rounds: i
             continue
         redacted.append(pipeline_run(place, account, stream, f"{stream}-redacted-{number}", RULES))
         packed.append(pipeline_run(place, account, stream, f"{stream}-compressed-{number}", {"COMPRESSION": "gzip"}))
-        control.set(gzip=True)
-        zipped.append(pipeline_run(place, account, stream, f"{stream}-zipped-{number}"))
-        control.set(gzip=False)
+        for encoding, runs in zipped.items():
+            control.set(encoding=encoding)
+            runs.append(pipeline_run(place, account, stream, f"{stream}-{encoding}-{number}"))
+        control.set(encoding="none")
     return Comparison(stream=stream, bare=bare, pipeline=ours, redacted=redacted, zipped=zipped, compressed=packed)
 
 

@@ -1,7 +1,7 @@
 """The tables, and whether each target is met."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from statistics import median
 
 from rich.table import Column, Table
@@ -32,8 +32,8 @@ class Comparison:
     pipeline: Sequence[Measured]
     redacted: Sequence[Measured] = ()
     """The pipeline with redaction rules."""
-    zipped: Sequence[Measured] = ()
-    """The pipeline with gzip between Zendesk and here."""
+    zipped: Mapping[str, Sequence[Measured]] = field(default_factory=dict[str, Sequence[Measured]])
+    """The pipeline with answers packed by Zendesk, by how."""
     compressed: Sequence[Measured] = ()
     """The pipeline with COMPRESSION=gzip."""
 
@@ -94,7 +94,7 @@ def costs(comparison: Comparison) -> list[str]:
     """What redaction and compression cost, each against the same run without it."""
     runs = {
         "redaction rules": comparison.redacted,
-        "gzip from Zendesk": comparison.zipped,
+        **{f"{encoding} from Zendesk": those for encoding, those in comparison.zipped.items()},
         "COMPRESSION=gzip": comparison.compressed,
     }
     return [f"{comparison.stream} with {name}: {_cost(comparison.pipeline, those)}" for name, those in runs.items()]
