@@ -76,7 +76,7 @@ def hour(accounts: int, streams: int, slots: int, cores: int, measured: Measured
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Month:
-    """What a month of it comes to ."""
+    """What a month of it comes to."""
 
     runs: int
     gigabytes: float
