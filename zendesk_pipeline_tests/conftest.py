@@ -4,6 +4,7 @@ import itertools
 import os
 import signal
 from collections.abc import Callable, Iterator
+from math import ceil
 
 import hypothesis
 import pytest
@@ -15,6 +16,8 @@ from zendesk_pipeline.store import Store
 
 SINCE, NOW = "2026-11-12T00:00:00Z", "2026-11-14T12:00:00Z"
 """The simulated account's history, and its frozen clock; a test may set the clock."""
+
+LONGEST = frozenset({"test_bench", "test_crashes", "test_dev", "test_demo", "test_faults", "test_soak", "test_stories"})
 
 _numbers = itertools.count()
 
@@ -28,6 +31,16 @@ def pytest_configure() -> None:
     for number in (signal.SIGINT, signal.SIGHUP):
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, signal.default_int_handler)
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Half as many again as there are cores: tests wait for processes and answers nearly as long as they work."""
+    return ceil(1.5 * (os.cpu_count() or 1))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The files that take longest come first, so that none of them is what everybody waits for at the end."""
+    items.sort(key=lambda item: item.path.stem not in LONGEST)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -21,7 +21,7 @@ import click
 import requests
 from dotenv import dotenv_values
 
-from zendesk_pipeline.local_pipeline import SETTLED
+from zendesk_pipeline import past
 from zendesk_pipeline.local_services import (
     ACCESS_KEY,
     SECRET_KEY,
@@ -30,7 +30,8 @@ from zendesk_pipeline.local_services import (
     moto_s3,
     simulated_zendesk,
 )
-from zendesk_pipeline.windows import HOUR, Span, Window, timestamp
+from zendesk_pipeline.settings import Settings
+from zendesk_pipeline.windows import HOUR, Span, timestamp
 from zendesk_pipeline_tests import cloudformation
 
 PROGRAM = str(Path(sys.executable).with_name("zendesk-pipeline"))
@@ -122,7 +123,7 @@ class NewUser:
 @contextmanager
 def new_user(folder: Path, tell: Callable[[str], object]) -> Generator[NewUser]:
     """Whoever begins, a few hours after things began to happen in the account."""
-    end = Window.of(int(time.time()) - SETTLED).start
+    end = past.settled_until(Settings.model_construct(), time.time())  # as `verify` counts
     since = timestamp(end - 2 * HOURS * HOUR)
     with moto_s3(folder, "unused") as aws, simulated_zendesk(folder, "--since", since) as zendesk:
         yield NewUser(folder=folder, zendesk=zendesk, aws=aws, span=Span(end - HOURS * HOUR, end), tell=tell)
