@@ -33,6 +33,7 @@ def pytest_configure() -> None:
             signal.signal(number, signal.default_int_handler)
 
 
+@pytest.hookimpl(optionalhook=True)  # also without xdist
 def pytest_xdist_auto_num_workers() -> int:
     """Half as many again as there are cores: tests wait for processes and answers nearly as long as they work."""
     return ceil(1.5 * (os.cpu_count() or 1))
