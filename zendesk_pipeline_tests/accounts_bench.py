@@ -1,8 +1,8 @@
-"""Measures many accounts: `python -m zendesk_pipeline_tests.accounts_bench --accounts 200 --seconds 240`.
+"""Measures many accounts: `python -m zendesk_pipeline_tests.accounts_bench --accounts 200 --locations 4`.
 
-A code location of so many accounts by YAML, a real daemon with the repository's dagster.yaml, the simulated Zendesk and
-SeaweedFS. The catch-up sensor asks for the last window of every stream of every account; what is done of it in the time
-given is counted, and compared with the source.
+Code locations of so many accounts by YAML, a real daemon with the repository's dagster.yaml, the simulated Zendesk and
+SeaweedFS. The catch-up sensors ask for the last window of every stream of every account; how long that takes, or what
+is done of it in the time given, is counted, and compared with the source.
 """
 
 import argparse
@@ -12,13 +12,15 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import click
 import dagster as dg
 import psutil
 
+from zendesk_pipeline.accounts import FIRST_MINUTE, LAST_MINUTE
+from zendesk_pipeline.catch_up import GRACE
 from zendesk_pipeline.keys import Layout
 from zendesk_pipeline.local_pipeline import settled_until
 from zendesk_pipeline.local_services import LocalS3, SimulatedZendesk, local_s3, simulated_zendesk
@@ -29,6 +31,8 @@ from zendesk_pipeline.windows import HOUR, Span, timestamp
 from zendesk_pipeline_tests.foreign import Foreign, foreign
 
 INSTANCE = Path(__file__).parent.parent / "dagster.yaml"
+STREAMS_OF_EACH = ("audit_logs", "incremental_tickets")
+LOOK_SECONDS = 5
 LOAD = """
 import time
 import dagster
@@ -43,7 +47,8 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--accounts", type=int, default=200)
-    parser.add_argument("--seconds", type=int, default=240, help="how long the daemon works")
+    parser.add_argument("--locations", type=int, default=1, help="that share the accounts")
+    parser.add_argument("--seconds", type=int, default=3000, help="how long the daemon works at most")
     parser.add_argument("--runs", type=int, default=2, help="at once")
     chosen = parser.parse_args()
     span = Span(settled_until() - HOUR, settled_until())
@@ -51,23 +56,32 @@ def main() -> None:
         folder = Path(made)
         history = ("--since", timestamp(span.start - 6 * HOUR))
         with simulated_zendesk(folder, *history) as zendesk, local_s3(folder) as s3:
-            project = _project(folder, zendesk, s3, chosen.accounts, span)
+            shares = [range(chosen.accounts)[number :: chosen.locations] for number in range(chosen.locations)]
+            projects = [
+                _project(folder / f"location_{number}", zendesk, s3, accounts, span)
+                for number, accounts in enumerate(shares)
+            ]
+            project = projects[0]
             home = Path(project.environment["DAGSTER_HOME"])
+            (home / "workspace.yaml").write_text(_workspace(projects))
             limit = f"max_concurrent_runs: {chosen.runs}"
             (home / "dagster.yaml").write_text(INSTANCE.read_text().replace("max_concurrent_runs: 4", limit))
             environment = {**os.environ, **project.environment}
             load = subprocess.run(
                 [sys.executable, "-c", LOAD], env=environment, check=True, capture_output=True, text=True
             )
-            click.echo(f"{chosen.accounts} accounts load in {load.stdout.strip()}")
-            _work(home, environment, chosen.seconds)
+            click.echo(f"{len(shares[0])} accounts load in {load.stdout.strip()}")
+            _work(home, environment, chosen.seconds, chosen.accounts * len(STREAMS_OF_EACH))
             with dg.DagsterInstance.from_config(str(home)) as instance:
                 _report(instance, s3, zendesk, span)
 
 
-def _project(folder: Path, zendesk: SimulatedZendesk, s3: LocalS3, accounts: int, span: Span) -> Foreign:
+def _project(folder: Path, zendesk: SimulatedZendesk, s3: LocalS3, accounts: Iterable[int], span: Span) -> Foreign:
+    folder.mkdir()
     project = foreign(folder, {**zendesk.environment, **s3.environment})
-    for number in range(accounts):
+    # as late as the catch-up sensor allows for windows that it is to ask for now: the next tick is far away then
+    minute = min(max(int(time.time() - GRACE) % HOUR // 60, FIRST_MINUTE), LAST_MINUTE)
+    for number in accounts:
         project.write(
             f"customer_{number:03d}",
             zendesk_base_url=zendesk.url,
@@ -76,19 +90,35 @@ def _project(folder: Path, zendesk: SimulatedZendesk, s3: LocalS3, accounts: int
             zendesk_api_token="ZENDESK_API_TOKEN",
             s3_bucket=s3.bucket,
             start_date=timestamp(span.start),
-            minute=5,
+            minute=minute,
             zendesk_export_rate=100000,
         )
     return project
 
 
-def _work(home: Path, environment: dict[str, str], seconds: int) -> None:
-    """Let the daemon work, and say what memory its processes need."""
-    command = [sys.executable, "-m", "dagster._daemon", "run", "-m", "soc.definitions"]
+def _workspace(projects: Iterable[Foreign]) -> str:
+    """What `workspace.yaml` says of projects whose modules are of one name."""
+    places = [
+        f"  - python_module: {{module_name: soc.definitions, working_directory: {project.folder}/src,"
+        f" location_name: {project.folder.parent.name}}}\n"
+        for project in projects
+    ]
+    return "".join(["load_from:\n", *places])
+
+
+def _work(home: Path, environment: dict[str, str], seconds: int, runs: int) -> None:
+    """Let the daemon work until so many runs are done, and say what memory its processes need."""
+    command = [sys.executable, "-m", "dagster._daemon", "run", "-w", str(home / "workspace.yaml")]
+    began = time.monotonic()
+    environment = {name: value for name, value in environment.items() if name != "PYTHONPATH"}
     with (home / "daemon.log").open("wb") as log:
         daemon = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
     try:
-        time.sleep(seconds)
+        with dg.DagsterInstance.from_config(str(home)) as instance:
+            done = dg.RunsFilter(statuses=[dg.DagsterRunStatus.SUCCESS])
+            while time.monotonic() - began < seconds and instance.get_runs_count(done) < runs:
+                time.sleep(LOOK_SECONDS)
+            click.echo(f"{instance.get_runs_count(done)} of {runs} runs done {time.monotonic() - began:.0f} s after")
         processes = [psutil.Process(daemon.pid), *psutil.Process(daemon.pid).children(recursive=True)]
         for process in processes:
             used = process.cpu_times()
