@@ -4,14 +4,11 @@ import gzip
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from backports import zstd
 
-from zendesk_pipeline.simulator.messages import Answer
-
-if TYPE_CHECKING:
-    from zendesk_pipeline.simulator.messages import Request
+from zendesk_pipeline.simulator.messages import Answer, Request
 
 Encoding = Literal["gzip", "zstd"]
 
@@ -24,7 +21,7 @@ _PACKED: Mapping[Encoding, Callable[[bytes], bytes]] = {
 """Each at the level that takes the least time."""
 
 
-def packed(answer: Answer, request: "Request", encoding: Encoding | Literal["none"]) -> Answer:
+def packed(answer: Answer, request: Request, encoding: Encoding | Literal["none"]) -> Answer:
     """The answer as the client takes it."""
     if encoding == "none" or encoding not in request.headers.get("accept-encoding", ""):
         return answer
