@@ -4,6 +4,7 @@ VENV := .venv
 export VIRTUAL_ENV := $(CURDIR)/.venv
 BIN := $(VENV)/bin
 IAC := .venv-iac
+PARALLEL := -n auto --maxprocesses 6 --dist loadfile --no-loadscope-reorder
 INSTALLED := $(VENV)/.installed
 
 .PHONY: help install demo dev test coverage browser cluster bench year hourly faults soak stories first-hour screenshots check docs iac format lock audit clean
@@ -28,10 +29,10 @@ dev: $(INSTALLED) ## Open the Dagster UI on http://127.0.0.1:3000 over the same 
 	@$(BIN)/zendesk-pipeline dev $(ARGS)
 
 test: $(INSTALLED) ## Run every test (no account, no network)
-	@$(BIN)/python -m pytest -n auto --maxprocesses 6 --dist loadfile --no-loadscope-reorder $(ARGS)
+	@$(BIN)/python -m pytest $(PARALLEL) $(ARGS)
 
 coverage: $(INSTALLED) ## The same with coverage, which takes nearly twice the time
-	@$(BIN)/python -m pytest -n auto --maxprocesses 6 --dist loadfile --no-loadscope-reorder --cov --cov-report=term $(ARGS)
+	@$(BIN)/python -m pytest $(PARALLEL) --cov --cov-report=term $(ARGS)
 
 browser: $(INSTALLED) ## Click through the Dagster UI in a headless Chromium (which has to be installed)
 	@$(BIN)/python -m pytest -q $(ARGS) zendesk_pipeline_tests/browser/journey.py zendesk_pipeline_tests/browser/two_accounts.py

@@ -26,12 +26,11 @@ from zendesk_pipeline.local_pipeline import settled_until
 from zendesk_pipeline.local_services import LocalS3, SimulatedZendesk, local_s3, simulated_zendesk
 from zendesk_pipeline.proof import Bucket, prove
 from zendesk_pipeline.store import Store
-from zendesk_pipeline.streams import STREAMS
+from zendesk_pipeline.streams import COLLECTED_BY_DEFAULT, STREAMS
 from zendesk_pipeline.windows import HOUR, Span, timestamp
 from zendesk_pipeline_tests.foreign import Foreign, foreign
 
 INSTANCE = Path(__file__).parent.parent / "dagster.yaml"
-STREAMS_OF_EACH = ("audit_logs", "incremental_tickets")
 LOOK_SECONDS = 5
 LOAD = """
 import time
@@ -71,7 +70,7 @@ def main() -> None:
                 [sys.executable, "-c", LOAD], env=environment, check=True, capture_output=True, text=True
             )
             click.echo(f"{len(shares[0])} accounts load in {load.stdout.strip()}")
-            _work(home, environment, chosen.seconds, chosen.accounts * len(STREAMS_OF_EACH))
+            _work(home, environment, chosen.seconds, chosen.accounts * len(COLLECTED_BY_DEFAULT))
             with dg.DagsterInstance.from_config(str(home)) as instance:
                 _report(instance, s3, zendesk, span)
 

@@ -31,13 +31,13 @@ from zendesk_pipeline.local_services import (
     simulated_zendesk,
 )
 from zendesk_pipeline.settings import Settings
+from zendesk_pipeline.streams import COLLECTED_BY_DEFAULT
 from zendesk_pipeline.windows import HOUR, Span, timestamp
 from zendesk_pipeline_tests import cloudformation
 
 PROGRAM = str(Path(sys.executable).with_name("zendesk-pipeline"))
 DAGSTER = str(Path(sys.executable).with_name("dagster"))
 HOURS = 6
-STREAMS = ("audit_logs", "incremental_tickets")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,7 +135,7 @@ def walk(user: NewUser) -> None:
     user.run("doctor, with nothing set", PROGRAM, "doctor")
     user.deploy()
     user.run("doctor, with everything set", PROGRAM, "doctor")
-    for stream in STREAMS:
+    for stream in COLLECTED_BY_DEFAULT:
         what = ("--select", stream, "--partition-range", f"{first}...{last}")
         user.run(
             f"{HOURS} hours of {stream}", DAGSTER, "asset", "materialize", "-m", "zendesk_pipeline.definitions", *what

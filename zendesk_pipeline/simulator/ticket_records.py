@@ -31,6 +31,7 @@ _WORDS = (
     r"\\", "please", "thanks", "since", "yesterday", "again", "invoice", "\u2029", "🧾", "customer", "screen", "error",
 )  # fmt: skip
 _PLAIN_WORDS = tuple(word for word in _WORDS if word.isascii() and word.isalpha())
+_PLAIN_SUBJECTS = tuple(filter(str.isascii, _SUBJECTS))
 _NUMBERS = (
     "1.0",
     "1e5",
@@ -70,18 +71,14 @@ class Flavour:
 def flavour(number: int, ticket_bytes: int, *, plain: bool) -> Flavour:
     """One of the texts, sized so that records are about `ticket_bytes` long on average."""
     rng = Random(number)
-    subject = f'"{rng.choice([*filter(str.isascii, _SUBJECTS)] if plain else _SUBJECTS)}"'.encode()
+    subjects, words = (_PLAIN_SUBJECTS, _PLAIN_WORDS) if plain else (_SUBJECTS, _WORDS)
+    subject = f'"{rng.choice(subjects)}"'.encode()
     fields = ",".join(
         f'{{"id":{6130830000000 + i},"value":{_NUMBERS[(number + i) % len(_NUMBERS)]}}}' for i in range(4)
     )
     tags = ",".join(f'"tag_{rng.randrange(100)}"' for _ in range(number % 4))
     room = max(0, ticket_bytes - BARE_BYTES) * (75 + number % FLAVOURS * 50 // (FLAVOURS - 1)) // 100
-    return Flavour(
-        subject,
-        b'"' + _text(rng, room, _PLAIN_WORDS if plain else _WORDS) + b'"',
-        f"[{tags}]".encode(),
-        f"[{fields}]".encode(),
-    )
+    return Flavour(subject, b'"' + _text(rng, room, words) + b'"', f"[{tags}]".encode(), f"[{fields}]".encode())
 
 
 def ticket_record(entry: Entry, ticket_bytes: int, *, plain: bool = False) -> bytes:
@@ -131,10 +128,10 @@ def _updated_at(entry: Entry, drawn: int) -> int:
     return entry.created if system_update else max(entry.created, entry.at - max(0, drawn % 12 - 6))
 
 
-def _text(rng: Random, size: int, choice: Sequence[str]) -> bytes:
+def _text(rng: Random, size: int, of: Sequence[str]) -> bytes:
     """Words up to a size in bytes, each whole so that no escape or character is cut."""
     words: list[bytes] = []
     while size > 0:
-        words.append(rng.choice(choice).encode())
+        words.append(rng.choice(of).encode())
         size -= len(words[-1]) + 1
     return b" ".join(words)

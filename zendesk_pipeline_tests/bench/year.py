@@ -23,7 +23,7 @@ from zendesk_pipeline.keys import Layout
 from zendesk_pipeline.local_pipeline import LocalPipeline
 from zendesk_pipeline.proof import Bucket, prove
 from zendesk_pipeline.store import Store
-from zendesk_pipeline.streams import STREAMS
+from zendesk_pipeline.streams import COLLECTED_BY_DEFAULT, STREAMS
 from zendesk_pipeline.windows import Window
 from zendesk_pipeline_tests.bench import account as accounts
 from zendesk_pipeline_tests.bench import counting
@@ -42,7 +42,6 @@ FLAT_MEMORY = 64.0
 """MiB that the peak of a run's process may differ by between a twelfth of the windows and all of them."""
 FLOOR = ("zendesk_pipeline_tests.bench.floor", "nothing")
 OURS = "zendesk_pipeline.definitions"
-STREAMS_OF_IT = ("audit_logs", "incremental_tickets")
 BATCHES = {"DAGSTER_EVENT_BATCH_SIZE": "500"}
 console = Console(highlight=False, width=None if sys.stdout.isatty() else 150)
 
@@ -99,7 +98,9 @@ class Backfill:
 
 @click.command()
 @click.option("--windows", default=WINDOWS, show_default=True, help="Hours of it.")
-@click.option("--stream", "streams", type=click.Choice(STREAMS_OF_IT), multiple=True, default=STREAMS_OF_IT)
+@click.option(
+    "--stream", "streams", type=click.Choice(COLLECTED_BY_DEFAULT), multiple=True, default=COLLECTED_BY_DEFAULT
+)
 @click.option("--postgres", "with_postgres", is_flag=True, help="Dagster's records on PostgreSQL as well.")
 @click.option("--no-sqlite", is_flag=True, help="Only on PostgreSQL.")
 def year(*, windows: int, streams: Sequence[str], with_postgres: bool, no_sqlite: bool) -> None:
