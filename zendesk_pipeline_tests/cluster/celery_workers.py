@@ -4,7 +4,6 @@ The catch-up sensor asks for the windows. Run monitoring finds the runs of the d
 them again.
 """
 
-import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -12,14 +11,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import dagster as dg
+import psutil
 import pytest
 from dagster_celery.tags import DAGSTER_CELERY_TASK_ID_TAG
 
 from zendesk_pipeline.local_pipeline import settled_until
 from zendesk_pipeline.proof import prove
-from zendesk_pipeline.sensors import UNDER_WAY, delivered_windows
 from zendesk_pipeline.windows import HOUR, Span, timestamp
 from zendesk_pipeline_tests.cluster.stage import (
+    COLLECTED,
     QUICK,
     Cluster,
     accounts,
@@ -27,14 +27,16 @@ from zendesk_pipeline_tests.cluster.stage import (
     cluster,
     deployed,
     found,
+    held,
+    is_over,
     kill,
     needed,
+    starting,
 )
 
 ACCOUNTS = [f"customer_{number}" for number in range(4)]
 WINDOWS = 13
 STARTED, SUCCESS = dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.SUCCESS
-COLLECTED = ("audit_logs", "incremental_tickets")
 PROCESSES = 2
 """Of each worker."""
 LATENCY = 2000
@@ -57,7 +59,6 @@ class Story:
     """The runs of the worker that was killed."""
     under_way: int
     """Windows that these had delivered and not reported."""
-    killed_at: float
     workers: Counter[str]
     """Runs that succeeded, by worker."""
     records: Mapping[str, dg.RunRecord]
@@ -86,14 +87,12 @@ def _told(services: Cluster, instance: dg.DagsterInstance, span: Span) -> Story:
     services.zendesk.control.set(latency_ms=LATENCY)
     with ExitStack() as up:
         workers = {name: up.enter_context(services.worker(name, PROCESSES)) for name in ("one", "two")}
-        up.enter_context(services.daemon("soc.definitions"))
-        victim = found(lambda: _worker_in_the_midst(services, instance, span), within=PATIENCE)
-        kill(workers[victim])
-        killed_at = time.time()
+        daemon = up.enter_context(services.daemon("soc.definitions"))
+        victim = found(lambda: _killed_in_the_midst(services, instance, span, workers, daemon), within=PATIENCE)
         services.zendesk.control.set(latency_ms=0)
         lost = {run.run_id for run in _started(instance) if _worker_of(instance, run) == victim}
         under_way = sum(_complete(services, run, span) for run in _started(instance) if run.run_id in lost)
-        found(lambda: _is_over(instance, span), within=PATIENCE)
+        found(lambda: is_over(instance, ACCOUNTS, span), within=PATIENCE)
     records = {record.dagster_run.run_id: record for record in instance.get_run_records()}
     runs = [record.dagster_run for record in records.values()]
     return Story(
@@ -101,7 +100,6 @@ def _told(services: Cluster, instance: dg.DagsterInstance, span: Span) -> Story:
         span=span,
         lost=lost,
         under_way=under_way,
-        killed_at=killed_at,
         workers=Counter(_worker_of(instance, run) for run in runs if run.is_success),
         records=records,
         said={run: "\n".join(event.message for event in instance.all_logs(run)) for run in lost},
@@ -120,9 +118,29 @@ def _worker_of(instance: dg.DagsterInstance, run: dg.DagsterRun) -> str:
 
 
 def _complete(services: Cluster, run: dg.DagsterRun, span: Span) -> int:
-    """Windows that the run's stream has whole in S3."""
-    (key,) = run.asset_selection or [dg.AssetKey("none")]
-    return bucket(services, key.path[0], key.path[-1]).progress(span).windows
+    """Windows that the run's stream has whole in S3; none where it has no stream, like an inspection."""
+    keys = [key for key in run.asset_selection or () if key.path[-1] in COLLECTED]
+    return sum(bucket(services, key.path[0], key.path[-1]).progress(span).windows for key in keys)
+
+
+def _killed_in_the_midst(
+    services: Cluster,
+    instance: dg.DagsterInstance,
+    span: Span,
+    workers: Mapping[str, psutil.Process],
+    daemon: psutil.Process,
+) -> str | None:
+    """The worker that was killed; None, and none is, while no worker is in the midst of a run.
+
+    The daemon stands still meanwhile: a run that a worker takes and has not started yet is another story, below.
+    """
+    if _worker_in_the_midst(services, instance, span):
+        with held(daemon):
+            victim = _worker_in_the_midst(services, instance, span)
+            if victim and not starting(instance):
+                kill(workers[victim])
+                return victim
+    return None
 
 
 def _worker_in_the_midst(services: Cluster, instance: dg.DagsterInstance, span: Span) -> str | None:
@@ -133,14 +151,6 @@ def _worker_in_the_midst(services: Cluster, instance: dg.DagsterInstance, span: 
         if worker in done and 0 < _complete(services, run, span) < WINDOWS:
             return worker
     return None
-
-
-def _is_over(instance: dg.DagsterInstance, span: Span) -> bool:
-    """Every window is reported, and no run is left."""
-    keys = [dg.AssetKey([account, stream]) for account in ACCOUNTS for stream in COLLECTED]
-    whole = all(delivered_windows(instance, key, among=span) == set(span) for key in keys)
-    unfinished = dg.RunsFilter(statuses=list(UNDER_WAY))
-    return whole and not instance.get_runs(unfinished)
 
 
 def test_the_work_is_spread(story: Story) -> None:

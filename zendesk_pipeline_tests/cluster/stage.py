@@ -18,6 +18,7 @@ from zendesk_pipeline.keys import Layout
 from zendesk_pipeline.local_services import LocalS3, SimulatedZendesk, local_s3, simulated_zendesk
 from zendesk_pipeline.local_services import _running as running
 from zendesk_pipeline.proof import Bucket
+from zendesk_pipeline.sensors import UNDER_WAY, delivered_windows
 from zendesk_pipeline.store import Store
 from zendesk_pipeline.streams import STREAMS
 from zendesk_pipeline.windows import Span, timestamp
@@ -26,6 +27,8 @@ from zendesk_pipeline_tests.foreign import foreign
 
 Found = TypeVar("Found")
 DEPLOYED = Path(__file__).parents[2] / "deploy" / "dagster" / "celery" / "dagster.yaml"
+COLLECTED = ("audit_logs", "incremental_tickets")
+"""Of each account."""
 LOOK_SECONDS = 0.5
 QUICK: Mapping[str, Any] = {
     "run_launcher": {"config": {"include": ["soc.definitions"], "worker_silence_seconds": 6}},
@@ -73,10 +76,10 @@ class Cluster:
         """Dagster's daemon over a code location."""
         return self.process("daemon", "dagster._daemon", "run", "-m", module)
 
-    def worker(self, name: str, processes: int) -> AbstractContextManager[psutil.Process]:
+    def worker(self, name: str, processes: int, *options: str) -> AbstractContextManager[psutil.Process]:
         """A Celery worker of so many processes."""
         where = ("--hostname", f"{name}@%h", "--concurrency", str(processes), "--loglevel", "info")
-        return self.process(name, "celery", "--app", "zendesk_pipeline.celery_worker", "worker", *where)
+        return self.process(name, "celery", "--app", "zendesk_pipeline.celery_worker", "worker", *where, *options)
 
 
 @contextmanager
@@ -137,7 +140,7 @@ def accounts(services: Cluster, names: Sequence[str], span: Span, **attributes: 
             zendesk_api_token="ZENDESK_API_TOKEN",
             s3_bucket=services.s3.bucket,
             start_date=timestamp(span.start),
-            resources=["audit_logs", "incremental_tickets"],
+            resources=list(COLLECTED),
             minute=5,
             zendesk_export_rate=100000,
             **attributes,
@@ -157,9 +160,43 @@ def needed() -> None:
 def kill(process: psutil.Process) -> None:
     """As the machine under it would go: all its processes at once, none hears of it."""
     for number in (signal.SIGSTOP, signal.SIGKILL):  # stopped first, nobody starts another one meanwhile
-        for each in [*process.children(recursive=True), process]:
-            with suppress(psutil.NoSuchProcess):
-                each.send_signal(number)
+        _each([*process.children(recursive=True), process], number)
+
+
+def _each(processes: Sequence[psutil.Process], number: signal.Signals) -> None:
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            process.send_signal(number)
+
+
+@contextmanager
+def held(process: psutil.Process) -> Generator[None]:
+    """All its processes stand still until the block ends."""
+    processes = [process, *process.children(recursive=True)]
+    _each(processes, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        _each(processes, signal.SIGCONT)
+
+
+def stop_pool(worker: psutil.Process) -> None:
+    """The processes in which a Celery worker executes stand still; it goes on taking tasks and answering."""
+    main = min(worker.children(recursive=True), key=lambda process: process.pid)
+    _each(main.children(recursive=True), signal.SIGSTOP)
+
+
+def is_over(instance: dg.DagsterInstance, names: Sequence[str], span: Span) -> bool:
+    """Every window of these accounts is reported, and no run is left."""
+    keys = [dg.AssetKey([name, stream]) for name in names for stream in COLLECTED]
+    whole = all(delivered_windows(instance, key, among=span) == set(span) for key in keys)
+    return whole and not instance.get_runs(dg.RunsFilter(statuses=list(UNDER_WAY)))
+
+
+def starting(instance: dg.DagsterInstance) -> Sequence[dg.DagsterRun]:
+    """Runs that are launched, and of which no worker has said that it is at them."""
+    launched = [dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTING]
+    return instance.get_runs(dg.RunsFilter(statuses=launched))
 
 
 def found(look: Callable[[], Found | None], *, within: float) -> Found:

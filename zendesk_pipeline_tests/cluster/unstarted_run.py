@@ -1,0 +1,140 @@
+"""A worker is killed that has taken a run from Redis and not begun it: nobody else knows of the run's task."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from zendesk_pipeline.local_pipeline import settled_until
+from zendesk_pipeline.proof import prove
+from zendesk_pipeline.windows import HOUR, Span, timestamp
+from zendesk_pipeline_tests.cluster.stage import (
+    COLLECTED,
+    QUICK,
+    Cluster,
+    accounts,
+    bucket,
+    cluster,
+    deployed,
+    found,
+    is_over,
+    kill,
+    needed,
+    starting,
+    stop_pool,
+)
+
+ACCOUNT = "acme"
+WINDOWS = 3
+LATENCY = 2000
+"""Milliseconds before each of Zendesk's answers, so that the first run is at work when the second one is launched."""
+PATIENCE = 240
+START_TIMEOUT = 20
+QUEUE = "dagster"
+IMPATIENT: Mapping[str, Any] = {
+    **QUICK,
+    "run_monitoring": {**QUICK["run_monitoring"], "start_timeout_seconds": START_TIMEOUT},
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _servers() -> None:
+    needed()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What there is when every window is reported."""
+
+    cluster: Cluster
+    span: Span
+    taken: int
+    """Runs that the first worker had taken from Redis, of two that were there. It has one process."""
+    unstarted: str
+    """The run that the second worker took and did not begin."""
+    runs: Mapping[str, dg.DagsterRun]
+    """All of them, by their id."""
+    said: str
+    """The log of the unstarted one."""
+
+
+@pytest.fixture(scope="module")
+def outcome(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outcome]:
+    """The kill, and everything after it."""
+    end = settled_until() - HOUR
+    span = Span(end - WINDOWS * HOUR, end)
+    folder = tmp_path_factory.mktemp("cluster")
+    with (
+        cluster(folder, "--since", timestamp(span.start - 24 * HOUR)) as services,
+        pytest.MonkeyPatch.context() as patched,
+    ):
+        running = services.also(PYTHONPATH=accounts(services, [ACCOUNT], span))
+        (running.home / "dagster.yaml").write_text(deployed(IMPATIENT))
+        for name, value in running.environment.items():
+            patched.setenv(name, value)
+        with running.instance() as instance:
+            yield _told(running, instance, span)
+
+
+def _told(services: Cluster, instance: dg.DagsterInstance, span: Span) -> Outcome:
+    services.zendesk.control.set(latency_ms=LATENCY)
+    with services.worker("one", 1) as first, services.daemon("soc.definitions"):
+        (waiting,) = found(lambda: _one_at_work_one_waiting(instance), within=PATIENCE)
+        taken = _taken(instance)
+        kill(first)
+        with services.worker("two", 1, "--queues", "none") as second:
+            found(lambda: _inspect(instance).ping(), within=PATIENCE)
+            stop_pool(second)
+            _celery(instance).control.add_consumer(QUEUE)
+            found(lambda: _taken(instance) == 1, within=PATIENCE)
+            kill(second)
+        services.zendesk.control.set(latency_ms=0)
+        with services.worker("three", 1):
+            found(lambda: is_over(instance, [ACCOUNT], span), within=PATIENCE)
+    runs = {run.run_id: run for run in instance.get_runs()}
+    said = "\n".join(event.message for event in instance.all_logs(waiting.run_id))
+    return Outcome(cluster=services, span=span, taken=taken, unstarted=waiting.run_id, runs=runs, said=said)
+
+
+def _one_at_work_one_waiting(instance: dg.DagsterInstance) -> Sequence[dg.DagsterRun]:
+    """The one that waits, as soon as the other one is at work."""
+    at_work = instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED]))
+    return starting(instance) if at_work else ()
+
+
+def _taken(instance: dg.DagsterInstance) -> int:
+    """Tasks that workers have, begun or not."""
+    asked = _inspect(instance)
+    answers: list[dict[str, list[Any]] | None] = [asked.active(), asked.reserved()]
+    return sum(len(tasks) for answer in answers for tasks in (answer or {}).values())
+
+
+def _inspect(instance: dg.DagsterInstance) -> Any:
+    return _celery(instance).control.inspect()
+
+
+def _celery(instance: dg.DagsterInstance) -> Any:
+    launcher: Any = instance.run_launcher
+    return launcher.celery
+
+
+def test_a_worker_takes_no_more_than_it_can_begin(outcome: Outcome) -> None:
+    """What it leaves in Redis is there for others, and is not lost with it."""
+    assert outcome.taken == 1
+
+
+def test_the_run_is_found(outcome: Outcome) -> None:
+    """It ends as a failure that says so, and another run is started for it."""
+    assert outcome.runs[outcome.unstarted].status is dg.DagsterRunStatus.FAILURE
+    assert f"taking longer than {START_TIMEOUT} seconds to start" in outcome.said
+    assert outcome.unstarted in {run.parent_run_id for run in outcome.runs.values() if run.is_success}
+
+
+@pytest.mark.parametrize("stream", COLLECTED)
+def test_every_window_is_exact(outcome: Outcome, stream: str) -> None:
+    """Whatever the killed workers had delivered."""
+    proof = prove(bucket(outcome.cluster, ACCOUNT, stream), outcome.span, outcome.cluster.zendesk.control)
+    assert proof.holds, proof
+    assert proof.at_source > 10 * WINDOWS
