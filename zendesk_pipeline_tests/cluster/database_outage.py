@@ -83,9 +83,15 @@ def _outage(services: Cluster, instance: dg.DagsterInstance, span: Span) -> None
     found(lambda: 0 < collected.progress(span).windows < WINDOWS and not starting(instance), within=PATIENCE)
     services.postgres.stop()
     services.zendesk.control.set(latency_ms=0)
-    launcher: Any = instance.run_launcher
-    found(lambda: not any(launcher.celery.control.inspect().active().values()), within=PATIENCE)
+    found(lambda: _nobody_at_work(instance), within=PATIENCE)
     services.postgres.start()
+
+
+def _nobody_at_work(instance: dg.DagsterInstance) -> bool:
+    """Whether the worker has said so."""
+    launcher: Any = instance.run_launcher
+    answers: dict[str, list[Any]] | None = launcher.celery.control.inspect().active()
+    return bool(answers) and not any(answers.values())
 
 
 def test_every_window_is_exact(outcome: Outcome) -> None:

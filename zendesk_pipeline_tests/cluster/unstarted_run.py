@@ -6,6 +6,7 @@ from typing import Any
 
 import dagster as dg
 import pytest
+from dagster_celery.tags import DAGSTER_CELERY_TASK_ID_TAG
 
 from zendesk_pipeline.local_pipeline import settled_until
 from zendesk_pipeline.proof import prove
@@ -51,7 +52,7 @@ class Outcome:
     cluster: Cluster
     span: Span
     taken: int
-    """Runs that the first worker had taken from Redis, of two that were there. It has one process."""
+    """Runs that the first worker had taken from Redis, of several that were there. It has one process."""
     unstarted: str
     """The run that the second worker took and did not begin."""
     runs: Mapping[str, dg.DagsterRun]
@@ -81,34 +82,33 @@ def outcome(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outcome]:
 def _told(services: Cluster, instance: dg.DagsterInstance, span: Span) -> Outcome:
     services.zendesk.control.set(latency_ms=LATENCY)
     with services.worker("one", 1) as first, services.daemon("soc.definitions"):
-        (waiting,) = found(lambda: _one_at_work_one_waiting(instance), within=PATIENCE)
-        taken = _taken(instance)
+        found(lambda: _at_work(instance) and starting(instance), within=PATIENCE)
+        taken = found(lambda: _taken(instance), within=PATIENCE)
         kill(first)
         with services.worker("two", 1, "--queues", "none") as second:
             found(lambda: _inspect(instance).ping(), within=PATIENCE)
             stop_pool(second)
             _celery(instance).control.add_consumer(QUEUE)
-            found(lambda: _taken(instance) == 1, within=PATIENCE)
+            (task,) = found(lambda: _taken(instance), within=PATIENCE)
             kill(second)
         services.zendesk.control.set(latency_ms=0)
         with services.worker("three", 1):
             found(lambda: is_over(instance, [ACCOUNT], span), within=PATIENCE)
     runs = {run.run_id: run for run in instance.get_runs()}
-    said = "\n".join(event.message for event in instance.all_logs(waiting.run_id))
-    return Outcome(cluster=services, span=span, taken=taken, unstarted=waiting.run_id, runs=runs, said=said)
+    (unstarted,) = instance.get_run_ids(dg.RunsFilter(tags={DAGSTER_CELERY_TASK_ID_TAG: task}))
+    said = "\n".join(event.message for event in instance.all_logs(unstarted))
+    return Outcome(cluster=services, span=span, taken=len(taken), unstarted=unstarted, runs=runs, said=said)
 
 
-def _one_at_work_one_waiting(instance: dg.DagsterInstance) -> Sequence[dg.DagsterRun]:
-    """The one that waits, as soon as the other one is at work."""
-    at_work = instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED]))
-    return starting(instance) if at_work else ()
+def _at_work(instance: dg.DagsterInstance) -> Sequence[dg.DagsterRun]:
+    return instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED]))
 
 
-def _taken(instance: dg.DagsterInstance) -> int:
-    """Tasks that workers have, begun or not."""
+def _taken(instance: dg.DagsterInstance) -> set[str]:
+    """The tasks that workers have, begun or not; none where they do not answer in time."""
     asked = _inspect(instance)
     answers: list[dict[str, list[Any]] | None] = [asked.active(), asked.reserved()]
-    return sum(len(tasks) for answer in answers for tasks in (answer or {}).values())
+    return {task["id"] for answer in answers for tasks in (answer or {}).values() for task in tasks}
 
 
 def _inspect(instance: dg.DagsterInstance) -> Any:
