@@ -1,6 +1,9 @@
 """The command line: what is beside Dagster's own commands."""
 
+import os
+import shlex
 from importlib import import_module
+from pathlib import Path
 
 import click
 
@@ -38,5 +41,24 @@ class Commands(click.Group):
 
 @click.group(cls=Commands)
 @click.version_option(package_name="zendesk-pipeline")
-def main() -> None:
+@click.option(
+    "--defs",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="The defs.yaml of the account to look at; that of the environment, if not given.",
+)
+@click.option("--account", metavar="NAME", help="Which one of several in that file.")
+@click.pass_context
+def main(context: click.Context, defs: Path | None, account: str | None) -> None:
     """Zendesk logs to Amazon S3 for Google SecOps. The pipeline itself runs in Dagster (make dev)."""
+    if defs is None:
+        if account is not None:
+            raise click.UsageError("--account is one of the file that --defs names.")
+        return
+    from zendesk_pipeline import account_file, past  # noqa: PLC0415 - slow to import, and seldom needed
+
+    read = account_file.read(defs, account)
+    os.environ.update(account_file.variables(read, os.environ))
+    click.echo(account_file.described(read), err=True)
+    options = ["--defs", str(defs), *(["--account", account] if account else [])]
+    context.obj = past.Named(account=read.name, program=shlex.join(["zendesk-pipeline", *options]))

@@ -35,12 +35,10 @@ from zendesk_pipeline.accounts import (
 from zendesk_pipeline.clock import Clock
 from zendesk_pipeline.definitions import account_definitions, shared_definitions
 from zendesk_pipeline.errors import SettingsError
-from zendesk_pipeline.settings import Settings, sentence
+from zendesk_pipeline.settings import OF_THE_LOCATION, Settings, sentence
 from zendesk_pipeline.streams import STREAMS
 from zendesk_pipeline.windows import timestamp
 
-OF_THE_LOCATION = frozenset({"dagster_ui_url"})
-"""Settings that are the same for all accounts, and stay in the environment."""
 REQUIRED = ("zendesk_base_url", "s3_bucket")
 PREFIXES = {"s3_prefix": "crm", "state_prefix": "state", "quarantine_prefix": "quarantine"}
 """What an account's prefixes end with where they are not set: `zendesk/acme/crm/`."""

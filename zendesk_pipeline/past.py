@@ -34,6 +34,21 @@ def hour(_: click.Context, __: click.Parameter, typed: str | None) -> int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Named:
+    """The account that a command is about, as it was asked for."""
+
+    account: str = ""
+    """Its name; empty for that of the environment."""
+    program: str = "zendesk-pipeline"
+    """How another command about the same account begins."""
+
+
+def named() -> Named:
+    """What the command line says of it."""
+    return click.get_current_context().find_object(Named) or Named()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Account:
     """The two ends of the settings."""
 

@@ -25,6 +25,10 @@ CREDENTIALS: dict[AuthMode, tuple[str, ...]] = {
 """The variables that hold the credential in each AUTH_MODE."""
 
 
+OF_THE_LOCATION = frozenset({"dagster_ui_url"})
+"""Settings that are the same for all accounts of a code location, and always stay in the environment."""
+
+
 def checked_base_url(url: str) -> str:
     """The account's address without a trailing slash; raises ValueError where no credential must be sent."""
     parts = urlsplit(url.strip())

@@ -167,7 +167,7 @@ def _steps(task: Task, span: Span, *, noted: bool) -> Iterator[tuple[str, list[s
         yield (
             "Note what it delivered; this writes ledgers, and nothing under the feed prefix.",
             [
-                "zendesk-pipeline takeover --yes"
+                f"{past.named().program} takeover --yes"
                 + ("" if task.prefix == task.chosen.s3_prefix else f" --prefix {task.prefix}")
             ],
         )
@@ -184,9 +184,9 @@ def _steps(task: Task, span: Span, *, noted: bool) -> Iterator[tuple[str, list[s
         yield ("Start Dagster.", [])
     yield (
         "Add what lacks; what the recipe delivered is not delivered again.",
-        [backfill(part.stream.name, span) for part in task.parts],
+        [backfill(part.stream.name, span, past.named().account) for part in task.parts],
     )
     yield (
         "See that nothing differs.",
-        [f"zendesk-pipeline verify --from {timestamp(span.start)[:16]}Z --to {timestamp(span.end)[:16]}Z"],
+        [f"{past.named().program} verify --from {timestamp(span.start)[:16]}Z --to {timestamp(span.end)[:16]}Z"],
     )

@@ -220,8 +220,10 @@ def _size(shown: set[str] | None) -> int | None:
     return None if shown is None else len(shown)
 
 
-def backfill(stream: str, span: Span) -> str:
-    """The command that collects a range."""
+def backfill(stream: str, span: Span, account: str = "") -> str:
+    """The command that collects a range; of a named account, in the project that describes it."""
     first, last = Window(span.start).partition_key, Window(span.end - HOUR).partition_key
     which = f"--partition {first}" if first == last else f'--partition-range "{first}...{last}"'
+    if account:
+        return f"dg launch --assets key:{account}/{stream} {which}"
     return f"dagster asset materialize -m zendesk_pipeline.definitions --select {stream} {which}"

@@ -211,7 +211,9 @@ def _say_verdict(look: Look, found: dict[str, Sums]) -> None:
         if differing
         else f"Nothing differs: {against} on {windows:,} windows with {delivered:,} records."
     )
-    commands = [backfill(name, span) for name, sums in found.items() for span in _to_collect(sums)]
+    commands = [
+        backfill(name, span, past.named().account) for name, sums in found.items() for span in _to_collect(sums)
+    ]
     kinds = {kind for sums in found.values() for kind in sums.counts}
     advice = [text for kind, text in OTHERWISE.items() if kind in kinds]
     if look.as_json:

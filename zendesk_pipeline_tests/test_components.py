@@ -1,6 +1,11 @@
 """The component in a project of somebody else's, through Dagster's own command line; without a network."""
 
+import os
+import shlex
+import subprocess
+import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -8,10 +13,13 @@ import pytest
 from zendesk_pipeline.keys import Layout
 from zendesk_pipeline.local_services import LocalS3, SimulatedZendesk
 from zendesk_pipeline.store import Store
+from zendesk_pipeline.windows import timestamp
 from zendesk_pipeline_tests.by_hand import FIRST
 from zendesk_pipeline_tests.deliveries import Bucket
 from zendesk_pipeline_tests.foreign import TYPE, Foreign, foreign
 
+PROGRAM = Path(sys.executable).with_name("zendesk-pipeline")
+TOKEN = ("ZENDESK_EMAIL", "ZENDESK_API_TOKEN")
 PLACE = {"zendesk_base_url": "https://acme.zendesk.com", "s3_bucket": "logs"}
 
 
@@ -80,7 +88,9 @@ def test_a_secret_that_was_written_into_the_file_is_refused_and_not_repeated(pro
 @pytest.fixture
 def two(tmp_path: Path, zendesk: SimulatedZendesk, s3: LocalS3) -> Callable[..., Foreign]:
     """A project with two accounts that deliver into two buckets."""
-    s3.client().create_bucket(Bucket="beta-logs")
+    client = s3.client()
+    with suppress(client.exceptions.BucketAlreadyOwnedByYou):  # of the test before
+        client.create_bucket(Bucket="beta-logs")
 
     def made(root: str, **secrets: str) -> Foreign:
         project = foreign(tmp_path, {**s3.environment, **secrets})
@@ -124,6 +134,37 @@ def test_two_accounts_are_delivered_into_two_buckets_and_one_that_fails_is_alone
     assert mended.returncode == 0, mended.stdout + mended.stderr
     assert _lines(s3, s3.bucket, layout) == source
     assert _lines(s3, "beta-logs", layout) == source
+
+
+def test_the_commands_look_at_the_account_that_is_named(
+    two: Callable[..., Foreign], zendesk: SimulatedZendesk, layout: Layout
+) -> None:
+    """One is collected and the other is not: `verify` tells them apart, and what it prints for the other works."""
+    secrets = {f"{name}_{key}": zendesk.environment[key] for name in ("ACME", "BETA") for key in TOKEN}
+    project = two(layout.feed.removesuffix("/crm/"), **secrets, BETA_BUCKET="beta-logs")
+    collected = project.dg("launch", "--partition", FIRST.partition_key, "--assets", "key:acme/audit_logs")
+    assert collected.returncode == 0, collected.stdout + collected.stderr
+    hour = ("verify", "--from", timestamp(FIRST.start), "--to", timestamp(FIRST.end))
+    assert _program(project, "acme", *hour).returncode == 0
+    differs = _program(project, "beta", *hour)
+    assert differs.returncode == 1
+    (command,) = [line.strip() for line in differs.stdout.splitlines() if line.startswith("  dg ")]
+    assert command == f"dg launch --assets key:beta/audit_logs --partition {FIRST.partition_key}"
+    mended = project.dg(*shlex.split(command)[1:])
+    assert mended.returncode == 0, mended.stdout + mended.stderr
+    assert _program(project, "beta", *hour).returncode == 0
+    looked_at = _program(project, "beta", "doctor", "--json").stdout
+    assert f"audit_logs of {zendesk.url} into s3://beta-logs." in looked_at
+
+
+def _program(project: Foreign, account: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [PROGRAM, "--defs", project.yaml(account), *arguments],
+        env={**os.environ, **project.environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 def _lines(s3: LocalS3, bucket: str, layout: Layout) -> list[bytes]:

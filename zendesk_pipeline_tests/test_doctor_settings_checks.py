@@ -1,6 +1,7 @@
 """What `doctor` finds in the environment, and of the addresses of alerts."""
 
 import re
+from pathlib import Path
 
 import pytest
 
@@ -67,6 +68,32 @@ def test_a_credential_that_was_copied_badly_is_named(admit: Admit) -> None:
     verdict = look(admit(ZENDESK_API_TOKEN="credential-4711\n"), "credentials")
     assert re.match(r"failed: ZENDESK_API_TOKEN is empty, begins or ends with a blank", said(verdict))
     assert "4711" not in said(verdict)
+
+
+# Redaction
+
+
+def test_what_is_redacted_is_told(admit: Admit, tmp_path: Path) -> None:
+    """By the stream, and what is not."""
+    both = admit(RESOURCES="audit_logs,incremental_tickets")
+    assert look(both, "redaction").found == "REDACTION_RULES is not set: records go as Zendesk sent them."
+    rules = tmp_path / "rules.yaml"
+    rules.write_text("incremental_tickets:\n  - drop: subject\n")
+    verdict = look(admit(REDACTION_RULES=str(rules)), "redaction")
+    assert verdict.found == f"incremental_tickets by {rules}; as Zendesk sent it goes audit_logs."
+    verdict = look(admit(RESOURCES="audit_logs"), "redaction")
+    assert (verdict.status, "has no rules for audit_logs" in verdict.found) == ("warning", True)
+
+
+@pytest.mark.parametrize(
+    ("key", "status", "says"),
+    [("", "failed", "REDACTION_KEY"), ("key-4711", "failed", "32"), ("key-4711" * 4, "ok", "audit_logs")],
+)
+def test_a_key_that_runs_would_miss_is_missed_now(admit: Admit, key: str, status: str, says: str) -> None:
+    """Where a rule hashes; its value is not shown."""
+    admit(RESOURCES="audit_logs", REDACTION_RULES="builtin:without-personal-data")
+    verdict = look(admit(REDACTION_KEY=key), "redaction")
+    assert (verdict.status, says in verdict.found, "4711" in said(verdict)) == (status, True, False)
 
 
 # Alerts

@@ -1,13 +1,15 @@
-"""The environment: settings, the credential's variables, and the addresses of alerts."""
+"""The environment: settings, the variables of credential and redaction, and the addresses of alerts."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
+from zendesk_pipeline import redaction_rules
 from zendesk_pipeline.channels import SECONDS, Address, Message, Outcome, send
 from zendesk_pipeline.doctor.patient import Patient
 from zendesk_pipeline.doctor.verdicts import Verdict, failed, ok, warning
 from zendesk_pipeline.resources import HOW_TO_GET
 from zendesk_pipeline.settings import CREDENTIALS, Settings
+from zendesk_pipeline.streams import STREAMS
 
 WHERE = "docs/settings.md explains every variable; .env is read by Dagster, not by this command."
 TEST_ALERT = Message(
@@ -46,6 +48,28 @@ def credentials_verdict(chosen: Settings, environment: Mapping[str, str]) -> Ver
         where = " ".join(f"{name}: {HOW_TO_GET[name]}." for name in missing)
         return failed(f"AUTH_MODE={chosen.auth_mode} needs {' and '.join(missing)}: not set.", where)
     return ok(f"AUTH_MODE={chosen.auth_mode}: {' and '.join(names)} {'are' if len(names) > 1 else 'is'} set.")
+
+
+def redacted(patient: Patient) -> Verdict:
+    """What is taken out of which stream; raises SettingsError and SecretStoreError where the rules' key is amiss."""
+    chosen, key = patient.settings, os.environ.get(redaction_rules.KEY, "")
+    streams = [STREAMS[name] for name in chosen.resources]
+    found = {each.name for each in streams if redaction_rules.redaction(each, chosen.redaction_rules, key)}
+    return redacted_verdict(chosen, found)
+
+
+def redacted_verdict(chosen: Settings, found: Collection[str]) -> Verdict:
+    """`found`: the collected streams that there are rules for."""
+    if not chosen.redaction_rules:
+        return ok("REDACTION_RULES is not set: records go as Zendesk sent them.")
+    if not found:
+        return warning(
+            f"{chosen.redaction_rules} has no rules for {' or '.join(chosen.resources)}: all goes as Zendesk sent it.",
+            "Rules stand below the name of their stream (docs/redaction.md); unset REDACTION_RULES if none are meant.",
+        )
+    whole = [name for name in chosen.resources if name not in found]
+    rest = f"; as Zendesk sent it goes {', '.join(whole)}" if whole else ""
+    return ok(f"{', '.join(name for name in chosen.resources if name in found)} by {chosen.redaction_rules}{rest}.")
 
 
 def alerts(patient: Patient) -> Verdict:
