@@ -10,7 +10,7 @@ import yaml
 from dagster.components.resolved.errors import ResolutionException
 from pydantic import ValidationError
 
-from zendesk_pipeline.accounts import SECRETS, Account, is_reference
+from zendesk_pipeline.accounts import SECRETS, Account, secret_value
 from zendesk_pipeline.components import ZendeskToS3Component
 from zendesk_pipeline.errors import SettingsError
 from zendesk_pipeline.settings import CREDENTIALS, OF_THE_LOCATION, Settings
@@ -76,7 +76,7 @@ def variables(account: Account, environment: Mapping[str, str]) -> dict[str, str
     return {
         **{name.upper(): "" for name in Settings.model_fields if name not in OF_THE_LOCATION},
         **{name.upper(): _text(value) for name, value in given.items()},
-        **{name: _secret(account.source(name), environment) for name in SECRETS},
+        **{name: secret_value(account.source(name), environment) for name in SECRETS},
         **({"AWS_PROFILE": account.aws_profile, **dict.fromkeys(_KEYS, "")} if account.aws_profile else {}),
     }
 
@@ -85,10 +85,6 @@ def _text(value: str | float | datetime | tuple[str, ...]) -> str:
     if isinstance(value, tuple):
         return ",".join(value)
     return value.isoformat() if isinstance(value, datetime) else str(value)
-
-
-def _secret(source: str, environment: Mapping[str, str]) -> str:
-    return source if is_reference(source) else environment.get(source, "")
 
 
 def described(account: Account) -> str:

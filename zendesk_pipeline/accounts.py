@@ -118,12 +118,17 @@ def secret(source: str) -> dg.EnvVar | str:
 
     A reference is given as it is.
     """
-    if is_reference(source):
+    if _is_reference(source):
         return source
     return dg.EnvVar(source) if os.environ.get(source) else ""
 
 
-def is_reference(source: str) -> bool:
+def secret_value(source: str, environment: Mapping[str, str]) -> str:
+    """What a variable holds, nothing where it is not set; a reference is given as it is."""
+    return source if _is_reference(source) else environment.get(source, "")
+
+
+def _is_reference(source: str) -> bool:
     """Whether it names no variable but a place in a store of secrets."""
     return source.startswith(tuple(PREFIXES))
 

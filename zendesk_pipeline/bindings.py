@@ -11,7 +11,7 @@ from typing import Any
 import dagster as dg
 from dagster_aws.s3 import S3Resource
 
-from zendesk_pipeline.accounts import Account, is_reference
+from zendesk_pipeline.accounts import Account, secret_value
 from zendesk_pipeline.io_manager import PageStream, S3IOManager
 from zendesk_pipeline.resources import ZendeskResource
 
@@ -65,7 +65,7 @@ class Zendesks:
     def of(self, name: str) -> ZendeskResource:
         """The Zendesk of an account; raises KeyError for a name that is unknown."""
         account = self._accounts[name]
-        made = zendesk(account, lambda secret: _read(account.source(secret)))
+        made = zendesk(account, lambda secret: secret_value(account.source(secret), os.environ))
         return made.looking_in(account.source)
 
 
@@ -78,7 +78,7 @@ class Buckets(dg.IOManager):
     def of(self, name: str) -> S3IOManager:
         """The bucket of an account; raises KeyError for a name that is unknown."""
         account = self._accounts[name]
-        return bucket(account, lambda secret: _read(account.source(secret)))
+        return bucket(account, lambda secret: secret_value(account.source(secret), os.environ))
 
     def handle_output(self, context: dg.OutputContext, obj: PageStream) -> None:
         """As `S3IOManager` does."""
@@ -129,8 +129,3 @@ def bucket(account: Account, secret: Callable[[str], Any]) -> S3IOManager:
         redaction_rules=chosen.redaction_rules,
         redaction_key=secret("REDACTION_KEY"),
     )
-
-
-def _read(source: str) -> str:
-    """The value of a variable, or a reference as it is."""
-    return source if is_reference(source) else os.environ.get(source, "")

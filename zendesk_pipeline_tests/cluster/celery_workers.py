@@ -132,7 +132,7 @@ def _killed_in_the_midst(
 ) -> str | None:
     """The worker that was killed; None, and none is, while no worker is in the midst of a run.
 
-    The daemon stands still meanwhile: a run that a worker takes and has not started yet is another story, below.
+    The daemon stands still meanwhile: a run that a worker has taken and not begun is the story of `unstarted_run`.
     """
     if _worker_in_the_midst(services, instance, span):
         with held(daemon):

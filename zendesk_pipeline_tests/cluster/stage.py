@@ -182,8 +182,8 @@ def held(process: psutil.Process) -> Generator[None]:
 
 def stop_pool(worker: psutil.Process) -> None:
     """The processes in which a Celery worker executes stand still; it goes on taking tasks and answering."""
-    main = min(worker.children(recursive=True), key=lambda process: process.pid)
-    _each(main.children(recursive=True), signal.SIGSTOP)
+    for direct in worker.children():  # its main process; beside it a shell that has none
+        _each(direct.children(recursive=True), signal.SIGSTOP)
 
 
 def is_over(instance: dg.DagsterInstance, names: Sequence[str], span: Span) -> bool:
