@@ -15,22 +15,20 @@ import psutil
 import pytest
 from dagster_celery.tags import DAGSTER_CELERY_TASK_ID_TAG
 
-from zendesk_pipeline.local_pipeline import settled_until
 from zendesk_pipeline.proof import prove
-from zendesk_pipeline.windows import HOUR, Span, timestamp
+from zendesk_pipeline.windows import Span
 from zendesk_pipeline_tests.cluster.stage import (
     COLLECTED,
     QUICK,
     Cluster,
-    accounts,
+    accounts_in_a_cluster,
     bucket,
-    cluster,
-    deployed,
     found,
     held,
     is_over,
     kill,
     needed,
+    newest,
     starting,
 )
 
@@ -70,17 +68,9 @@ class Story:
 @pytest.fixture(scope="module")
 def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
     """All of it, up to the last window."""
-    end = settled_until() - HOUR  # no hour ends behind the sensor's back meanwhile
-    span = Span(end - WINDOWS * HOUR, end)
-    folder = tmp_path_factory.mktemp("cluster")
-    with cluster(folder, "--since", timestamp(span.start - 24 * HOUR)) as services:
-        running = services.also(PYTHONPATH=accounts(services, ACCOUNTS, span))
-        (running.home / "dagster.yaml").write_text(deployed(QUICK))
-        with pytest.MonkeyPatch.context() as patched:
-            for name, value in running.environment.items():
-                patched.setenv(name, value)
-            with running.instance() as instance:
-                yield _told(running, instance, span)
+    span = newest(WINDOWS)
+    with accounts_in_a_cluster(tmp_path_factory.mktemp("cluster"), ACCOUNTS, span, QUICK) as (services, instance):
+        yield _told(services, instance, span)
 
 
 def _told(services: Cluster, instance: dg.DagsterInstance, span: Span) -> Story:

@@ -7,20 +7,18 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from zendesk_pipeline.local_pipeline import settled_until
 from zendesk_pipeline.proof import prove
-from zendesk_pipeline.windows import HOUR, Span, timestamp
+from zendesk_pipeline.windows import Span
 from zendesk_pipeline_tests.cluster.stage import (
     COLLECTED,
     QUICK,
     Cluster,
-    accounts,
+    accounts_in_a_cluster,
     bucket,
-    cluster,
-    deployed,
     found,
     is_over,
     needed,
+    newest,
     starting,
 )
 
@@ -52,24 +50,15 @@ class Outcome:
 @pytest.fixture(scope="module")
 def outcome(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outcome]:
     """The outage, and everything after it up to the last window."""
-    end = settled_until() - HOUR
-    span = Span(end - WINDOWS * HOUR, end)
-    folder = tmp_path_factory.mktemp("cluster")
-    with (
-        cluster(folder, "--since", timestamp(span.start - 24 * HOUR)) as services,
-        pytest.MonkeyPatch.context() as patched,
-    ):
-        running = services.also(PYTHONPATH=accounts(services, [ACCOUNT], span))
+    span = newest(WINDOWS)
+    with accounts_in_a_cluster(tmp_path_factory.mktemp("cluster"), [ACCOUNT], span, QUICK) as (services, instance):
         (services.folder / "soc" / "src" / "soc" / "defs" / "quick.py").write_text(WITHOUT_PAUSES)
-        (running.home / "dagster.yaml").write_text(deployed(QUICK))
-        for name, value in running.environment.items():
-            patched.setenv(name, value)
-        with running.instance() as instance, running.worker("one", 2), running.daemon("soc.definitions"):
-            _outage(running, instance, span)
+        with services.worker("one", 2), services.daemon("soc.definitions"):
+            _outage(services, instance, span)
             found(lambda: is_over(instance, [ACCOUNT], span), within=PATIENCE)
             runs = instance.get_runs()[::-1]
             said = "\n".join(event.message for event in instance.all_logs(_first(runs).run_id))
-            yield Outcome(cluster=running, span=span, runs=runs, said=said)
+            yield Outcome(cluster=services, span=span, runs=runs, said=said)
 
 
 def _first(runs: Sequence[dg.DagsterRun]) -> dg.DagsterRun:

@@ -15,13 +15,14 @@ import pytest
 import yaml
 
 from zendesk_pipeline.keys import Layout
+from zendesk_pipeline.local_pipeline import settled_until
 from zendesk_pipeline.local_services import LocalS3, SimulatedZendesk, local_s3, simulated_zendesk
 from zendesk_pipeline.local_services import _running as running
 from zendesk_pipeline.proof import Bucket
 from zendesk_pipeline.sensors import UNDER_WAY, delivered_windows
 from zendesk_pipeline.store import Store
 from zendesk_pipeline.streams import STREAMS
-from zendesk_pipeline.windows import Span, timestamp
+from zendesk_pipeline.windows import HOUR, Span, timestamp
 from zendesk_pipeline_tests.cluster.servers import NoServerError, Postgres, Redis, postgres, program, redis_server
 from zendesk_pipeline_tests.foreign import foreign
 
@@ -104,6 +105,36 @@ def cluster(folder: Path, *zendesk_options: str, **settings: str) -> Generator[C
         )
         running.home.mkdir()
         yield running
+
+
+@contextmanager
+def accounts_in_a_cluster(
+    folder: Path, names: Sequence[str], span: Span, changes: Mapping[str, Any]
+) -> Generator[tuple[Cluster, dg.DagsterInstance]]:
+    """The services and the instance for these accounts, opened in the environment of its processes.
+
+    Args:
+        folder: For everything.
+        names: The accounts'.
+        span: The windows to be collected.
+        changes: What differs from the deployed file.
+    """
+    with (
+        cluster(folder, "--since", timestamp(span.start - 24 * HOUR)) as services,
+        pytest.MonkeyPatch.context() as patched,
+    ):
+        running = services.also(PYTHONPATH=accounts(services, names, span))
+        (running.home / "dagster.yaml").write_text(deployed(changes))
+        for name, value in running.environment.items():
+            patched.setenv(name, value)
+        with running.instance() as instance:
+            yield running, instance
+
+
+def newest(windows: int) -> Span:
+    """So many windows, up to the last but one that has settled: no hour ends behind the sensor's back meanwhile."""
+    end = settled_until() - HOUR
+    return Span(end - windows * HOUR, end)
 
 
 def deployed(changes: Mapping[str, Any], *, without: tuple[str, ...] = ()) -> str:

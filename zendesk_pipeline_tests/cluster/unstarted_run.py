@@ -8,21 +8,19 @@ import dagster as dg
 import pytest
 from dagster_celery.tags import DAGSTER_CELERY_TASK_ID_TAG
 
-from zendesk_pipeline.local_pipeline import settled_until
 from zendesk_pipeline.proof import prove
-from zendesk_pipeline.windows import HOUR, Span, timestamp
+from zendesk_pipeline.windows import Span
 from zendesk_pipeline_tests.cluster.stage import (
     COLLECTED,
     QUICK,
     Cluster,
-    accounts,
+    accounts_in_a_cluster,
     bucket,
-    cluster,
-    deployed,
     found,
     is_over,
     kill,
     needed,
+    newest,
     starting,
     stop_pool,
 )
@@ -32,7 +30,7 @@ WINDOWS = 3
 LATENCY = 2000
 """Milliseconds before each of Zendesk's answers, so that the first run is at work when the second one is launched."""
 PATIENCE = 240
-START_TIMEOUT = 20
+START_TIMEOUT = 30
 QUEUE = "dagster"
 IMPATIENT: Mapping[str, Any] = {
     **QUICK,
@@ -64,19 +62,9 @@ class Outcome:
 @pytest.fixture(scope="module")
 def outcome(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outcome]:
     """The kill, and everything after it."""
-    end = settled_until() - HOUR
-    span = Span(end - WINDOWS * HOUR, end)
-    folder = tmp_path_factory.mktemp("cluster")
-    with (
-        cluster(folder, "--since", timestamp(span.start - 24 * HOUR)) as services,
-        pytest.MonkeyPatch.context() as patched,
-    ):
-        running = services.also(PYTHONPATH=accounts(services, [ACCOUNT], span))
-        (running.home / "dagster.yaml").write_text(deployed(IMPATIENT))
-        for name, value in running.environment.items():
-            patched.setenv(name, value)
-        with running.instance() as instance:
-            yield _told(running, instance, span)
+    span = newest(WINDOWS)
+    with accounts_in_a_cluster(tmp_path_factory.mktemp("cluster"), [ACCOUNT], span, IMPATIENT) as (services, instance):
+        yield _told(services, instance, span)
 
 
 def _told(services: Cluster, instance: dg.DagsterInstance, span: Span) -> Outcome:
