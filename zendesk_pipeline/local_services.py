@@ -11,16 +11,19 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from zendesk_pipeline.simulator.control import SimulatorControl
 
+Started = TypeVar("Started")
+TRIES = 3
 READY_SECONDS = 60
+PROBE_SECONDS = 5
 STOP_SECONDS = 5
 LOOPBACK = "127.0.0.1"
 ACCESS_KEY = "local-access-key"
@@ -41,6 +44,10 @@ class LocalServiceError(Exception):
     """A local service could not be started; the message says which and why."""
 
 
+class ServiceEndedError(LocalServiceError):
+    """Its process ended before it was ready."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SimulatedZendesk:
     """A running simulator: its address, its remote control, and the settings that make the pipeline use it."""
@@ -58,8 +65,8 @@ class LocalS3:
     bucket: str
     environment: dict[str, str]
 
-    def client(self) -> Any:
-        """A boto3 S3 client for it."""
+    def client(self, config: Any = None) -> Any:
+        """A boto3 S3 client for it; `config` is botocore's."""
         import boto3  # noqa: PLC0415 - slow to import, and the simulator alone does not need it
 
         return boto3.client(
@@ -68,6 +75,7 @@ class LocalS3:
             aws_access_key_id=ACCESS_KEY,
             aws_secret_access_key=SECRET_KEY,
             region_name="us-east-1",
+            config=config,
         )
 
 
@@ -106,25 +114,46 @@ def local_s3(
     """
     data = folder / "seaweedfs"
     data.mkdir(parents=True, exist_ok=True)
-    ports = free_ports(8)
-    served_on = port or ports[0]
-    command = [_program("weed"), *_weed_options(data, _write_identities(folder, users or {}), served_on, ports[1:])]
-    log = folder / "seaweedfs.log"
-    try:  # it is killed: on SIGTERM it would wait 10 s and more, and what was written is in its files all the same
-        with _running(command, log, {"WEED_S3_SSE_KEK": _SSE_KEY}) as process:
-            yield _ready_s3(process, log, served_on, bucket)
-    finally:
-        _remove_sockets([served_on, *ports])
+    program, identities, log = _program("weed"), _write_identities(folder, users or {}), folder / "seaweedfs.log"
+
+    def start(services: ExitStack, ports: list[int]) -> LocalS3:
+        served_on = port or ports[0]
+        services.callback(_remove_sockets, [served_on, *ports])
+        command = [program, *_weed_options(data, identities, served_on, ports[1:])]
+        # it is killed: on SIGTERM it would wait 10 s and more, and what was written is in its files all the same
+        process = services.enter_context(_running(command, log, {"WEED_S3_SSE_KEK": _SSE_KEY}))
+        return _ready_s3(process, log, served_on, bucket)
+
+    with on_free_ports(8, start) as server:
+        yield server
 
 
 @contextmanager
 def moto_s3(folder: Path, bucket: str = "zendesk-raw") -> Generator[LocalS3]:
     """Moto's S3 server: starts at once and keeps everything in memory. For tests."""
-    (port,) = free_ports(1)
-    log = folder / "moto.log"
-    command = [_program("moto_server"), "-H", LOOPBACK, "-p", str(port)]
-    with _running(command, log) as process:
-        yield _ready_s3(process, log, port, bucket)
+    program, log = _program("moto_server"), folder / "moto.log"
+
+    def start(services: ExitStack, ports: list[int]) -> LocalS3:
+        process = services.enter_context(_running([program, "-H", LOOPBACK, "-p", str(ports[0])], log))
+        return _ready_s3(process, log, ports[0], bucket)
+
+    with on_free_ports(1, start) as server:
+        yield server
+
+
+@contextmanager
+def on_free_ports(count: int, start: Callable[[ExitStack, list[int]], Started]) -> Generator[Started]:
+    """What `start` starts on ports that are free; on others where somebody was quicker, and its process ended of it."""
+    for tries_left in reversed(range(TRIES)):
+        with ExitStack() as services:
+            try:
+                started = start(services, free_ports(count))
+            except ServiceEndedError:
+                if tries_left:
+                    continue
+                raise
+            yield started
+            return
 
 
 def free_ports(count: int) -> list[int]:
@@ -192,7 +221,7 @@ def _ready_s3(process: "subprocess.Popen[bytes]", log: Path, port: int, bucket: 
         if _listens(port):
             break
     for _ in _until_ready(process, log):
-        if _round_trip(server):
+        if _round_trip(server) and process.poll() is None:  # else it was another server that answered
             break
     return server
 
@@ -204,7 +233,8 @@ def _until_ready(process: "subprocess.Popen[bytes]", log: Path) -> Iterator[None
         yield
         time.sleep(0.02)
     last_lines = "\n".join(log.read_text(errors="replace").splitlines()[-5:])
-    raise LocalServiceError(f"{log.stem} did not start; the end of {log}:\n{last_lines}")
+    kind = LocalServiceError if process.poll() is None else ServiceEndedError
+    raise kind(f"{log.stem} did not start; the end of {log}:\n{last_lines}")
 
 
 def _listens(port: int) -> bool:
@@ -214,9 +244,12 @@ def _listens(port: int) -> bool:
 
 
 def _round_trip(server: LocalS3) -> bool:
-    from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415 - slow to import
+    from botocore.config import Config  # noqa: PLC0415 - slow to import
+    from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415 - the same
 
-    client, probe = server.client(), {"Bucket": server.bucket, "Key": ".local-services-probe"}
+    # somebody else may be at the port, who says nothing
+    soon = Config(connect_timeout=PROBE_SECONDS, read_timeout=PROBE_SECONDS, retries={"total_max_attempts": 1})
+    client, probe = server.client(soon), {"Bucket": server.bucket, "Key": ".local-services-probe"}
     try:
         if server.bucket not in {bucket["Name"] for bucket in client.list_buckets()["Buckets"]}:
             client.create_bucket(Bucket=server.bucket)

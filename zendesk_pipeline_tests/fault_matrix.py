@@ -19,13 +19,14 @@ from rich.table import Table
 
 from zendesk_pipeline import ledger as ledgers
 from zendesk_pipeline.keys import Layout
-from zendesk_pipeline.local_services import LocalS3, SimulatedZendesk, free_ports, local_s3, simulated_zendesk
+from zendesk_pipeline.local_services import LocalS3, SimulatedZendesk, local_s3, simulated_zendesk
 from zendesk_pipeline.simulator import accounts
 from zendesk_pipeline.simulator.faults import Rule
 from zendesk_pipeline.store import Store
 from zendesk_pipeline.windows import HOUR, Span
 from zendesk_pipeline_tests.by_hand import audit_log
 from zendesk_pipeline_tests.collector_process import Collection, collect
+from zendesk_pipeline_tests.ports import lasting_port
 from zendesk_pipeline_tests.reconcile import Verdict, reconcile
 from zendesk_pipeline_tests.s3_proxy import Answer, Fate, S3Proxy, S3Request, s3_proxy
 from zendesk_pipeline_tests.several_cursors import CURSORS, SLOW, cursors_at_once
@@ -375,7 +376,7 @@ def _environment(services: Services, layout: Layout, fault: Fault, stream: str) 
         **fault.environment,
     }
     if environment["ZENDESK_BASE_URL"] == "closed":
-        environment["ZENDESK_BASE_URL"] = f"http://127.0.0.1:{free_ports(1)[0]}"
+        environment["ZENDESK_BASE_URL"] = f"http://127.0.0.1:{lasting_port()}"
     return environment
 
 

@@ -22,7 +22,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from zendesk_pipeline.local_services import LOOPBACK, free_ports
+from zendesk_pipeline.local_services import LOOPBACK
+from zendesk_pipeline_tests.ports import lasting_port
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,7 @@ class PostOffice:
 @contextmanager
 def post_office() -> Generator[PostOffice]:
     """A mail server on a free port."""
-    (port,) = free_ports(1)
+    port = lasting_port()
     office = PostOffice(port)
     controller = Controller(office, hostname=LOOPBACK, port=port)
     controller.start()

@@ -9,8 +9,8 @@ import pytest
 
 from zendesk_pipeline.chronicle import Chronicle, sign_in
 from zendesk_pipeline.feeds import AccessKey, body_of
-from zendesk_pipeline.local_services import free_ports
 from zendesk_pipeline.secops import Instance, SecopsError
+from zendesk_pipeline_tests.ports import lasting_port
 from zendesk_pipeline_tests.scripted_server import Reply, answering
 from zendesk_pipeline_tests.secops_server import (
     CODE,
@@ -201,7 +201,7 @@ def test_an_answer_of_another_kind_is_an_error(server: SecopsServer, client: Chr
 
 def test_nobody_there_is_a_sentence(server: SecopsServer, tmp_path: Path) -> None:
     """Nobody listens: nothing of the request is in the error."""
-    client = Chronicle(instance_at(f"http://127.0.0.1:{free_ports(1)[0]}"), sign_in(server.key_file(tmp_path)))
+    client = Chronicle(instance_at(f"http://127.0.0.1:{lasting_port()}"), sign_in(server.key_file(tmp_path)))
     with pytest.raises(SecopsError, match=r"could not be reached \(ConnectionError\)") as raised:
         client.create_feed(body(client, reader=AccessKey(key_id="A", secret=SECRET)))
     assert SECRET not in str(raised.value)

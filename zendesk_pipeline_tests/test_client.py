@@ -26,13 +26,14 @@ from zendesk_pipeline.errors import (
     TransientError,
 )
 from zendesk_pipeline.limits import RateLimiter
-from zendesk_pipeline.local_services import SimulatedZendesk, free_ports
+from zendesk_pipeline.local_services import SimulatedZendesk
 from zendesk_pipeline.simulator.accounts import CLIENT_ID, CLIENT_SECRET
 from zendesk_pipeline.simulator.faults import Kind, Rule
 from zendesk_pipeline.streams import AUDIT_LOGS, Stream
 from zendesk_pipeline_tests.asking import NOW, client_for, first_page
 from zendesk_pipeline_tests.collected import STREAMS
 from zendesk_pipeline_tests.conftest import FakeClock
+from zendesk_pipeline_tests.ports import lasting_port
 from zendesk_pipeline_tests.scripted_server import Reply, answering, tickets_page
 
 Clocks = Callable[[float], FakeClock]
@@ -155,7 +156,7 @@ def test_a_refused_connection_counts_against_the_rate(fake_clock: Clocks) -> Non
     """What was tried may have arrived: tries are spaced as requests are."""
     fake = fake_clock(NOW)
     client = client_for(
-        f"http://127.0.0.1:{free_ports(1)[0]}",
+        f"http://127.0.0.1:{lasting_port()}",
         fake.clock,
         retries=2,
         limiters={"export": RateLimiter(clock=fake.clock, per_minute=1)},
@@ -211,7 +212,7 @@ def test_a_fault_that_stays_is_an_error(
 
 def test_a_refused_connection_is_tried_again(fake_clock: Clocks) -> None:
     """The error names the address and the kind of trouble, and nothing of the request's parameters."""
-    fake, url = fake_clock(NOW), f"http://127.0.0.1:{free_ports(1)[0]}"
+    fake, url = fake_clock(NOW), f"http://127.0.0.1:{lasting_port()}"
     with pytest.raises(TransientError, match="NewConnectionError") as raised:
         first_page(client_for(url, fake.clock))
     assert len(fake.slept) == 3
@@ -401,7 +402,7 @@ def test_certificates_that_cannot_be_read_are_named(
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "absent.pem"))
     fake = fake_clock(NOW)
     with pytest.raises(SettingsError, match="REQUESTS_CA_BUNDLE"):
-        first_page(client_for(f"https://127.0.0.1:{free_ports(1)[0]}", fake.clock))
+        first_page(client_for(f"https://127.0.0.1:{lasting_port()}", fake.clock))
     assert fake.slept == []
 
 

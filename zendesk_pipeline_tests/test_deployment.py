@@ -27,10 +27,10 @@ from dagster._core.workspace.load import location_origins_from_yaml_paths
 from dagster_postgres.utils import pg_url_from_config
 from packaging.requirements import Requirement
 
-from zendesk_pipeline.local_services import free_ports
 from zendesk_pipeline.settings import Settings
 from zendesk_pipeline_tests import settings_doc
 from zendesk_pipeline_tests.launching import launch
+from zendesk_pipeline_tests.ports import lasting_port
 
 ROOT = Path(__file__).parents[1]
 DEPLOY = ROOT / "deploy"
@@ -223,7 +223,7 @@ def test_each_command_and_its_healthcheck_are_installed(name: str) -> None:
 
 def test_the_code_server_serves_and_says_so(environment: dict[str, str], tmp_path: Path) -> None:
     """Started by the image's command, it becomes healthy by the healthcheck of compose; stopped, it is not."""
-    (port,) = free_ports(1)
+    port = lasting_port()
     command, check = (
         [str(BIN / words[0]), *(str(port) if word == served_port() else word for word in words[1:])]
         for words in (commands()["code"], SERVICES["code"]["healthcheck"]["test"][1:])

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import requests
 
-from zendesk_pipeline.local_services import free_ports
 from zendesk_pipeline_tests.local_processes import Started, started
+from zendesk_pipeline_tests.ports import lasting_port
 
 LOCATION = '{repositoryName: "__repository__", repositoryLocationName: "zendesk_pipeline"}'
 QUESTION = f"""{{
@@ -52,7 +52,7 @@ def second(folder: Path, first: Seen) -> Seen:
 
 
 def _seen(folder: Path) -> Seen:
-    (port,) = free_ports(1)
+    port = lasting_port()
     with started(folder, "dev", "--port", str(port)) as dev:
         output = "".join(dev.read_to("Ctrl-C ends all of it"))
         answer = requests.post(f"http://127.0.0.1:{port}/graphql", json={"query": QUESTION}, timeout=60).json()
@@ -117,7 +117,7 @@ def test_two_at_a_time_are_refused(tmp_path: Path) -> None:
     (tmp_path / ".local").mkdir()
     with (tmp_path / ".local" / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        with started(tmp_path, "dev", "--port", str(free_ports(1)[0])) as dev:
+        with started(tmp_path, "dev", "--port", str(lasting_port())) as dev:
             *_, last = dev.lines()
             assert dev.process.wait() == 1
     assert last.startswith("Error: Another `dev` is using ")

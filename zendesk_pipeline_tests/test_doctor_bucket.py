@@ -19,10 +19,11 @@ from zendesk_pipeline.doctor.bucket import (
 )
 from zendesk_pipeline.doctor.patient import Patient
 from zendesk_pipeline.doctor.replies import Reply
-from zendesk_pipeline.local_services import LocalS3, SimulatedZendesk, free_ports, local_s3
+from zendesk_pipeline.local_services import LocalS3, SimulatedZendesk, local_s3
 from zendesk_pipeline.policies import writer_policy
 from zendesk_pipeline.settings import Settings
 from zendesk_pipeline_tests.patients import Admit, admitting, look, said
+from zendesk_pipeline_tests.ports import lasting_port
 from zendesk_pipeline_tests.s3_proxy import Answer, s3_proxy
 
 BUCKET = "zendesk-raw"
@@ -93,7 +94,7 @@ def test_what_aws_does_not_take_names_its_variable(
 
 def test_a_store_that_is_not_there_is_given_up(admit: Admit) -> None:
     """The variables that lead there are named."""
-    verdict = look(admit(AWS_ENDPOINT_URL_S3=f"http://127.0.0.1:{free_ports(1)[0]}"), "s3_bucket")
+    verdict = look(admit(AWS_ENDPOINT_URL_S3=f"http://127.0.0.1:{lasting_port()}"), "s3_bucket")
     assert re.match(r"failed: S3 gave no answer \(EndpointConnectionError\).*AWS_ENDPOINT_URL_S3", said(verdict))
 
 

@@ -9,8 +9,9 @@ from zendesk_pipeline.channels import Address, Outcome
 from zendesk_pipeline.clock import Clock
 from zendesk_pipeline.doctor.patient import Patient
 from zendesk_pipeline.doctor.settings_checks import alerts_verdict
-from zendesk_pipeline.local_services import SimulatedZendesk, free_ports
+from zendesk_pipeline.local_services import SimulatedZendesk
 from zendesk_pipeline_tests.patients import Admit, admitting, look, said
+from zendesk_pipeline_tests.ports import lasting_port
 from zendesk_pipeline_tests.scripted_server import Reply, answering
 
 
@@ -106,7 +107,7 @@ def test_without_addresses_alerts_reach_nobody(admit: Admit) -> None:
 
 def test_addresses_are_read_and_not_used(admit: Admit) -> None:
     """What Apprise understands is fine, though nobody listens there."""
-    nobody = f"json://ada:password-4711@127.0.0.1:{free_ports(1)[0]}/"
+    nobody = f"json://ada:password-4711@127.0.0.1:{lasting_port()}/"
     verdict = look(admit(ALERT_URLS=nobody), "alert_channels")
     assert (verdict.status, "1 address of ALERT_URLS" in verdict.found) == ("ok", True)
 
@@ -126,7 +127,7 @@ def test_a_test_alert_is_really_sent(admit: Admit) -> None:
         asking = Patient(clock=Clock(), seconds=10, send_test_alert=True)
         assert look(asking, "alert_channels").found == "1 address of ALERT_URLS took a test alert."
         assert [b"Test alert of zendesk-pipeline" in request.body for request in receiver.received] == [True]
-        admit(ALERT_URLS=f"{there} json://127.0.0.1:{free_ports(1)[0]}")
+        admit(ALERT_URLS=f"{there} json://127.0.0.1:{lasting_port()}")
         asking = Patient(clock=Clock(), seconds=10, send_test_alert=True)
         assert re.match(
             r"failed: address 2 of ALERT_URLS \(json\): it cannot be reached", said(look(asking, "alert_channels"))

@@ -17,7 +17,7 @@ from zendesk_pipeline.doctor.zendesk import (
     rate_verdict,
     token_verdict,
 )
-from zendesk_pipeline.local_services import SimulatedZendesk, free_ports
+from zendesk_pipeline.local_services import SimulatedZendesk
 from zendesk_pipeline.settings import Settings
 from zendesk_pipeline.simulator.accounts import API_TOKEN, BEARER_TOKEN, CLIENT_ID, CLIENT_SECRET, EMAIL
 from zendesk_pipeline.simulator.faults import Rule
@@ -25,6 +25,7 @@ from zendesk_pipeline.upkeep import TOKENS_END
 from zendesk_pipeline_tests import certificates
 from zendesk_pipeline_tests.asking import NOW
 from zendesk_pipeline_tests.patients import Admit, admitting, look, said
+from zendesk_pipeline_tests.ports import lasting_port
 from zendesk_pipeline_tests.scripted_server import Reply, answering
 from zendesk_pipeline_tests.tunnels import silent_host, tls_front
 
@@ -74,7 +75,7 @@ def test_a_host_that_answers_is_fine(admit: Admit, zendesk: SimulatedZendesk) ->
 
 def test_a_host_that_is_not_there_or_says_nothing_is_given_up(admit: Admit) -> None:
     """A port where nobody listens, and a host that never answers: both within the time for a request."""
-    nobody = admit(ZENDESK_BASE_URL=f"http://127.0.0.1:{free_ports(1)[0]}")
+    nobody = admit(ZENDESK_BASE_URL=f"http://127.0.0.1:{lasting_port()}")
     assert re.match(r"failed: .*gave no complete answer \(NewConnectionError\)", said(look(nobody, "zendesk_host")))
     with silent_host() as silent:
         verdict = look(admit(ZENDESK_BASE_URL=silent.url, seconds=0.3), "zendesk_host")

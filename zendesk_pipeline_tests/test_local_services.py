@@ -97,6 +97,49 @@ def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
         pass
 
 
+@pytest.mark.parametrize(
+    ("start", "place"),
+    [
+        pytest.param(local_s3, 0, id="the port that S3 is served on"),
+        pytest.param(local_s3, -1, id="another port of SeaweedFS"),
+        pytest.param(moto_s3, 0, id="moto"),
+    ],
+)
+def test_a_port_that_somebody_took_meanwhile_is_replaced(
+    start: Callable[[Path], AbstractContextManager[LocalS3]],
+    place: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Between choosing a port and listening on it there is time for others: the service then starts on other ones."""
+    free_ports, chosen = local_services.free_ports, list[list[int]]()
+    with socket.create_server(("127.0.0.1", 0)) as somebody:
+
+        def nearly_free(count: int) -> list[int]:
+            chosen.append(free_ports(count))
+            if len(chosen) == 1:
+                chosen[0][place] = somebody.getsockname()[1]
+            return chosen[-1]
+
+        monkeypatch.setattr(local_services, "free_ports", nearly_free)
+        with start(tmp_path) as server:
+            assert len(chosen) == 2
+            assert urlsplit(server.endpoint).port == chosen[1][0]
+
+
+def test_a_service_that_never_finds_a_free_port_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With its last words."""
+    with socket.socket() as somebody:
+        somebody.bind(("127.0.0.1", 0))
+
+        def taken(count: int) -> list[int]:
+            return [somebody.getsockname()[1]] * count
+
+        monkeypatch.setattr(local_services, "free_ports", taken)
+        with pytest.raises(LocalServiceError, match="moto did not start"), moto_s3(tmp_path):
+            pass
+
+
 def test_free_ports_are_all_different() -> None:
     """Twenty ports asked for at once are twenty numbers, so services started together do not collide."""
     assert len(set(local_services.free_ports(20))) == 20

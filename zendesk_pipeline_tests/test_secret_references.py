@@ -10,12 +10,13 @@ import pytest
 import requests
 
 from zendesk_pipeline.errors import PipelineError, RefusedError, SecretStoreError, SettingsError
-from zendesk_pipeline.local_services import LocalS3, SimulatedZendesk, free_ports, moto_s3
+from zendesk_pipeline.local_services import LocalS3, SimulatedZendesk, moto_s3
 from zendesk_pipeline.resources import ZendeskResource
 from zendesk_pipeline.secret_references import PREFIXES, Recent, reference, resolved
 from zendesk_pipeline.simulator.accounts import BEARER_TOKEN, CLIENT_ID, CLIENT_SECRET
 from zendesk_pipeline_tests.asking import first_page
 from zendesk_pipeline_tests.aws_secrets import aws, environment_of, new_name, new_parameter, new_secret
+from zendesk_pipeline_tests.ports import lasting_port
 from zendesk_pipeline_tests.scripted_server import Reply, answering
 
 VALUE = "Sesame-4711"
@@ -156,7 +157,7 @@ def test_each_refusal_of_aws_is_a_sentence(kind: str, endpoint: str, monkeypatch
         pytest.param({"AWS_SECRET_ACCESS_KEY": ""}, SettingsError, "AWS_SECRET_ACCESS_KEY", id="half-a-key"),
         pytest.param({"AWS_ENDPOINT_URL_SECRETS_MANAGER": "nonsense"}, SettingsError, "nonsense", id="endpoint"),
         pytest.param(
-            {"AWS_ENDPOINT_URL_SECRETS_MANAGER": f"http://127.0.0.1:{free_ports(1)[0]}", "AWS_MAX_ATTEMPTS": "1"},
+            {"AWS_ENDPOINT_URL_SECRETS_MANAGER": f"http://127.0.0.1:{lasting_port()}", "AWS_MAX_ATTEMPTS": "1"},
             SecretStoreError,
             "EndpointConnectionError",
             id="nobody-there",
@@ -238,7 +239,7 @@ def test_what_was_read_serves_while_the_store_is_silent(endpoint: str, monkeypat
     recent.resolved(VARIABLE, f"aws-sm:{name}")
     at[0] = 1000
     with monkeypatch.context() as patch:
-        patch.setenv("AWS_ENDPOINT_URL_SECRETS_MANAGER", f"http://127.0.0.1:{free_ports(1)[0]}")
+        patch.setenv("AWS_ENDPOINT_URL_SECRETS_MANAGER", f"http://127.0.0.1:{lasting_port()}")
         patch.setenv("AWS_MAX_ATTEMPTS", "1")
         assert recent.resolved(VARIABLE, f"aws-sm:{name}") == VALUE
         with pytest.raises(SecretStoreError):

@@ -23,7 +23,7 @@ from zendesk_pipeline.credentials import ApiToken, BearerToken, ClientCredential
 from zendesk_pipeline.definitions import build
 from zendesk_pipeline.errors import PipelineError, SettingsError
 from zendesk_pipeline.keys import Layout
-from zendesk_pipeline.local_services import LocalS3, SimulatedZendesk, free_ports
+from zendesk_pipeline.local_services import LocalS3, SimulatedZendesk
 from zendesk_pipeline.resources import ZendeskResource
 from zendesk_pipeline.simulator.faults import Rule
 from zendesk_pipeline.store import Store
@@ -34,6 +34,7 @@ from zendesk_pipeline_tests.collector_process import Collection
 from zendesk_pipeline_tests.conftest import SINCE, FakeClock
 from zendesk_pipeline_tests.deliveries import Bucket
 from zendesk_pipeline_tests.kept_runs import collect_and_keep, findings, home, traces
+from zendesk_pipeline_tests.ports import lasting_port
 from zendesk_pipeline_tests.runs import QUIET, description, project
 from zendesk_pipeline_tests.scripted_server import Reply, ScriptedServer, answering, tickets_page
 
@@ -89,7 +90,7 @@ def _environment(url: str, s3: LocalS3, layout: Layout, mode: str) -> dict[str, 
         **s3.environment,
         **{name: SECRETS[name] for name in ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")},
         **MODES[mode],
-        "ALERT_URLS": f"json://ada:{ALERT_PASSWORD}@127.0.0.1:{free_ports(1)[0]}/",
+        "ALERT_URLS": f"json://ada:{ALERT_PASSWORD}@127.0.0.1:{lasting_port()}/",
         "ZENDESK_BASE_URL": url,
         "AUTH_MODE": mode,
         "S3_PREFIX": layout.feed,
@@ -163,8 +164,8 @@ def test_what_is_behind_a_reference_is_not_left_behind(moto: LocalS3, layout: La
 def test_a_proxys_password_is_not_left_behind(moto: LocalS3, layout: Layout, kept: Path) -> None:
     """A run that reaches nobody says so without the address of the proxy it tried."""
     unreachable = {
-        "ZENDESK_BASE_URL": f"https://localhost:{free_ports(1)[0]}",
-        "HTTPS_PROXY": f"http://ada:{PROXY_PASSWORD}@127.0.0.1:{free_ports(1)[0]}",
+        "ZENDESK_BASE_URL": f"https://localhost:{lasting_port()}",
+        "HTTPS_PROXY": f"http://ada:{PROXY_PASSWORD}@127.0.0.1:{lasting_port()}",
     }
     environment = {**_environment("", moto, layout, "token"), **unreachable}
     run = Collection(stream="incremental_tickets", span=hours(1), environment=environment)
@@ -267,7 +268,7 @@ def _shown(problem: BaseException) -> str:
 
 @contextmanager
 def _nobody() -> Generator[ScriptedServer]:
-    yield ScriptedServer(f"http://127.0.0.1:{free_ports(1)[0]}")
+    yield ScriptedServer(f"http://127.0.0.1:{lasting_port()}")
 
 
 PROBLEMS: dict[str, list[Reply] | None] = {

@@ -11,9 +11,10 @@ from typing import TypeVar
 from zendesk_pipeline import dev
 from zendesk_pipeline import local_pipeline as local
 from zendesk_pipeline.local_pipeline import LocalPipeline
-from zendesk_pipeline.local_services import LOOPBACK, free_ports
+from zendesk_pipeline.local_services import LOOPBACK
 from zendesk_pipeline.simulator.faults import Rule
 from zendesk_pipeline.windows import HOUR, Span, Window, timestamp
+from zendesk_pipeline_tests.ports import lasting_port
 from zendesk_pipeline_tests.scripted_server import Reply, ScriptedServer, answering
 
 Found = TypeVar("Found")
@@ -56,7 +57,7 @@ def stage(*, collected: bool = False) -> Generator[Stage]:
     settled = local.settled_until()
     windows = Span(settled - dev.PAST_HOURS * HOUR, settled)
     since, instance = timestamp(windows.start - dev.BEFORE_HOURS * HOUR), (dev.PROJECT / "dagster.yaml").read_text()
-    (port,) = free_ports(1)
+    port = lasting_port()
     url = f"http://{LOOPBACK}:{port}"
     with (
         TemporaryDirectory() as folder,

@@ -18,7 +18,7 @@ from playwright.sync_api import Page, expect
 from zendesk_pipeline import dev
 from zendesk_pipeline import local_pipeline as local
 from zendesk_pipeline.keys import Layout
-from zendesk_pipeline.local_services import LOOPBACK, LocalS3, SimulatedZendesk, free_ports, local_s3, simulated_zendesk
+from zendesk_pipeline.local_services import LOOPBACK, LocalS3, SimulatedZendesk, local_s3, simulated_zendesk
 from zendesk_pipeline.proof import Bucket, prove
 from zendesk_pipeline.store import Store
 from zendesk_pipeline.streams import AUDIT_LOGS, INCREMENTAL_TICKETS, STREAMS
@@ -27,6 +27,7 @@ from zendesk_pipeline_tests.browser import driving as ui
 from zendesk_pipeline_tests.browser.driving import browser, shown
 from zendesk_pipeline_tests.browser.stage import found
 from zendesk_pipeline_tests.foreign import TYPE, Foreign, foreign
+from zendesk_pipeline_tests.ports import lasting_port
 
 HOURS = 12
 ACCOUNTS = {"acme": "soc-acme", "beta": "soc-beta"}
@@ -96,7 +97,7 @@ def _project(folder: Path, windows: Span, zendesk: dict[str, SimulatedZendesk], 
 @contextmanager
 def _ui(project: Foreign) -> Generator[str]:
     """The address of its UI, from when that answers; the processes have ended with all their children afterwards."""
-    (port,) = free_ports(1)
+    port = lasting_port()
     url = f"http://{LOOPBACK}:{port}"
     program = str(Path(sys.executable).with_name("dg"))
     with (project.folder / "dg-dev.log").open("wb") as log:

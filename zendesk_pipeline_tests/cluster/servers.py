@@ -17,9 +17,10 @@ from urllib.parse import quote
 import psycopg2
 import redis
 
-from zendesk_pipeline.local_services import LOOPBACK, free_ports
+from zendesk_pipeline.local_services import LOOPBACK
 from zendesk_pipeline.local_services import _running as running
 from zendesk_pipeline.local_services import _until_ready as until_ready
+from zendesk_pipeline_tests.ports import lasting_port
 
 USER, PASSWORD, DATABASE = "dagster", "a pass@word/", "dagster"
 """The password has what an address has to quote."""
@@ -137,7 +138,7 @@ def postgres(folder: Path) -> Generator[Postgres]:
         with running([*_as_user(), initdb, "--no-sync", *made], log) as making:
             if making.wait(60):
                 raise AssertionError(log.read_text())
-        (port,) = free_ports(1)
+        port = lasting_port()
         options = [f"--{name}={value}" for name, value in {**_SETTINGS, "port": port}.items()]
         kept: list[Any] = []
 
@@ -162,7 +163,7 @@ def postgres(folder: Path) -> Generator[Postgres]:
 @contextmanager
 def redis_server(folder: Path) -> Generator[Redis]:
     """Redis until the block ends, with nothing on disk."""
-    (port,) = free_ports(1)
+    port = lasting_port()
     log = folder / "redis.log"
     command = [program("redis-server"), "--bind", LOOPBACK, "--port", str(port), "--save", "", "--dir", str(folder)]
     with running(command, log) as process:
