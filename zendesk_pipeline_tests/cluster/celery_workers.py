@@ -16,9 +16,9 @@ import pytest
 from dagster_celery.tags import DAGSTER_CELERY_TASK_ID_TAG
 
 from zendesk_pipeline.proof import prove
+from zendesk_pipeline.streams import COLLECTED_BY_DEFAULT
 from zendesk_pipeline.windows import Span
 from zendesk_pipeline_tests.cluster.stage import (
-    COLLECTED,
     QUICK,
     Cluster,
     accounts_in_a_cluster,
@@ -109,7 +109,7 @@ def _worker_of(instance: dg.DagsterInstance, run: dg.DagsterRun) -> str:
 
 def _complete(services: Cluster, run: dg.DagsterRun, span: Span) -> int:
     """Windows that the run's stream has whole in S3; none where it has no stream, like an inspection."""
-    keys = [key for key in run.asset_selection or () if key.path[-1] in COLLECTED]
+    keys = [key for key in run.asset_selection or () if key.path[-1] in COLLECTED_BY_DEFAULT]
     return sum(bucket(services, key.path[0], key.path[-1]).progress(span).windows for key in keys)
 
 
@@ -153,7 +153,7 @@ def test_every_window_is_exact(story: Story) -> None:
     proofs = [
         prove(bucket(story.cluster, account, stream), story.span, story.cluster.zendesk.control)
         for account in ACCOUNTS
-        for stream in COLLECTED
+        for stream in COLLECTED_BY_DEFAULT
     ]
     assert sum(proof.windows for proof in proofs) > 100
     assert [proof for proof in proofs if not proof.holds] == []

@@ -8,9 +8,9 @@ import dagster as dg
 import pytest
 
 from zendesk_pipeline.proof import prove
+from zendesk_pipeline.streams import COLLECTED_BY_DEFAULT
 from zendesk_pipeline.windows import Span
 from zendesk_pipeline_tests.cluster.stage import (
-    COLLECTED,
     QUICK,
     Cluster,
     accounts_in_a_cluster,
@@ -85,7 +85,7 @@ def _nobody_at_work(instance: dg.DagsterInstance) -> bool:
 
 def test_every_window_is_exact(outcome: Outcome) -> None:
     """Of both streams: what the first runs had delivered is not delivered again."""
-    for stream in COLLECTED:
+    for stream in COLLECTED_BY_DEFAULT:
         proof = prove(bucket(outcome.cluster, ACCOUNT, stream), outcome.span, outcome.cluster.zendesk.control)
         assert proof.holds, proof
         assert proof.at_source > 10 * WINDOWS

@@ -21,15 +21,13 @@ from zendesk_pipeline.local_services import _running as running
 from zendesk_pipeline.proof import Bucket
 from zendesk_pipeline.sensors import UNDER_WAY, delivered_windows
 from zendesk_pipeline.store import Store
-from zendesk_pipeline.streams import STREAMS
+from zendesk_pipeline.streams import COLLECTED_BY_DEFAULT, STREAMS
 from zendesk_pipeline.windows import HOUR, Span, timestamp
 from zendesk_pipeline_tests.cluster.servers import NoServerError, Postgres, Redis, postgres, program, redis_server
 from zendesk_pipeline_tests.foreign import foreign
 
 Found = TypeVar("Found")
 DEPLOYED = Path(__file__).parents[2] / "deploy" / "dagster" / "celery" / "dagster.yaml"
-COLLECTED = ("audit_logs", "incremental_tickets")
-"""Of each account."""
 LOOK_SECONDS = 0.5
 QUICK: Mapping[str, Any] = {
     "run_launcher": {"config": {"include": ["soc.definitions"], "worker_silence_seconds": 6}},
@@ -171,7 +169,7 @@ def accounts(services: Cluster, names: Sequence[str], span: Span, **attributes: 
             zendesk_api_token="ZENDESK_API_TOKEN",
             s3_bucket=services.s3.bucket,
             start_date=timestamp(span.start),
-            resources=list(COLLECTED),
+            resources=list(COLLECTED_BY_DEFAULT),
             minute=5,
             zendesk_export_rate=100000,
             **attributes,
@@ -219,7 +217,7 @@ def stop_pool(worker: psutil.Process) -> None:
 
 def is_over(instance: dg.DagsterInstance, names: Sequence[str], span: Span) -> bool:
     """Every window of these accounts is reported, and no run is left."""
-    keys = [dg.AssetKey([name, stream]) for name in names for stream in COLLECTED]
+    keys = [dg.AssetKey([name, stream]) for name in names for stream in COLLECTED_BY_DEFAULT]
     whole = all(delivered_windows(instance, key, among=span) == set(span) for key in keys)
     return whole and not instance.get_runs(dg.RunsFilter(statuses=list(UNDER_WAY)))
 

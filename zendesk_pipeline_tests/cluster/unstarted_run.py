@@ -9,9 +9,9 @@ import pytest
 from dagster_celery.tags import DAGSTER_CELERY_TASK_ID_TAG
 
 from zendesk_pipeline.proof import prove
+from zendesk_pipeline.streams import COLLECTED_BY_DEFAULT
 from zendesk_pipeline.windows import Span
 from zendesk_pipeline_tests.cluster.stage import (
-    COLLECTED,
     QUICK,
     Cluster,
     accounts_in_a_cluster,
@@ -120,7 +120,7 @@ def test_the_run_is_found(outcome: Outcome) -> None:
     assert outcome.unstarted in {run.parent_run_id for run in outcome.runs.values() if run.is_success}
 
 
-@pytest.mark.parametrize("stream", COLLECTED)
+@pytest.mark.parametrize("stream", COLLECTED_BY_DEFAULT)
 def test_every_window_is_exact(outcome: Outcome, stream: str) -> None:
     """Whatever the killed workers had delivered."""
     proof = prove(bucket(outcome.cluster, ACCOUNT, stream), outcome.span, outcome.cluster.zendesk.control)
