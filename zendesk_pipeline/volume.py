@@ -1,6 +1,6 @@
 """`zendesk-pipeline volume`: how much a past range was, from its ledgers, and what a month of it costs.
 
-Zendesk is not asked. The arithmetic is in docs/volume.md.
+Zendesk is not asked. The arithmetic is in docs/performance.md.
 """
 
 import json

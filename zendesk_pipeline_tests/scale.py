@@ -1,4 +1,4 @@
-"""What many accounts need: `python -m zendesk_pipeline_tests.scale --accounts 10000` (docs/scale.md).
+"""What many accounts need: `python -m zendesk_pipeline_tests.scale --accounts 10000` (docs/deployment.md).
 
 The hour's runs are queued as Dagster would, at the minutes that accounts really get by their names; how long a run
 takes, and what it writes, was measured on one machine and is said in `Measured`. Nothing is started.
@@ -92,7 +92,7 @@ class Month:
 
 
 def month(accounts: int, streams: int, measured: Measured) -> Month:
-    """A month of hourly runs of one object each, and of their checks (docs/volume.md has the arithmetic)."""
+    """A month of hourly runs of one object each, and of their checks (docs/performance.md has the arithmetic)."""
     runs = accounts * streams * HOURS_A_MONTH
     return Month(
         runs=runs,

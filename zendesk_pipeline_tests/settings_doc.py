@@ -41,7 +41,7 @@ COMMANDS = {
 
 DEPLOYMENT = {
     "DAGSTER_PG_HOST": "PostgreSQL's host.",
-    "DAGSTER_PG_PORT": "On [Celery workers](celery.md): its port.",
+    "DAGSTER_PG_PORT": "On [Celery workers](deployment.md#celery-workers): its port.",
     "DAGSTER_PG_DB": "Its database.",
     "DAGSTER_PG_USERNAME": "Its user.",
     "DAGSTER_PG_PASSWORD": "That user's password. A secret, and no reference: Dagster reads it, not the collector.",
@@ -111,7 +111,7 @@ def settings_doc() -> str:
             ),
             _section("With defaults", "| variable | default | meaning |", optional),
             _section("Google SecOps commands", "| variable | option | meaning |", commands),
-            _section("[Deployment](deployment.md)", "| variable | meaning |", deployment),
+            _section("Deployment", "| variable | meaning |", deployment),
             _section("Read by the libraries", "| variable | meaning |", others),
         )
     )

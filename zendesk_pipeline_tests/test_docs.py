@@ -287,7 +287,7 @@ def test_operations_page_explains_all_metadata() -> None:
     manager = io_manager.S3IOManager(s3=S3Resource(), redaction_rules="builtin:without-personal-data")
     metadata = manager._metadata(AUDIT_LOGS, Window(0), Tally(first=1, last=2))
 
-    assert first_cells(section("operations.md", "What the UI shows")) == set(metadata)
+    assert first_cells(section("operations.md", "Metadata of a window")) == set(metadata)
 
 
 def test_layout_page_shows_keys_as_they_are() -> None:
@@ -356,7 +356,17 @@ def _our_commands() -> Iterator[Any]:
                 before, named, arguments = line.partition("zendesk-pipeline ")
                 if named and before.removesuffix(".venv/bin/") in {"", ".venv/bin/dotenv run -- ", "    "}:
                     cut = re.split(r"\s(?:[|<>&#]|2>)|[…]", arguments)[0]
-                    yield pytest.param(shlex.split(cut), id=f"{page.stem}: {cut.strip()}")
+                    yield pytest.param(_words(cut), id=f"{page.stem}: {cut.strip()}")
+
+
+def _words(command: str) -> list[str]:
+    """The arguments as a shell hands them over: it has put today's date where `$(date …)` stands."""
+    dated = re.sub(
+        r"\$\((date [^)]*)\)",
+        lambda found: subprocess.check_output(("bash", "-c", found[1]), text=True).strip(),  # noqa: S607 - as usual
+        command,
+    )
+    return shlex.split(dated)
 
 
 @pytest.mark.parametrize("arguments", list(_our_commands()))
@@ -398,7 +408,7 @@ def test_redelivery_config_is_accepted() -> None:
 
 
 def policy(name: str) -> dict[str, Any]:
-    text = (ROOT / "docs" / "production.md").read_text()
+    text = (ROOT / "docs" / "aws.md").read_text()
     match = re.search(rf"<!-- policy: {name} -->\n```json\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
     assert match
     return json.loads(match[1])
@@ -419,7 +429,7 @@ def rights(name: str) -> set[tuple[str, str]]:
 
 
 def test_policies_are_those_that_the_command_prints() -> None:
-    """What production.md shows is what `iam-policy` says for its bucket and the default prefixes."""
+    """What aws.md shows is what `iam-policy` says for its bucket and the default prefixes."""
     chosen = Settings(s3_bucket=BUCKET)
 
     assert (policy("writer"), policy("reader")) == (writer_policy(chosen), reader_policy(chosen))
@@ -450,7 +460,7 @@ def test_policies_grant_the_least() -> None:
 
 @pytest.fixture
 def guarded(tmp_path: Path) -> Iterator[Callable[[str], Store]]:
-    """The example's bucket as the named user of production.md sees it; moto evaluates the policies, as AWS would."""
+    """The example's bucket as the named user of aws.md sees it; moto evaluates the policies, as AWS would."""
     with moto_s3(tmp_path, BUCKET) as server:
 
         def client(service: Any, key: str = ACCESS_KEY, secret: str = SECRET_KEY) -> Any:

@@ -1,4 +1,4 @@
-"""The simulation of many accounts: that it counts right, and that docs/scale.md says what it prints."""
+"""The simulation of many accounts: that it counts right, and that docs/deployment.md says what it prints."""
 
 import re
 from dataclasses import replace
@@ -14,7 +14,7 @@ from zendesk_pipeline.inspection import WEEKS
 from zendesk_pipeline.volume import HOURS_A_MONTH
 from zendesk_pipeline_tests.scale import Measured, hour, month, scale
 
-PAGE = Path(__file__).parents[1] / "docs" / "scale.md"
+PAGE = Path(__file__).parents[1] / "docs" / "deployment.md"
 MEASURED = Measured()
 
 
@@ -41,7 +41,7 @@ def test_slower_runs_wait_longer_for_a_slot(changes: dict[str, float]) -> None:
     assert sum(slower.waits) > sum(hour(500, 2, 4, 2, MEASURED).waits)
 
 
-def test_a_month_counts_the_requests_of_docs_volume() -> None:
+def test_a_month_counts_the_requests_of_docs_performance() -> None:
     """A run puts an object and a ledger and lists twice; the feed check lists once an hour for each account."""
     counted = month(10, 2, MEASURED)
     assert counted.runs == 10 * 2 * HOURS_A_MONTH
@@ -51,7 +51,7 @@ def test_a_month_counts_the_requests_of_docs_volume() -> None:
 
 @pytest.mark.parametrize(("column", "accounts"), [*enumerate((100, 500, 1000, 10_000), start=1)])
 def test_the_page_says_what_is_printed(column: int, accounts: int) -> None:
-    """The table of docs/scale.md, where it repeats the command's numbers as they are."""
+    """The table of docs/deployment.md, where it repeats the command's numbers as they are."""
     printed = CliRunner().invoke(scale, ["--accounts", str(accounts)]).output
     rows = {cells[1].strip(): cells[column + 1].strip() for line in _table() if (cells := line.split("|"))}
     waits = re.search(r"waits (\d+) s in the median, (\d+) s at most; the last one ends at minute (\d+)", printed)

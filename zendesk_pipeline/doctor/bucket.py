@@ -41,7 +41,7 @@ def exists_verdict(name: str, reply: replies.Reply) -> Verdict:
             "The rights below tell; S3_BUCKET may have a slip.",
         )
     if reply.code == "NoSuchBucket":
-        return failed(f"s3://{name} does not exist.", "Create it (docs/production.md#the-bucket), or mend S3_BUCKET.")
+        return failed(f"s3://{name} does not exist.", "Create it (docs/aws.md#the-bucket), or mend S3_BUCKET.")
     return failed(f"S3 answers {reply.code} to a listing of s3://{name}.", "Check S3_BUCKET and AWS_ENDPOINT_URL_S3.")
 
 

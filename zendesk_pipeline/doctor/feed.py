@@ -23,7 +23,7 @@ KINDS = {
 REMEDIES = {
     "the recipe's state": "Stop the recipe's script, then delete its state: SecOps reads it as a log each time.",
     "with an empty folder name (//)": "SecOps does not work with empty folder names: move or delete them.",
-    "the recipe's pages": "Give the collector an S3_PREFIX of its own (docs/production.md#moving-from-the-recipe).",
+    "the recipe's pages": "Give the collector an S3_PREFIX of its own (docs/moving-over.md).",
     "folders that are objects": "Delete them (an object whose key ends with /): folders need not be made.",
     "foreign": "Find out who writes them and move them: SecOps reads whatever lies here as logs of Zendesk.",
 }
