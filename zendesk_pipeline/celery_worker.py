@@ -13,6 +13,8 @@ from zendesk_pipeline.celery_launcher import WatchedCeleryRunLauncher
 instance = dg.DagsterInstance.get()
 launcher = instance.run_launcher
 if not isinstance(launcher, WatchedCeleryRunLauncher):
-    raise TypeError(f"The run_launcher of this DAGSTER_HOME is {type(launcher).__name__}: see docs/deployment.md#celery-workers.")
+    raise TypeError(
+        f"The run_launcher of this DAGSTER_HOME is {type(launcher).__name__}: see docs/deployment.md#celery-workers."
+    )
 app = launcher.celery
 execute_job = create_execute_job_task(app)
