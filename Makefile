@@ -5,27 +5,35 @@ export VIRTUAL_ENV := $(CURDIR)/.venv
 BIN := $(VENV)/bin
 IAC := .venv-iac
 PARALLEL := -n auto --maxprocesses 6 --dist loadfile --no-loadscope-reorder
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+LOCAL := $(VENV)/.local
 INSTALLED := $(VENV)/.installed
+LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header $(ARGS)
 
 .PHONY: help install demo dev test coverage browser cluster bench year hourly faults soak stories first-hour screenshots check docs iac format lock audit clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-$(INSTALLED): requirements-dev.txt pyproject.toml
-	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 11) <= v <= (3, 13) else f"Python 3.11 to 3.13 is needed, this is {v[0]}.{v[1]}: make PYTHON=python3.12 …")'
-	@echo "Setting up $(VENV) (about a minute, once) …"
+$(LOCAL): requirements-local.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 11) <= v <= (3, 14) else f"Python 3.11 to 3.14 is needed, this is {v[0]}.{v[1]}: make PYTHON=python3.12 …")'
+	@echo "Setting up $(VENV) (half a minute, once) …"
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements-dev.txt
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@$(INSTALL) --require-hashes --no-deps -r requirements-local.txt
+	@$(INSTALL) --no-deps --no-build-isolation -e .
 	@touch $@
 
-install: $(INSTALLED) ## Set up the environment in .venv (the other targets do it too)
+$(INSTALLED): $(LOCAL) requirements-dev.txt
+	@echo "Adding to $(VENV) what tests and checks need (a minute, once) …"
+	@$(INSTALL) --require-hashes --no-deps -r requirements-dev.txt
+	@touch $@
 
-demo: $(INSTALLED) ## Collect 48 hours from a simulated Zendesk into a local S3 server and prove the result
+install: $(INSTALLED) ## Set up all of .venv (other targets set up what they need)
+
+demo: $(LOCAL) ## Collect 48 hours from a simulated Zendesk into a local S3 server and prove the result
 	@$(BIN)/zendesk-pipeline demo $(ARGS)
 
-dev: $(INSTALLED) ## Open the Dagster UI on http://127.0.0.1:3000 over the same local services
+dev: $(LOCAL) ## Open the Dagster UI on http://127.0.0.1:3000 over the same local services
 	@$(BIN)/zendesk-pipeline dev $(ARGS)
 
 test: $(INSTALLED) ## Run every test (no account, no network)
@@ -68,6 +76,8 @@ screenshots: $(INSTALLED) ## Take the pictures of the documentation again, in th
 check: $(INSTALLED) ## Lint, formatting, types and the Dagster definitions
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
+	@$(BIN)/deptry --no-ansi zendesk_pipeline
+	@$(BIN)/deptry --no-ansi --known-first-party zendesk_pipeline --known-first-party zendesk_pipeline_tests --ignore DEP002,DEP004 zendesk_pipeline_tests docs
 	@$(BIN)/pyright
 	@$(BIN)/dg check defs
 
@@ -91,14 +101,15 @@ format: $(INSTALLED) ## Format the code and mend what the linter can
 	@$(BIN)/ruff check --fix-only --quiet .
 	@$(BIN)/ruff format --quiet .
 
-lock: ## Pin every dependency by hash (needs uv)
-	@uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header pyproject.toml -o requirements.txt
-	@uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --extra dev --constraint requirements.txt pyproject.toml -o requirements-dev.txt
-	@uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --extra image --constraint requirements-dev.txt pyproject.toml -o requirements-production.txt
-	@uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --group iac -o requirements-iac.txt
+lock: ## Pin every dependency by hash (needs uv; ARGS=--upgrade takes the newest versions)
+	@$(LOCK) pyproject.toml -o requirements.txt
+	@$(LOCK) --extra local --constraint requirements.txt pyproject.toml -o requirements-local.txt
+	@$(LOCK) --extra dev --constraint requirements-local.txt pyproject.toml -o requirements-dev.txt
+	@$(LOCK) --extra image --constraint requirements-dev.txt pyproject.toml -o requirements-production.txt
+	@$(LOCK) --group iac -o requirements-iac.txt
 
 audit: ## Look the locked dependencies up among known vulnerabilities (needs uv and a network)
-	@uvx --quiet pip-audit --strict --disable-pip --require-hashes -r requirements.txt -r requirements-dev.txt -r requirements-production.txt -r requirements-iac.txt
+	@uvx --quiet pip-audit --strict --disable-pip --require-hashes -r requirements.txt -r requirements-local.txt -r requirements-dev.txt -r requirements-production.txt -r requirements-iac.txt
 
 clean: ## Remove the environment and everything local
 	@rm -rf $(VENV) $(IAC) .local .pytest_cache .hypothesis .ruff_cache .coverage .coverage.*

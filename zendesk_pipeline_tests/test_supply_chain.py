@@ -3,9 +3,11 @@
 import ast
 import re
 import subprocess
+import sys
 import tomllib
 from collections.abc import Iterator
 from importlib.metadata import Distribution, PackageNotFoundError, PathDistribution, distribution
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,8 @@ import zendesk_pipeline
 ROOT = Path(__file__).parents[1]
 PACKAGE = Path(zendesk_pipeline.__file__).parent
 MODULES = {str(path.relative_to(PACKAGE)): ast.parse(path.read_text()) for path in sorted(PACKAGE.rglob("*.py"))}
-REQUIREMENTS = ("requirements.txt", "requirements-dev.txt")
+REQUIREMENTS = ("requirements.txt", "requirements-local.txt", "requirements-dev.txt")
+"""Each is part of the next one."""
 LOCKS = (*REQUIREMENTS, "requirements-production.txt", "requirements-iac.txt")
 """The last one is for an environment of its own, that checks deploy/ and is no part of the collector."""
 STARTS_PROCESSES = {"channels.py", "dev.py", "local_pipeline.py", "local_services.py"}
@@ -127,20 +130,45 @@ def test_no_dependency_comes_from_an_address(name: str) -> None:
 
 
 def test_what_is_locked_is_what_is_asked_for() -> None:
-    """Every direct dependency is in the lock, and the lock of the collector is part of the developers' one."""
+    """Every direct dependency is in its lock, and what is installed first stays as it is when more is added to it."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    small, large = (
-        {text.partition("==")[0].partition("[")[0]: text for text, _ in _pinned(name)} for name in REQUIREMENTS
-    )
+    locked = [{_name(text): text for text, _ in _pinned(name)} for name in REQUIREMENTS]
     wanted = {_name(text) for text in project["dependencies"]}
+    running = {_name(text) for text in project["optional-dependencies"]["local"]}
     developing = {_name(text) for extra in project["optional-dependencies"].values() for text in extra}
-    assert wanted <= set(small)
-    assert developing - {"zendesk-pipeline"} <= set(large)
-    assert {name: large.get(name) for name in small} == small
+    assert wanted <= set(locked[0])
+    assert running <= set(locked[1])
+    assert developing - {"zendesk-pipeline"} <= set(locked[2])
+    for small, large in pairwise(locked):
+        assert {name: large.get(name) for name in small} == small
 
 
 def _name(requirement: str) -> str:
     return re.split(r"[\[<>=!~; ]", requirement)[0].lower()
+
+
+UNDECLARED = """
+import tenacity
+import urllib3
+from compression import zstd
+from celery import Celery
+from pytest import raises
+"""
+"""Two dependencies, a module of newer Pythons, what comes with a dependency, and what tests alone have."""
+
+
+def test_what_is_imported_and_not_declared_is_found(tmp_path: Path) -> None:
+    """`make check` names each import of what is installed by chance, or for tests alone."""
+    (tmp_path / "pyproject.toml").write_text((ROOT / "pyproject.toml").read_text())
+    (tmp_path / "zendesk_pipeline").mkdir()
+    (tmp_path / "zendesk_pipeline" / "undeclared.py").write_text(UNDECLARED)
+    command = [sys.executable, "-m", "deptry", "--no-ansi", "--ignore", "DEP002", "zendesk_pipeline"]
+    found = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert found.returncode == 1
+    assert re.findall(r"(DEP\d+) '(\w+)'", found.stderr) == [("DEP003", "celery"), ("DEP004", "pytest")]
+    checked = subprocess.run(["make", "-n", "check"], cwd=ROOT, capture_output=True, text=True, check=True).stdout  # noqa: S607 - as usual
+    assert re.search(r"deptry .*zendesk_pipeline$", checked, re.MULTILINE)
+    assert re.search(r"deptry .*zendesk_pipeline_tests docs$", checked, re.MULTILINE)
 
 
 ALLOWED = {
@@ -175,7 +203,7 @@ def _installed(name: str) -> Distribution | None:
         return None
 
 
-@pytest.mark.parametrize("name", [*REQUIREMENTS, "requirements-production.txt"])
+@pytest.mark.parametrize("name", LOCKS[:-1])
 def test_licences_are_ones_we_take(name: str) -> None:
     """Every installed dependency may be used under licences of the allowed list alone, as its metadata say."""
     wanted = {_name(text) for text, _ in _pinned(name)}

@@ -1,12 +1,16 @@
 """Answers in fewer bytes: gzip, and zstd as a CDN likes to send it to clients that take it."""
 
 import gzip
+import sys
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Literal
 
-from backports import zstd
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 from zendesk_pipeline.simulator.messages import Answer, Request
 
@@ -21,11 +25,16 @@ _PACKED: Mapping[Encoding, Callable[[bytes], bytes]] = {
 """Each at the level that takes the least time."""
 
 
+def compressed(body: bytes, encoding: Encoding) -> bytes:
+    """The body in fewer bytes."""
+    return _PACKED[encoding](body)
+
+
 def packed(answer: Answer, request: Request, encoding: Encoding | Literal["none"]) -> Answer:
     """The answer as the client takes it."""
     if encoding == "none" or encoding not in request.headers.get("accept-encoding", ""):
         return answer
-    body = _PACKED[encoding](answer.body)
+    body = compressed(answer.body, encoding)
     return replace(answer, parts=(body,), headers=(*answer.headers, ("Content-Encoding", encoding)))
 
 
