@@ -10,17 +10,63 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from threading import Lock
+from typing import Literal, assert_never, get_args
 
 from zendesk_pipeline.clock import Clock
 
 MINUTE = 60.0
-ACCESS_LOG_RATE = 50.0
-"""Requests a minute to the access logs, which have a limit of their own and no header that tells it.
+Budget = Literal["account", "export", "access_logs"]
+"""Which of Zendesk's rate limits a request counts against."""
+BUDGETS: tuple[Budget, ...] = get_args(Budget)
+ACCOUNT_RATE = 700
+"""Requests a minute of Zendesk's Enterprise plan, the smallest one that has audit logs; headers tell the account's."""
+EXPORT_RATE, HIGH_VOLUME_EXPORT_RATE = 10, 30
+"""Requests a minute to all incremental exports, without and with the High Volume add-on. No header tells them."""
+ACCESS_LOG_RATE = 50
+"""Requests a minute to the access logs. No header tells it.
 
 https://developer.zendesk.com/api-reference/ticketing/account-configuration/access_logs/
 """
+SHARE = 0.5
+"""The part of limits that others use too which the collector takes, where nothing else is chosen."""
 HEADROOM = 0.1
 """The part of the account's budget that is left to its other integrations, whatever our share is."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rates:
+    """Requests a minute of each budget: what Zendesk allows, and how much of it is ours."""
+
+    account: float = ACCOUNT_RATE
+    export: float = EXPORT_RATE
+    """Ours as a whole: no other integration is expected to export."""
+    share: float = SHARE
+
+    def ours(self, budget: Budget) -> float:
+        """Requests a minute that the collector may send against a budget."""
+        match budget:
+            case "account":
+                return self.account * self.share
+            case "export":
+                return self.export
+            case "access_logs":
+                return ACCESS_LOG_RATE * self.share
+            case _:
+                assert_never(budget)
+
+
+def in_words(budget: Budget) -> str:
+    """What Zendesk allows of a budget, for people."""
+    match budget:
+        case "account":
+            return "the account's own (429 and headers)"
+        case "export":
+            return f"{EXPORT_RATE} or {HIGH_VOLUME_EXPORT_RATE} requests a minute, for all exports together"
+        case "access_logs":
+            return f"{ACCESS_LOG_RATE} requests a minute, of its own"
+        case _:
+            assert_never(budget)
+
 
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
 
@@ -122,3 +168,10 @@ class RateLimiter:
         self.per_minute = limit * self.share
         if remaining < limit * HEADROOM:
             self.pause(min(reset, MINUTE))
+
+
+def limiters(clock: Clock, *, export: float, share: float) -> dict[str, RateLimiter]:
+    """A limiter for each budget; the account's learns its number from the answers."""
+    rates = Rates(export=export, share=share)
+    fixed = {budget: RateLimiter(clock=clock, per_minute=rates.ours(budget)) for budget in BUDGETS}
+    return {**fixed, "account": RateLimiter(clock=clock, share=share)}

@@ -3,6 +3,7 @@
 import dagster as dg
 
 from zendesk_pipeline.accounts import Account
+from zendesk_pipeline.limits import in_words
 from zendesk_pipeline.streams import Stream
 
 
@@ -12,11 +13,7 @@ def api(account: Account, stream: Stream) -> dg.AssetSpec:
     metadata = {
         "endpoint": dg.MetadataValue.url(f"{base_url}{stream.path}") if base_url else stream.path,
         "documentation": dg.MetadataValue.url(stream.documentation),
-        "rate_limit": {
-            "account": "the account's own (429 and headers)",
-            "export": "10 or 30 requests a minute, for all exports together",
-            "access_logs": "50 requests a minute, of its own",
-        }[stream.budget],
+        "rate_limit": in_words(stream.budget),
         "oauth_scope": stream.scope,
     }
     return dg.AssetSpec(

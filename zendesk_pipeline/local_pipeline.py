@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from zendesk_pipeline.errors import PipelineError
 from zendesk_pipeline.keys import Layout
+from zendesk_pipeline.limits import HIGH_VOLUME_EXPORT_RATE
 from zendesk_pipeline.local_services import (
     LOOPBACK,
     LocalS3,
@@ -35,8 +36,6 @@ from zendesk_pipeline.windows import Span, Window, timestamp
 if TYPE_CHECKING:
     from zendesk_pipeline.display import Display
 
-EXPORT_RATE = 30
-"""Requests a minute, at both ends: what Zendesk allows with the High Volume add-on."""
 SETTLED = 360
 """Seconds after a window's end at which it may be read: SETTLE_SECONDS and a minute."""
 STOP_SECONDS = 20
@@ -128,7 +127,7 @@ def local_pipeline(folder: Path, *zendesk_options: str, start: int, instance: st
         instance: The content of dagster.yaml.
     """
     folder = folder.resolve()
-    limited = ("--export-limit", str(EXPORT_RATE), *zendesk_options)
+    limited = ("--export-limit", str(HIGH_VOLUME_EXPORT_RATE), *zendesk_options)
     with ExitStack() as services:
         try:
             s3 = services.enter_context(local_s3(folder))
@@ -139,7 +138,7 @@ def local_pipeline(folder: Path, *zendesk_options: str, start: int, instance: st
             **zendesk.environment,
             **s3.environment,
             "START_DATE": timestamp(start),
-            "ZENDESK_EXPORT_RATE": str(EXPORT_RATE),
+            "ZENDESK_EXPORT_RATE": str(HIGH_VOLUME_EXPORT_RATE),
             "DAGSTER_HOME": str(folder / "dagster"),
         }
         pipeline = LocalPipeline(folder=folder, zendesk=zendesk, s3=s3, environment={**os.environ, **settings})

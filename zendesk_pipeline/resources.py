@@ -1,7 +1,7 @@
 """The Zendesk account as a Dagster resource."""
 
 from collections.abc import Callable, Iterator
-from typing import Any, Self
+from typing import Any, Self, assert_never
 from uuid import uuid4
 
 import dagster as dg
@@ -12,10 +12,10 @@ from zendesk_pipeline.client import Transport, ZendeskClient, token_endpoint
 from zendesk_pipeline.clock import Clock
 from zendesk_pipeline.credentials import ApiToken, BearerToken, ClientCredentials, Credential, OneAtATime, Reread
 from zendesk_pipeline.errors import SettingsError
-from zendesk_pipeline.limits import ACCESS_LOG_RATE, RateLimiter
+from zendesk_pipeline.limits import EXPORT_RATE, SHARE, limiters
 from zendesk_pipeline.pages import Page, Walk
 from zendesk_pipeline.secret_references import Reference, reference, resolved
-from zendesk_pipeline.settings import CREDENTIALS, checked_base_url
+from zendesk_pipeline.settings import CREDENTIALS, AuthMode, auth_mode_of, checked_base_url
 from zendesk_pipeline.streams import Stream
 from zendesk_pipeline.token_pair import shared_token
 from zendesk_pipeline.windows import Span
@@ -65,8 +65,8 @@ class ZendeskResource(dg.ConfigurableResource[ZendeskClient]):
     token_pair: str = _secret("ZENDESK_TOKEN_PAIR")
     http_timeout: float = Field(default=60, description="HTTP_TIMEOUT")
     http_retries: int = Field(default=3, description="HTTP_RETRIES")
-    export_rate: float = Field(default=10, description="ZENDESK_EXPORT_RATE")
-    rate_share: float = Field(default=0.5, description="ZENDESK_RATE_SHARE")
+    export_rate: float = Field(default=EXPORT_RATE, description="ZENDESK_EXPORT_RATE")
+    rate_share: float = Field(default=SHARE, description="ZENDESK_RATE_SHARE")
     settle_seconds: int = Field(default=300, description="SETTLE_SECONDS")
     lookback_seconds: int = Field(default=3600, description="LOOKBACK_SECONDS")
     max_pages: int | None = Field(default=None, description="MAX_PAGES")
@@ -90,11 +90,7 @@ class ZendeskResource(dg.ConfigurableResource[ZendeskClient]):
             transport=transport,
             credential=OneAtATime(self._credential(transport)),
             retries=self.http_retries,
-            limiters={
-                "export": RateLimiter(clock=self._clock, per_minute=self.export_rate),
-                "account": RateLimiter(clock=self._clock, share=self.rate_share),
-                "access_logs": RateLimiter(clock=self._clock, per_minute=ACCESS_LOG_RATE * self.rate_share),
-            },
+            limiters=limiters(self._clock, export=self.export_rate, share=self.rate_share),
             clock=self._clock,
         )
 
@@ -130,8 +126,8 @@ class ZendeskResource(dg.ConfigurableResource[ZendeskClient]):
 
     def _credential(self, transport: Transport) -> Credential:
         """The credential of the mode; secrets that are named by reference are read now, and again when refused."""
-        me = str(uuid4())
-        held = self._held()
+        me, mode = str(uuid4()), auth_mode_of(self.auth_mode)
+        held = self._held(mode)
 
         def values() -> dict[str, str]:
             read = {name: resolved(name, value) for name, value in held.items() if name != PAIR}
@@ -140,20 +136,27 @@ class ZendeskResource(dg.ConfigurableResource[ZendeskClient]):
             return read
 
         def make(read: dict[str, str]) -> Credential:
-            if self.auth_mode == "token":
-                return ApiToken(read["ZENDESK_EMAIL"], read["ZENDESK_API_TOKEN"])
-            if self.auth_mode == "bearer":
-                return BearerToken(read["ZENDESK_BEARER_TOKEN"])
-            client = {"client_id": read["ZENDESK_CLIENT_ID"], "client_secret": read["ZENDESK_CLIENT_SECRET"]}
-            if self.auth_mode == "oauth_refresh":
-                return shared_token(pair_reference(held[PAIR]), transport, **client, me=me)
-            return ClientCredentials(token_endpoint(transport, **client, scope=self.oauth_scope), self._clock)
+            match mode:
+                case "token":
+                    return ApiToken(read["ZENDESK_EMAIL"], read["ZENDESK_API_TOKEN"])
+                case "bearer":
+                    return BearerToken(read["ZENDESK_BEARER_TOKEN"])
+                case "oauth_refresh":
+                    return shared_token(pair_reference(held[PAIR]), transport, **client(read), me=me)
+                case "oauth":
+                    endpoint = token_endpoint(transport, **client(read), scope=self.oauth_scope)
+                    return ClientCredentials(endpoint, self._clock)
+                case _:
+                    assert_never(mode)
+
+        def client(read: dict[str, str]) -> dict[str, str]:
+            return {"client_id": read["ZENDESK_CLIENT_ID"], "client_secret": read["ZENDESK_CLIENT_SECRET"]}
 
         if any(reference(name, value) for name, value in held.items() if name != PAIR):
             return Reread(values, make)
         return make(values())
 
-    def _held(self) -> dict[str, str]:
+    def _held(self, mode: AuthMode) -> dict[str, str]:
         """The variables of the mode and what they hold: values or references."""
         values = {
             "ZENDESK_CLIENT_ID": self.client_id,
@@ -163,10 +166,7 @@ class ZendeskResource(dg.ConfigurableResource[ZendeskClient]):
             "ZENDESK_BEARER_TOKEN": self.bearer_token,
             PAIR: self.token_pair,
         }
-        for mode, names in CREDENTIALS.items():
-            if mode == self.auth_mode:
-                return {name: _required(self._variable(name), name, values[name], mode) for name in names}
-        raise SettingsError(f"AUTH_MODE={self.auth_mode} is none of {', '.join(CREDENTIALS)}.")
+        return {name: _required(self._variable(name), name, values[name], mode) for name in CREDENTIALS[mode]}
 
     def _variable(self, name: str) -> str:
         """What a person looks for, of an account that is not the environment's own."""

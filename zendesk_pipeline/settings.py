@@ -12,6 +12,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from zendesk_pipeline import redaction_rules
 from zendesk_pipeline.errors import SettingsError
+from zendesk_pipeline.limits import EXPORT_RATE, HIGH_VOLUME_EXPORT_RATE, SHARE
 from zendesk_pipeline.streams import COLLECTED_BY_DEFAULT, STREAMS
 
 AuthMode = Literal["oauth", "token", "bearer", "oauth_refresh"]
@@ -23,6 +24,14 @@ CREDENTIALS: dict[AuthMode, tuple[str, ...]] = {
     "oauth_refresh": ("ZENDESK_CLIENT_ID", "ZENDESK_CLIENT_SECRET", "ZENDESK_TOKEN_PAIR"),
 }
 """The variables that hold the credential in each AUTH_MODE."""
+
+
+def auth_mode_of(text: str) -> AuthMode:
+    """The mode of a name; raises SettingsError where there is none."""
+    for mode in CREDENTIALS:
+        if mode == text:
+            return mode
+    raise SettingsError(f"AUTH_MODE={text} is none of {', '.join(CREDENTIALS)}.")
 
 
 OF_THE_LOCATION = frozenset({"dagster_ui_url"})
@@ -55,6 +64,10 @@ def _base_url(url: str) -> str:
 def _prefix(prefix: str) -> str:
     if not re.fullmatch(r"(?:[A-Za-z0-9_.-]+/)+", prefix):
         raise ValueError("a prefix is made of A-Z a-z 0-9 _ . - and /, ends with / and does not begin with it")
+    if {".", ".."} & set(prefix.split("/")):
+        raise ValueError(
+            "no part of a prefix is . or ..: S3 keeps them as names, and clients and other stores take them for folders"
+        )
     return prefix
 
 
@@ -159,13 +172,14 @@ class Settings(BaseSettings):
         default=3, ge=0, description="Tries after the first for connection errors, 5xx and broken bodies."
     )
     zendesk_export_rate: float = Field(
-        default=10,
+        default=EXPORT_RATE,
         ge=1,
         allow_inf_nan=False,
-        description="Requests a minute to the incremental exports: 10, or 30 with the High Volume add-on.",
+        description=f"Requests a minute to the incremental exports: {EXPORT_RATE}, or {HIGH_VOLUME_EXPORT_RATE} with"
+        " the High Volume add-on.",
     )
     zendesk_rate_share: float = Field(
-        default=0.5,
+        default=SHARE,
         gt=0,
         le=1,
         description="The part of the account's rate limit that may be used for the rest.",

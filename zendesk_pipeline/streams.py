@@ -2,9 +2,9 @@
 
 import re
 from dataclasses import dataclass
-from typing import Literal
 
 from zendesk_pipeline.errors import SettingsError
+from zendesk_pipeline.limits import Budget
 from zendesk_pipeline.paging import AccessLogList, CursorExport, CursorList, CursorListFrom, Paging, TimeExport
 
 
@@ -29,7 +29,7 @@ class Stream:
     """The field that decides the window: whole seconds since the epoch, or an ISO date and time."""
     shows_late: bool
     """Whether records can turn up after their window was read (then LOOKBACK_SECONDS are read again)."""
-    budget: Literal["account", "export", "access_logs"]
+    budget: Budget
     """Which rate limit of Zendesk's the requests count against."""
     pool: str
     """The Dagster pool that keeps runs apart which share that limit, or the stream itself."""

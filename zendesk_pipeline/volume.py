@@ -20,6 +20,7 @@ from zendesk_pipeline.errors import DeliveryError, SettingsError
 from zendesk_pipeline.inspection import WEEKS
 from zendesk_pipeline.keys import Layout
 from zendesk_pipeline.ledger import Ledger
+from zendesk_pipeline.limits import ACCOUNT_RATE, Rates
 from zendesk_pipeline.settings import Settings
 from zendesk_pipeline.store import Store
 from zendesk_pipeline.streams import STREAMS, Stream
@@ -39,11 +40,6 @@ EGRESS_PRICE = 0.09
 GB = 2**30
 HOURS_A_MONTH = 730
 DAYS_A_MONTH = HOURS_A_MONTH / 24
-ACCOUNT_RATE = 700
-"""Requests a minute of Zendesk's Enterprise plan, the least one that has audit logs.
-
-https://developer.zendesk.com/api-reference/introduction/rate-limits/
-"""
 READERS = 8
 """Threads that read ledgers."""
 
@@ -185,15 +181,15 @@ def volume(start: datetime, end: datetime, account_rate: int, keep_days: int, *,
     )
     store = _store(chosen)
     layout = Layout(feed=chosen.s3_prefix, state=chosen.state_prefix, quarantine=chosen.quarantine_prefix)
+    rates = Rates(account=account_rate, export=chosen.zendesk_export_rate, share=chosen.zendesk_rate_share)
     told: list[tuple[Volume, Month]] = []
     for name in chosen.resources:
         stream = STREAMS[name]
-        rates = {"export": chosen.zendesk_export_rate, "account": account_rate * chosen.zendesk_rate_share}
         found = volume_of(
             stream,
             read(store, layout, stream, span),
             lookback=chosen.lookback_seconds if stream.shows_late else 0,
-            per_minute=rates[stream.budget],
+            per_minute=rates.ours(stream.budget),
         )
         told.append((found, month_of(found, prices)))
     click.echo(_as_json(told, prices) if as_json else _as_text(span, told, prices))

@@ -12,6 +12,7 @@ from zendesk_pipeline.doctor.clocks import clock_verdict
 from zendesk_pipeline.doctor.zendesk import (
     CURRENT_TOKEN,
     Token,
+    TokenMode,
     api_token_verdict,
     identity_verdict,
     rate_verdict,
@@ -212,6 +213,14 @@ def test_a_bearer_token_cannot_be_renewed(admit: Admit) -> None:
     assert re.match(r"warning: .*cannot be renewed; Zendesk names no end.*AUTH_MODE=oauth", said(verdict))
     ending = token_verdict("bearer", Token(scopes=["read"], ends_at=NOW + 5400), BOTH, NOW)
     assert (ending.status, "in 1.5 hours" in ending.found) == ("warning", True)
+
+
+@pytest.mark.parametrize("mode", ["oauth", "oauth_refresh"])
+def test_a_token_that_is_renewed_is_fine(mode: TokenMode) -> None:
+    """Its end is told; nothing has to be done about it, and no other mode is named."""
+    verdict = token_verdict(mode, Token(scopes=["read"], ends_at=NOW + 5400), BOTH, NOW)
+    assert (verdict.status, verdict.remedy) == ("ok", "")
+    assert "bearer" not in verdict.found
 
 
 def test_api_tokens_end(admit: Admit) -> None:

@@ -144,6 +144,9 @@ def test_keys_sort_by_window(earlier: Window, later: Window) -> None:
         pytest.param(("S3_PREFIX", "/zendesk/crm/"), "S3_PREFIX is wrong", id="leading-slash"),
         pytest.param(("S3_PREFIX", "zendesk/crm"), "S3_PREFIX is wrong", id="no-slash-at-the-end"),
         pytest.param(("S3_PREFIX", "zendesk//crm/"), "S3_PREFIX is wrong", id="empty-folder"),
+        pytest.param(("S3_PREFIX", "./zendesk/crm/"), "S3_PREFIX is wrong: no part", id="dot"),
+        pytest.param(("STATE_PREFIX", "zendesk/../state/"), "STATE_PREFIX is wrong: no part", id="dots"),
+        pytest.param(("QUARANTINE_PREFIX", "zendesk/q/./"), "QUARANTINE_PREFIX is wrong: no part", id="dot-at-the-end"),
         pytest.param(("STATE_PREFIX", "zen desk/"), "STATE_PREFIX is wrong", id="space"),
         pytest.param(("QUARANTINE_PREFIX", "zendésk/"), "QUARANTINE_PREFIX is wrong", id="accent"),
     ],
@@ -157,7 +160,10 @@ def test_prefixes_that_would_mix_are_refused(
         settings.load()
 
 
-@pytest.mark.parametrize("prefix", ["zendesk/crm2/", "zendesk/cr/", "state/zendesk/crm/", "zendesk/crm-state/"])
+@pytest.mark.parametrize(
+    "prefix",
+    ["zendesk/crm2/", "zendesk/cr/", "state/zendesk/crm/", "zendesk/crm-state/", "zendesk/.state/", "a../...b/"],
+)
 def test_prefixes_side_by_side_are_taken(prefix: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Names that only look alike do not lie inside each other."""
     monkeypatch.setenv("STATE_PREFIX", prefix)

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from requests.structures import CaseInsensitiveDict
 
-from zendesk_pipeline.limits import MINUTE, RateLimiter, account_budget, retry_after
+from zendesk_pipeline.limits import BUDGETS, MINUTE, RateLimiter, Rates, account_budget, in_words, limiters, retry_after
+from zendesk_pipeline.streams import STREAMS
 from zendesk_pipeline_tests.asking import NOW, machine_in
 from zendesk_pipeline_tests.conftest import FakeClock
 
@@ -205,6 +206,16 @@ def test_the_exports_budget_ignores_the_accounts_numbers() -> None:
     limiter.observe({"x-rate-limit": "700", "x-rate-limit-remaining": "0"})
     sent = _sent(limiter, fake, [0.0] * 11)
     assert sent == [*[NOW] * 10, NOW + MINUTE]
+
+
+def test_every_budget_has_a_limiter_a_rate_and_words() -> None:
+    """The fixed ones let through what is ours of them; the account's waits for what the answers say."""
+    made = limiters(FakeClock(NOW).clock, export=30, share=0.2)
+    assert {budget: made[budget].per_minute for budget in BUDGETS} == {"account": None, "export": 30, "access_logs": 10}
+    assert (made["account"].share, made["export"].share, made["access_logs"].share) == (0.2, None, None)
+    assert {stream.budget for stream in STREAMS.values()} == set(BUDGETS)
+    assert {budget: Rates().ours(budget) for budget in BUDGETS} == {"account": 350, "export": 10, "access_logs": 25}
+    assert len({in_words(budget) for budget in BUDGETS}) == len(BUDGETS)
 
 
 def _sent(limiter: RateLimiter, fake: FakeClock, gaps: list[float]) -> list[float]:

@@ -4,12 +4,13 @@ import json
 from collections import Counter
 from typing import Any
 
+import msgspec
 import pytest
 from click.testing import CliRunner, Result
 
 from zendesk_pipeline.cli import main
 from zendesk_pipeline.keys import Layout
-from zendesk_pipeline.ledger import Delivered, Ledger
+from zendesk_pipeline.ledger import Delivered, Ledger, empty, encode
 from zendesk_pipeline.local_services import LocalS3
 from zendesk_pipeline.store import Store
 from zendesk_pipeline.streams import AUDIT_LOGS, INCREMENTAL_TICKETS
@@ -88,6 +89,23 @@ def test_the_settings_decide_the_budget(bucket: Bucket, monkeypatch: pytest.Monk
     (larger,) = json.loads(_volume("--json", "--account-rate", "1400").stdout)["streams"]
     assert quarter["budget_share"] == pytest.approx(2 * half["budget_share"])
     assert larger["budget_share"] == pytest.approx(half["budget_share"])
+
+
+@pytest.mark.usefixtures("settings")
+@pytest.mark.parametrize(
+    ("stream", "allowed"),
+    [("audit_logs", 700 * 0.2), ("incremental_tickets", 20), ("access_logs", 50 * 0.2), ("ticket_metric_events", 20)],
+)
+def test_each_stream_has_its_budget(
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch, stream: str, allowed: float
+) -> None:
+    """Of every stream that can be collected, by the share and the export rate of the settings."""
+    ledger = msgspec.structs.replace(empty(stream, FIRST), complete=True)
+    bucket.put(bucket.layout.ledger(stream, FIRST), encode(ledger))
+    for name, value in {"RESOURCES": stream, "ZENDESK_RATE_SHARE": "0.2", "ZENDESK_EXPORT_RATE": "20"}.items():
+        monkeypatch.setenv(name, value)
+    (told,) = json.loads(_volume("--json").stdout)["streams"]
+    assert told["budget_share"] == pytest.approx(1 / (allowed * 60))
 
 
 @pytest.mark.usefixtures("settings")

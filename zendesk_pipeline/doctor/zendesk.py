@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from http import HTTPStatus
 from ipaddress import ip_address
+from typing import Literal, assert_never
 from urllib.parse import urlsplit
 
 import msgspec
@@ -16,19 +17,21 @@ from zendesk_pipeline.doctor.clocks import clock_verdict
 from zendesk_pipeline.doctor.patient import ME, Hello, Patient
 from zendesk_pipeline.doctor.verdicts import Verdict, failed, not_visible, ok, together, warning
 from zendesk_pipeline.errors import PipelineError, ProtocolError, StarvedError
-from zendesk_pipeline.limits import HEADROOM, account_budget, moment_of
+from zendesk_pipeline.limits import EXPORT_RATE, HEADROOM, HIGH_VOLUME_EXPORT_RATE, account_budget, moment_of
 from zendesk_pipeline.refusals import quote, refusal
-from zendesk_pipeline.settings import AuthMode, Settings
+from zendesk_pipeline.settings import Settings
 from zendesk_pipeline.streams import STREAMS, Stream
 from zendesk_pipeline.upkeep import TOKENS_END
 
 DAY = 86_400.0
+TokenMode = Literal["oauth", "oauth_refresh", "bearer"]
+"""The values of AUTH_MODE that sign with an access token."""
 CERTIFICATE_DAYS = 14
 """Certificates that renew themselves do it well before this."""
 CURRENT_TOKEN = "/api/v2/oauth/tokens/current"  # noqa: S105  # a path
 """https://developer.zendesk.com/api-reference/ticketing/oauth/oauth_tokens/"""
-EXPORT_RATE, HIGH_VOLUME_EXPORT_RATE, HIGH_VOLUME = 10, 30, 2500
-"""Export requests a minute, without and with the add-on, and the account's limit of those who have it.
+HIGH_VOLUME = 2500
+"""Requests a minute of an account that has the High Volume add-on.
 
 https://developer.zendesk.com/api-reference/introduction/rate-limits/
 """
@@ -137,8 +140,17 @@ class Token:
 def token(patient: Patient) -> Verdict:
     """How long the credential lasts, and what an access token may do."""
     mode, now = patient.settings.auth_mode, patient.clock.now()
-    if mode == "token":
-        return api_token_verdict(now)
+    match mode:
+        case "token":
+            return api_token_verdict(now)
+        case "oauth" | "oauth_refresh" | "bearer":
+            return access_token(patient, mode, now)
+        case _:
+            assert_never(mode)
+
+
+def access_token(patient: Patient, mode: TokenMode, now: float) -> Verdict:
+    """What Zendesk says of an access token."""
     answer = patient.asked(CURRENT_TOKEN)
     if answer.status != HTTPStatus.OK:
         said = quote(answer.body)
@@ -170,7 +182,7 @@ def api_token_verdict(now: float) -> Verdict:
     )
 
 
-def token_verdict(mode: AuthMode, found: Token, resources: Sequence[str], now: float) -> Verdict:
+def token_verdict(mode: TokenMode, found: Token, resources: Sequence[str], now: float) -> Verdict:
     """Of an access token; the scopes of streams are those that should do."""
     scopes = set(found.scopes)
     said = " ".join(sorted(scopes)) or "none"
@@ -197,16 +209,22 @@ def token_verdict(mode: AuthMode, found: Token, resources: Sequence[str], now: f
     return together(verdicts)
 
 
-def _life(mode: AuthMode, ends_at: float | None, now: float) -> Verdict:
+def _life(mode: TokenMode, ends_at: float | None, now: float) -> Verdict:
     when = "" if ends_at is None else f"{datetime.fromtimestamp(ends_at, UTC):%Y-%m-%d %H:%M} UTC"
-    if mode == "oauth":
-        end = f"ends at {when}" if when else "names no end"
-        return ok(f"The access token {end}; the collector makes new ones by itself.")
-    end = f"it ends at {when}, in {((ends_at or now) - now) / 3600:.1f} hours" if when else "Zendesk names no end of it"
-    return warning(
-        f"The token of AUTH_MODE=bearer cannot be renewed; {end}.",
-        "It is for trying things out: set AUTH_MODE=oauth (docs/production.md#create-an-oauth-client).",
-    )
+    end = f"ends at {when}" if when else "names no end"
+    match mode:
+        case "oauth":
+            return ok(f"The access token {end}; the collector makes new ones by itself.")
+        case "oauth_refresh":
+            return ok(f"The access token {end}; runs replace it with its refresh token.")
+        case "bearer":
+            left = f"it {end}, in {(ends_at - now) / 3600:.1f} hours" if ends_at else "Zendesk names no end of it"
+            return warning(
+                f"The token of AUTH_MODE=bearer cannot be renewed; {left}.",
+                "It is for trying things out: set AUTH_MODE=oauth (docs/production.md#create-an-oauth-client).",
+            )
+        case _:
+            assert_never(mode)
 
 
 # What it may read
@@ -281,8 +299,8 @@ def rate_verdict(headers: Mapping[str, str], chosen: Settings) -> Verdict:
             warning(
                 f"ZENDESK_EXPORT_RATE={rate:g}, and an account with {limit:.0f} requests a minute has {allowed}"
                 " export requests a minute.",
-                f"Set ZENDESK_EXPORT_RATE={allowed}; 30 are for the High Volume add-on. More costs time, as every one"
-                " too many is answered 429.",
+                f"Set ZENDESK_EXPORT_RATE={allowed}; {HIGH_VOLUME_EXPORT_RATE} are for the High Volume add-on. More"
+                " costs time, as every one too many is answered 429.",
             )
         )
     return together(verdicts)
