@@ -20,6 +20,8 @@ from zendesk_pipeline.windows import HOUR, Window
 
 WEEKS = 4
 """How far back the usual volume of an hour of the week is looked up."""
+FEWEST_WEEKS = 3
+"""So many of them have to be delivered: of one or two, a single odd week would be what is usual."""
 USUAL_ENOUGH = 20
 """Records; below it the volume of an hour says nothing."""
 IN_FLIGHT = 600
@@ -105,7 +107,7 @@ class Inspector:
         for window in windows:
             weeks = (Window(window.start - week * 7 * 24 * HOUR) for week in range(1, WEEKS + 1))
             earlier = [records for week in weeks if (records := self.records(week)) is not None]
-            records, usual = self.records(window), median(earlier) if earlier else 0
+            records, usual = self.records(window), median(earlier) if len(earlier) >= FEWEST_WEEKS else 0
             if records is not None and usual >= USUAL_ENOUGH and records < SILENCE * usual:
                 yield Finding(window, f"{records} records, where this hour of the week usually has {usual:.0f}")
 

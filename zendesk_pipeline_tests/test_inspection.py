@@ -136,6 +136,20 @@ def test_a_silence_is_found(
     assert len(list(inspector().volume([FIRST]))) == found
 
 
+@pytest.mark.parametrize("weeks", [(2000,), (2000, 2000), (2000, 4)])
+def test_one_or_two_weeks_are_not_what_is_usual(
+    deliver: Deliveries, inspector: Callable[[], Inspector], weeks: tuple[int, ...]
+) -> None:
+    """The week after a busy first one is no silence, however often it is looked at."""
+    for number, each in enumerate(weeks, start=1):
+        span = hours(1, skip=-number * 7 * 24)
+        deliver.formed(limit=10**6).records(span, audit_logs(span, each=each))
+    deliver.formed(limit=10**6).records(hours(1), audit_logs(hours(1), each=3))
+    looks = inspector()
+    assert [list(looks.volume([FIRST])) for _ in range(2)] == [[], []]
+    assert list(inspector().volume([FIRST])) == []
+
+
 def test_without_history_no_silence_is_found(deliver: Deliveries, inspector: Callable[[], Inspector]) -> None:
     """The first month, and a window that is not complete, say nothing."""
     deliver.records(hours(1), [])
