@@ -65,6 +65,15 @@ def is_ours(key: str) -> bool:
     return _ENDS_AS_BATCH.search(key) is not None
 
 
+RECIPE_STATE = "state.json"
+"""The last part of the key where Google's recipe keeps its place, by its own default."""
+
+
+def is_recipe_state(key: str) -> bool:
+    """Whether an object is the recipe's state; SecOps reads it as a log."""
+    return key.rpartition("/")[2] == RECIPE_STATE
+
+
 _RECIPE = re.compile(r"(?P<moment>\d{4}/\d\d/\d\d/\d{6})-zendesk-(?P<stream>[a-z_]+)\.json(?:\.gz)?")
 
 

@@ -1,9 +1,13 @@
 """What `doctor` finds under the feed prefix: batches, what the recipe left, and what is somebody else's."""
 
+import time
+
 import pytest
 
+from zendesk_pipeline.clock import Clock
 from zendesk_pipeline.doctor import feed
-from zendesk_pipeline.doctor.feed import feed_verdict, kind
+from zendesk_pipeline.doctor.feed import Kind, feed_verdict, kind
+from zendesk_pipeline.inspection import RECIPE_IS_OFF
 from zendesk_pipeline.keys import Layout
 from zendesk_pipeline.local_services import LocalS3, SimulatedZendesk
 from zendesk_pipeline.store import Store
@@ -26,14 +30,17 @@ def admit(zendesk: SimulatedZendesk, moto: LocalS3, layout: Layout, monkeypatch:
     return admitting(monkeypatch, zendesk.environment, moto.environment, prefixes)
 
 
+OLD = RECIPE_IS_OFF
 BATCH = Layout(feed="", state="s/", quarantine="q/").batch("audit_logs", Window(0), 12345, "a1" * 32, ".json")
-KINDS = {
+KINDS: dict[str, Kind] = {
     BATCH: "ours",
     f"{BATCH}.gz": "ours",
     "state.json": "the recipe's state",
     "old/state.json": "the recipe's state",
-    "2026/11/12/050000-zendesk-audit_logs.json": "the recipe's pages",
-    "2026/11/12/050112-zendesk-incremental_tickets.json": "the recipe's pages",
+    "2026/11/12/050000-zendesk-audit_logs.json": "pages of the recipe",
+    "2026/11/12/050112-zendesk-incremental_tickets.json": "pages of the recipe",
+    "2026/11/12/050112-zendesk-incremental_tickets.json.gz": "pages of the recipe",
+    "2026/13/12/050112-zendesk-audit_logs.json": "foreign",
     "/2026/11/12/050112-zendesk-tickets.json": "with an empty folder name (//)",
     "2026//x": "with an empty folder name (//)",
     "": "folders that are objects",
@@ -47,8 +54,15 @@ KINDS = {
 
 @pytest.mark.parametrize("rest", KINDS)
 def test_each_key_is_of_its_kind(rest: str) -> None:
-    """By what follows the feed prefix."""
-    assert kind(rest) == KINDS[rest]
+    """By what follows the feed prefix, as the layout of keys knows it."""
+    assert kind(rest, OLD, collected=True) == KINDS[rest]
+
+
+def test_pages_of_the_recipe_are_told_apart_by_age_and_by_what_was_collected() -> None:
+    """New ones mean that its rule still runs; old ones without a ledger, that nobody has taken over yet."""
+    page = "2026/11/12/050112-zendesk-audit_logs.json.gz"
+    assert kind(page, OLD - 1, collected=True) == "new pages of the recipe"
+    assert kind(page, OLD, collected=False) == "pages of the recipe that are not taken over"
 
 
 @pytest.mark.parametrize("suffix", [".json", ".json.gz"])
@@ -56,7 +70,7 @@ def test_every_key_that_a_run_writes_is_ours(suffix: str, layout: Layout) -> Non
     """Of each stream, by the code that makes keys."""
     for name in STREAMS:
         key = layout.batch(name, Window(1_794_650_400), 7, "0f" * 32, suffix)
-        assert kind(key.removeprefix(layout.feed)) == "ours"
+        assert kind(key.removeprefix(layout.feed), 0, collected=False) == "ours"
 
 
 def test_a_feed_of_batches_is_fine(admit: Admit, store: Store, layout: Layout) -> None:
@@ -67,14 +81,36 @@ def test_a_feed_of_batches_is_fine(admit: Admit, store: Store, layout: Layout) -
     assert (verdict.status, "1 objects" in verdict.found) == ("ok", True)
 
 
-@pytest.mark.parametrize("rest", [rest for rest, name in KINDS.items() if name != "ours" and "…" not in rest])
+STRANGE = [rest for rest, name in KINDS.items() if name in feed.REMEDIES and "…" not in rest]
+
+
+@pytest.mark.parametrize("rest", STRANGE)
 def test_what_is_no_batch_is_a_warning_with_an_example(admit: Admit, store: Store, layout: Layout, rest: str) -> None:
     """What it is, how many there are, and what to do; contents are not read."""
     store.put_over(f"{layout.feed}{rest}", b'{"secret": "record-content-4711"}', None)
     verdict = look(admit(), "s3_feed")
-    assert (verdict.status, f"1 {kind(rest)} (such as" in verdict.found) == ("warning", True)
-    assert verdict.remedy == feed.REMEDIES[kind(rest)]
+    assert (verdict.status, f"1 {KINDS[rest]} (such as" in verdict.found) == ("warning", True)
+    assert verdict.remedy == feed.REMEDIES[KINDS[rest]]
     assert "4711" not in verdict.found
+
+
+def test_a_prefix_that_was_taken_over_is_fine(admit: Admit, store: Store, layout: Layout) -> None:
+    """As docs/moving-over.md leads there: under the recipe's prefix, beside its pages, none of which has to move."""
+    for suffix in ("json", "json.gz"):
+        store.put_over(f"{layout.feed}2026/11/12/050112-zendesk-audit_logs.{suffix}", b"{}\n", None)
+    store.put_over(f"{layout.feed}{BATCH}", b"{}\n", None)
+    running = look(admit(), "s3_feed")
+    assert (running.status, "2 new pages of the recipe" in running.found) == ("warning", True)
+    assert "Disable the rule" in running.remedy
+    later = Clock(now=lambda: time.time() + OLD)
+    store.put_over(f"{layout.state}doctor.json", b"{}\n", None)
+    waiting = look(admit(clock=later), "s3_feed")
+    assert (waiting.status, "2 pages of the recipe that are not taken over" in waiting.found) == ("warning", True)
+    assert "docs/moving-over.md" in waiting.remedy
+    store.put_over(layout.ledger("audit_logs", Window(0)), b"", None)
+    verdict = look(admit(clock=later), "s3_feed")
+    assert verdict.status == "ok"
+    assert "3 objects: batches, and 2 pages of the recipe from before it was switched off" in verdict.found
 
 
 def test_a_full_feed_is_looked_at_in_part_and_says_so(
@@ -102,6 +138,6 @@ def test_a_feed_that_may_not_be_listed_is_not_visible(admit: Admit, moto: LocalS
 
 def test_names_are_shown_short_and_printable() -> None:
     """Whoever may write there chooses them, escape sequences for terminals included."""
-    verdict = feed_verdict([f"\x1b[31m{'x' * 200}"], whole=True)
+    verdict = feed_verdict({f"\x1b[31m{'x' * 200}": "foreign"}, whole=True)
     assert "\x1b" not in verdict.found
     assert len(verdict.found) < 300

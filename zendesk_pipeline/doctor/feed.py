@@ -2,36 +2,62 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal
 
 from zendesk_pipeline.doctor import replies
 from zendesk_pipeline.doctor.patient import Patient
 from zendesk_pipeline.doctor.verdicts import Verdict, failed, not_visible, ok, warning
+from zendesk_pipeline.inspection import RECIPE_IS_OFF
+from zendesk_pipeline.keys import is_batch, is_recipe_state, recipe_object
+from zendesk_pipeline.windows import HOUR
 
 MOST_PAGES = 10
 """Of a thousand keys each: what a look may cost."""
 
-_DAY = r"\d{4}/\d\d/\d\d/"
-KINDS = {
-    "ours": re.compile(rf"{_DAY}\d\d0000-zendesk-[a-z_]+-\d{{4,}}-[0-9a-f]{{32}}\.json(\.gz)?"),
-    "the recipe's state": re.compile(r"(.*/)?state\.json"),
-    "with an empty folder name (//)": re.compile(r"/.*|.*//.*"),
-    "the recipe's pages": re.compile(rf"{_DAY}\d{{6}}-zendesk-[A-Za-z_]+\.json"),
-    "folders that are objects": re.compile(r"(.*/)?"),
-}
-"""By what follows the prefix; the first that fits."""
-REMEDIES = {
-    "the recipe's state": "Stop the recipe's script, then delete its state: SecOps reads it as a log each time.",
+Kind = Literal[
+    "ours",
+    "pages of the recipe",
+    "pages of the recipe that are not taken over",
+    "new pages of the recipe",
+    "the recipe's state",
+    "with an empty folder name (//)",
+    "folders that are objects",
+    "foreign",
+]
+REMEDIES: Mapping[Kind, str] = {
+    "pages of the recipe that are not taken over": "Take them over before anything is collected, or what they hold is"
+    " delivered again (docs/moving-over.md).",
+    "new pages of the recipe": f"Disable the rule that starts the recipe: it wrote in the last {RECIPE_IS_OFF // HOUR}"
+    " hours. Then take over, again if need be (docs/moving-over.md).",
+    "the recipe's state": "Disable the rule that starts the recipe, then delete its state: SecOps reads it as a log"
+    " each time.",
     "with an empty folder name (//)": "SecOps does not work with empty folder names: move or delete them.",
-    "the recipe's pages": "Give the collector an S3_PREFIX of its own (docs/moving-over.md).",
     "folders that are objects": "Delete them (an object whose key ends with /): folders need not be made.",
     "foreign": "Find out who writes them and move them: SecOps reads whatever lies here as logs of Zendesk.",
 }
+"""What to do about them; the first two kinds are as they should be."""
 
 
-def kind(rest: str) -> str:
-    """What a key is, by what follows the feed prefix."""
-    return next((name for name, form in KINDS.items() if form.fullmatch(rest)), "foreign")
+def kind(rest: str, age: float, *, collected: bool) -> Kind:
+    """What a key is.
+
+    Args:
+        rest: What follows the feed prefix.
+        age: Seconds since the object was written.
+        collected: Whether ledgers say of anything that it was delivered.
+    """
+    if is_batch(rest, ""):
+        return "ours"
+    if is_recipe_state(rest):
+        return "the recipe's state"
+    if recipe_object(rest, "") is not None:
+        if age < RECIPE_IS_OFF:
+            return "new pages of the recipe"
+        return "pages of the recipe" if collected else "pages of the recipe that are not taken over"
+    if rest.startswith("/") or "//" in rest:
+        return "with an empty folder name (//)"
+    return "folders that are objects" if not rest or rest.endswith("/") else "foreign"
 
 
 def leftovers(patient: Patient) -> Verdict:
@@ -43,38 +69,60 @@ def leftovers(patient: Patient) -> Verdict:
     if top.code:
         return failed(f"S3 answers {top.code} to a listing of the feed.", "Ask again; else look at the bucket.")
     # the first level by itself: in a full bucket its last keys, such as state.json, are beyond any bound
-    below, whole = _first_keys(patient)
-    keys = [entry["Key"] for entry in top.content.get("Contents", [])]
+    below, whole = _first_pages(patient)
+    now = patient.clock.now()
+    ages = {**_ages(top.content, now), **{key: age for page in below for key, age in _ages(page, now).items()}}
     folders = [entry["Prefix"] for entry in top.content.get("CommonPrefixes", []) if not _year(entry["Prefix"])]
-    keys += [f"{folder}…" for folder in folders if not any(key.startswith(folder) for key in below)]
-    return feed_verdict([key.removeprefix(chosen.s3_prefix) for key in dict.fromkeys([*keys, *below])], whole=whole)
+    ages |= {f"{folder}…": 0.0 for folder in folders if not any(key.startswith(folder) for key in ages)}
+    kinds = _kinds(patient, {key.removeprefix(chosen.s3_prefix): age for key, age in ages.items()})
+    return feed_verdict(kinds, whole=whole)
+
+
+def _ages(page: Mapping[str, Any], now: float) -> dict[str, float]:
+    """Seconds since each object of a listing was written, by its key."""
+    return {entry["Key"]: now - entry["LastModified"].timestamp() for entry in page.get("Contents", [])}
+
+
+def _kinds(patient: Patient, ages: Mapping[str, float]) -> dict[str, Kind]:
+    """Whether there are ledgers is asked where the recipe wrote: takeover and every collection leave some."""
+    recipe = any(recipe_object(rest, "") for rest in ages)
+    collected = recipe and any(_has_ledgers(patient, name) for name in patient.settings.resources)
+    return {rest: kind(rest, age, collected=collected) for rest, age in ages.items()}
+
+
+def _has_ledgers(patient: Patient, stream: str) -> bool:
+    chosen = patient.settings
+    place = {"Bucket": chosen.s3_bucket, "Prefix": f"{chosen.state_prefix}{stream}/", "MaxKeys": 1}
+    return bool(replies.ask(patient.s3.list_objects_v2, **place).content.get("Contents"))
 
 
 def _year(prefix: str) -> bool:
     return re.search(r"/\d{4}/$", f"/{prefix}") is not None
 
 
-def _first_keys(patient: Patient) -> tuple[list[str], bool]:
-    """Keys from the first on, and whether these are all."""
+def _first_pages(patient: Patient) -> tuple[list[Mapping[str, Any]], bool]:
+    """Listings from the first key on, and whether these are all."""
     place = {"Bucket": patient.settings.s3_bucket, "Prefix": patient.settings.s3_prefix}
-    keys: list[str] = []
+    pages: list[Mapping[str, Any]] = []
     more: dict[str, str] = {}
     for _ in range(MOST_PAGES):
         page = replies.ask(patient.s3.list_objects_v2, **place, **more)
-        keys += [entry["Key"] for entry in page.content.get("Contents", [])]
+        pages.append(page.content)
         if page.code or not page.content.get("IsTruncated"):
-            return keys, not page.code
+            return pages, not page.code
         more = {"ContinuationToken": page.content["NextContinuationToken"]}
-    return keys, False
+    return pages, False
 
 
-def feed_verdict(rests: Sequence[str], *, whole: bool) -> Verdict:
-    """`rests`: what follows the prefix in each key; `whole`: whether these are all there are."""
-    kinds = {rest: kind(rest) for rest in rests}
-    strange = Counter(name for name in kinds.values() if name != "ours")
-    looked = f"{len(rests):,} objects" if whole else f"the first {len(rests):,} objects, and the names above them"
+def feed_verdict(kinds: Mapping[str, Kind], *, whole: bool) -> Verdict:
+    """`kinds`: by what follows the prefix in each key; `whole`: whether these are all there are."""
+    counts = Counter(kinds.values())
+    strange: dict[Kind, int] = {name: count for name, count in counts.items() if name in REMEDIES}
+    looked = f"{len(kinds):,} objects" if whole else f"the first {len(kinds):,} objects, and the names above them"
     if not strange:
-        return ok(f"Looked at {looked}: batches alone lie under the feed prefix.")
+        taken_over = counts["pages of the recipe"]
+        beside = f", and {taken_over:,} pages of the recipe from before it was switched off" if taken_over else " alone"
+        return ok(f"Looked at {looked}: batches{beside} are under the feed prefix.")
     examples = {name: _shown(rest for rest, found in kinds.items() if found == name) for name in strange}
     what = ", ".join(f"{count:,} {name} (such as {examples[name]})" for name, count in strange.items())
     return warning(
