@@ -73,14 +73,14 @@ OF_OTHERS = {
 """Variables that boto3, Dagster and requests read by themselves."""
 
 HEAD = """\
-<!-- Made by `python -m zendesk_pipeline_tests.settings_doc`; a test fails when it is stale. -->
+<!-- Made by `.venv/bin/python -m zendesk_pipeline_tests.settings_doc`; a test fails when it is stale. -->
 # Settings
 
-All settings are environment variables. `dagster dev` and Dagster's other commands also read a file `.env` in the folder
-they are started in, and what it says wins over the environment; [.env.example](../.env.example) has every setting with
-its default. An empty variable of the first four tables counts as not set. A value that is wrong is refused when
-Dagster loads the code, in a sentence that names the variable. A value that is missing is named by the run that needs
-it, so that the UI opens without any. A secret may be [a reference](secrets.md) to where it lies in AWS.
+Every environment variable that the collector reads, with its default: for looking things up. Dagster's commands also
+read a file `.env` in the folder they start in, and what it says wins over the environment;
+[.env.example](../.env.example) has every setting. An empty variable of the first four tables counts as not set. A wrong
+value is refused when Dagster loads the code, in a sentence that names the variable. The run that needs a missing one
+names it, so the UI opens without any. A secret may be [a reference](secrets.md#where-a-secret-is-kept) to AWS.
 
 """
 
@@ -93,7 +93,10 @@ def settings_doc() -> str:
         variable: ", ".join(f"`{mode}`" for mode, variables in CREDENTIALS.items() if variable in variables)
         for variable in HOW_TO_GET
     }
-    credentials = [f"| `{name}` | {modes[name]} | {how[0].upper()}{how[1:]}. |" for name, how in HOW_TO_GET.items()]
+    credentials = [
+        f"| `{name}` | {modes[name]} | {how[0].upper()}{how[1:].replace('`zendesk-pipeline ', '`')}. |"
+        for name, how in HOW_TO_GET.items()
+    ]
     commands = [
         f"| `{name}` | {f'`{option}`' if option else ''} | {text} |" for name, (option, text) in COMMANDS.items()
     ]

@@ -5,6 +5,7 @@ import json
 import re
 import shlex
 import subprocess
+import sys
 import tomllib
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -310,13 +311,25 @@ def test_layout_page_shows_a_shortened_record_as_it_is() -> None:
     assert whole == f"s3://{BUCKET}/{LAYOUT.quarantined('incremental_tickets', window, digest)}"
 
 
-def test_installed_versions_match_the_lock_file() -> None:
-    """The version of the UI that docs/production.md installs is the one of Dagster's in requirements.txt."""
-    named = re.search(r"dagster-webserver==(\S+)", (ROOT / "docs" / "production.md").read_text())
-    locked = re.search(r"^dagster==(\S+)", (ROOT / "requirements.txt").read_text(), re.MULTILINE)
+def test_the_chart_has_the_version_of_the_lock_file() -> None:
+    """Dagster's chart, which docs/deployment.md names, is of the version that the image installs."""
+    named = re.search(r"dagster/dagster --version (\S+)", (ROOT / "docs" / "deployment.md").read_text())
+    locked = re.search(r"^dagster==(\S+)", (ROOT / "requirements-production.txt").read_text(), re.MULTILINE)
 
     assert named and locked  # noqa: PT018 - both are looked for
     assert named[1] == locked[1]
+
+
+def test_what_pip_installs_is_locked_or_ours() -> None:
+    """Each `pip install` of a page takes a file of this project with its hashes, or this package alone."""
+    lines = [line for text in _pasted() for line in text.splitlines() if "pip install" in line]
+    files = {name for line in lines for name in re.findall(r"--require-hashes.* -r (\S+)", line)}
+
+    assert lines
+    assert [
+        line for line in lines if "--require-hashes" not in line and not re.search(r" '?\.(\[\w+\])?'?$", line)
+    ] == []
+    assert [name for name in files if not (ROOT / name).is_file()] == []
 
 
 def test_every_dependency_has_its_reason() -> None:
@@ -347,14 +360,25 @@ def test_shell_parses(block: Block) -> None:
     assert checked.returncode == 0, checked.stderr
 
 
+def _pasted() -> list[str]:
+    """What a reader may paste: shell blocks, and code in sentences, of all pages."""
+    return [*(block.text for block in blocks("sh", "bash")), *(span for page in PAGES for span in code_spans(page))]
+
+
 def _our_commands() -> Iterator[Any]:
-    """The arguments of each command of ours that a page names, in a shell block or in a sentence."""
+    """The arguments of each command of ours that a page names, in a shell block or in a sentence.
+
+    In a sentence the program's name may be left out: `iam-policy reader --queue ARN`.
+    """
+    ours = main.list_commands(click.Context(main))
     for page in PAGES:
         shell = [block.text for block in blocks("sh", "bash") if block.page == page]
-        for text in [*shell, *code_spans(page)]:
+        spans = code_spans(page)
+        short = [f"zendesk-pipeline {span}" for span in spans if span.partition(" ")[0] in ours and " " in span]
+        for text in [*shell, *spans, *short]:
             for line in text.replace("\\\n", " ").splitlines():
                 before, named, arguments = line.partition("zendesk-pipeline ")
-                if named and before.removesuffix(".venv/bin/") in {"", ".venv/bin/dotenv run -- ", "    "}:
+                if named and before.removesuffix(".venv/bin/") in {"", "    "}:
                     cut = re.split(r"\s(?:[|<>&#]|2>)|[…]", arguments)[0]
                     yield pytest.param(_words(cut), id=f"{page.stem}: {cut.strip()}")
 
@@ -383,6 +407,66 @@ def test_commands_are_accepted(arguments: list[str]) -> None:
     if arguments or not isinstance(command, click.Group):  # a sentence may name a group alone
         with suppress(click.exceptions.Exit, click.MissingParameter):  # what lacks comes from variables
             command.make_context(command.name, arguments)
+
+
+OF_THE_VENV = {path.name for path in Path(sys.executable).parent.iterdir() if path.is_file()} | {"pip"}
+OF_THE_SYSTEM = {
+    *(
+        "aws",
+        "cd",
+        "chmod",
+        "chown",
+        "cp",
+        "curl",
+        "docker",
+        "export",
+        "gcloud",
+        "git",
+        "helm",
+        "id",
+        "install",
+        "journalctl",
+    ),
+    *("kubectl", "make", "printf", "python3", "sudo", "systemctl", ".", "apt-get"),
+}
+NEEDS_A_HOME = re.compile(r"\.venv/bin/(dagster|dagster-daemon|dagster-webserver) (?!--|code-server)")
+
+
+def _commands(text: str) -> Iterator[str]:
+    """Each command of a shell block, with its continuation lines; what a pipe feeds and what stands in quotes aside."""
+    for line in text.replace("\\\n", " ").splitlines():
+        if line.strip() and not line.lstrip().startswith("#"):
+            yield line.strip()
+
+
+FOR_READERS = [page for page in PAGES if page.name != "CHANGELOG.md" and page.parent.name != "adr"]
+
+
+@pytest.mark.parametrize("page", FOR_READERS, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_command_is_found_when_it_is_pasted(page: Path) -> None:
+    """In the project's folder: a program of the environment is named by its path, or the page has activated it."""
+    active = False
+    for text in (block.text for block in blocks("sh", "bash") if block.page == page):
+        for command in _commands(text):
+            words = re.sub(r"^(\w+=\S* )+", "", command)
+            first = words.partition(" ")[0]
+            active = active or command == ". .venv/bin/activate"
+            known = first in OF_THE_SYSTEM or first.startswith(".venv/bin/") or (active and first in OF_THE_VENV)
+            assert known, f"{command}: {first} is not found"
+            program = first.removeprefix(".venv/bin/")
+            assert not first.startswith(".venv/bin/") or program in OF_THE_VENV, f"nothing installs {program}"
+    bare = [span for span in code_spans(page) if " " in span and span.partition(" ")[0] in OF_THE_VENV]
+    assert active or bare == [], "name the path, or leave the program's name out"
+
+
+def test_dagsters_commands_are_given_with_their_home() -> None:
+    """Each block that runs a command of Dagster's which keeps records says first where: else nothing turns green."""
+    without = [
+        block
+        for block in blocks("sh", "bash")
+        if NEEDS_A_HOME.search(block.text) and 'export DAGSTER_HOME="$PWD"' not in block.text
+    ]
+    assert without == []
 
 
 def test_other_snippets_parse() -> None:
