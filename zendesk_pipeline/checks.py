@@ -1,9 +1,10 @@
 """Asset checks: of each collection, of the feed once an hour, and of Zendesk against the bucket once a day.
 
 They read, and write nothing but their verdicts. A failed one is an alert. What a check of windows has found wrong it
-looks at again the next time, so that its verdict stays until the cause is gone.
+looks at again the next time, so that its verdict stays until the cause is gone, and no longer.
 """
 
+import math
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,6 +26,8 @@ from zendesk_pipeline.windows import HOUR, Span, Window
 FEED_CHECK = "holds_nothing_else"
 MOST_WINDOWS = 24
 """Of a long range the newest are looked at, and of earlier findings the oldest."""
+MOST_REMEMBERED = 500
+"""Windows with findings that a verdict names for the next look."""
 MOST_BYTES = 8 * 1024 * 1024
 """How much of the objects is read again, which takes a fraction of a second."""
 MOST_SHOWN = 10
@@ -47,8 +50,8 @@ class WindowCheck:
     description: str
     severity: dg.AssetCheckSeverity
     look: Callable[[Inspector, Sequence[Window]], Iterator[Finding]]
-    stays: bool
-    """Whether a finding can be mended, and is looked at until it is."""
+    again: Callable[[Inspector, Sequence[Window]], Iterator[Finding]] | None
+    """How windows with findings are looked at until they are right; None where nothing can be fixed."""
 
 
 WINDOW_CHECKS = (
@@ -57,21 +60,21 @@ WINDOW_CHECKS = (
         description="The bucket holds what the ledgers say: no object of another size, none that no ledger names.",
         severity=dg.AssetCheckSeverity.ERROR,
         look=Inspector.objects,
-        stays=True,
+        again=Inspector.objects,
     ),
     WindowCheck(
         name="lines_are_readable",
         description="Every line is one record that SecOps can read: JSON, short enough, the one its ledger says.",
         severity=dg.AssetCheckSeverity.ERROR,
         look=lambda inspector, windows: inspector.lines(windows, most_bytes=MOST_BYTES),
-        stays=True,
+        again=lambda inspector, windows: inspector.lines(windows, most_bytes=math.inf),
     ),
     WindowCheck(
         name="volume_is_usual",
         description="No silence in an hour of the week that usually has records: a source that stops is an alarm.",
         severity=dg.AssetCheckSeverity.WARN,
         look=Inspector.volume,
-        stays=False,
+        again=None,
     ),
 )
 
@@ -92,8 +95,7 @@ def window_checks(account: Account, stream: Stream) -> dg.AssetChecksDefinition:
         for each in WINDOW_CHECKS:
             key = dg.AssetCheckKey(asset, each.name)
             if key in context.selected_asset_check_keys:
-                again = _found_before(context.instance, key) if each.stays else []
-                yield _verdict(key, each, inspector, sorted({*windows, *again}))
+                yield _verdict(key, each, inspector, windows, _found_before(context.instance, key))
 
     return checks
 
@@ -185,33 +187,48 @@ def _windows(context: dg.AssetCheckExecutionContext, asset: dg.AssetKey) -> list
 
 
 def _found_before(instance: dg.DagsterInstance, key: dg.AssetCheckKey) -> list[Window]:
-    """The windows with findings in the latest verdict."""
+    """The windows with findings in the latest verdict, in order."""
     done = {AssetCheckExecutionRecordStatus.SUCCEEDED, AssetCheckExecutionRecordStatus.FAILED}
     for record in instance.event_log_storage.get_asset_check_execution_history(key, limit=1, status=done):
         entry = record.evaluation.metadata.get(WINDOWS) if record.evaluation else None
         if isinstance(entry, dg.JsonMetadataValue) and isinstance(entry.data, list):
-            return [Window.of_partition(str(name)) for name in entry.data]
+            return sorted(Window.of_partition(str(name)) for name in entry.data)
     return []
 
 
 def _verdict(
-    key: dg.AssetCheckKey, check: WindowCheck, inspector: Inspector, windows: Sequence[Window]
+    key: dg.AssetCheckKey, check: WindowCheck, inspector: Inspector, windows: Sequence[Window], before: Sequence[Window]
 ) -> dg.AssetCheckResult:
+    """A look at windows, and again at those with findings `before`; what is not looked at again stays found."""
+    known = list(before) if check.again else list[Window]()
+    again, later = known[:MOST_WINDOWS], known[MOST_WINDOWS:]
     try:
-        findings = list(check.look(inspector, windows))
+        findings = list(check.again(inspector, again)) if check.again else []
+        findings += check.look(inspector, [window for window in windows if window not in again])
     except (PipelineError, ValueError) as problem:
-        return _unseen(key, check.severity, problem)
-    found = sorted({finding.window for finding in findings})[:MOST_WINDOWS]
+        return _unseen(key, check.severity, problem, known)
     texts = [f"{finding.window}: {finding.text}" for finding in findings]
-    names = dg.MetadataValue.json([window.partition_key for window in found])
-    return _result(key, check.severity, texts, {"windows": len(windows), **({WINDOWS: names} if found else {})})
+    texts += [f"{window}: found before, and looked at again after the others" for window in later]
+    found = {finding.window for finding in findings}.union(later)
+    return _result(key, check.severity, texts, {"windows": len({*windows, *again}), **_remembered(found)})
 
 
-def _unseen(key: dg.AssetCheckKey, severity: dg.AssetCheckSeverity, problem: Exception) -> dg.AssetCheckResult:
-    """A writer may be without the right to read the feed; anything else that hinders a look is wrong."""
-    if isinstance(problem, DeniedError):
+def _remembered(found: Iterable[Window]) -> Mapping[str, Any]:
+    """Windows with findings, for the next look."""
+    names = [window.partition_key for window in sorted(found)[:MOST_REMEMBERED]]
+    return {WINDOWS: dg.MetadataValue.json(names)} if names else {}
+
+
+def _unseen(
+    key: dg.AssetCheckKey, severity: dg.AssetCheckSeverity, problem: Exception, before: Sequence[Window] = ()
+) -> dg.AssetCheckResult:
+    """A writer may be without the right to read the feed; anything else that hinders a look is wrong.
+
+    So is a look that does not come about at windows with findings `before`.
+    """
+    if isinstance(problem, DeniedError) and not before:
         return _result(key, severity, [], {}, otherwise=f"Not looked at: {problem}")
-    return _result(key, severity, [f"it could not be looked at: {problem}"], {})
+    return _result(key, severity, [f"it could not be looked at: {problem}"], _remembered(before))
 
 
 def _result(

@@ -21,7 +21,7 @@ from zendesk_pipeline import ledger as ledgers
 from zendesk_pipeline.batches import Batch, BatchFormat, content_of, encode, records_in
 from zendesk_pipeline.clock import Clock
 from zendesk_pipeline.errors import DeliveryError, RedactionError
-from zendesk_pipeline.keys import Layout, sequence_in
+from zendesk_pipeline.keys import Layout
 from zendesk_pipeline.ledger import Delivered, Ledger
 from zendesk_pipeline.pages import Page
 from zendesk_pipeline.records import Record
@@ -336,7 +336,7 @@ class Delivery:
         named = {delivered.key for delivered in ledger.objects}
         unnamed = [*filter(None, (self._adopt(window, key) for key in self._listed(window) if key not in named))]
         ledger = msgspec.structs.replace(ledger, objects=[*ledger.objects, *unnamed])
-        taken = {sequence_in(delivered.key, self._stream.name, window) for delivered in ledger.objects}
+        taken = {self._layout.sequence(delivered.key, self._stream.name, window) for delivered in ledger.objects}
         counted = ledger
         if self._redeliver and window in self._span:  # only what this very run has sent counts
             counted = msgspec.structs.replace(ledger, objects=[o for o in ledger.objects if o.key in self._written])
@@ -372,7 +372,7 @@ class Delivery:
 
     def _listed(self, window: Window) -> list[str]:
         """The keys of this stream's batches of the window that are in the feed now; one LIST covers a day."""
-        day = self._layout.day(window)
+        day, name = self._layout.day(window), self._stream.name
         with self._listing:
             if day not in self._days:
                 try:
@@ -380,7 +380,7 @@ class Delivery:
                 except DeniedError as denied:
                     self._days[day] = []
                     self._warn(f"{denied} Without it a crash between two writes can repeat a batch.")
-            return [key for key in self._days[day] if sequence_in(key, self._stream.name, window) is not None]
+            return [key for key in self._days[day] if self._layout.sequence(key, name, window) is not None]
 
     def _adopt(self, window: Window, key: str) -> Delivered | None:
         """An object in the feed that no ledger names: a run died between the two writes. Its lines are delivered."""

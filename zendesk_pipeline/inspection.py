@@ -12,7 +12,7 @@ import msgspec
 
 from zendesk_pipeline import ledger as ledgers
 from zendesk_pipeline.batches import LONGEST_LINE, content_of, encode, records_in
-from zendesk_pipeline.keys import Layout, is_batch, is_ours, recipe_object, sequence_in
+from zendesk_pipeline.keys import Layout, is_batch, is_ours, recipe_object
 from zendesk_pipeline.ledger import Delivered, Ledger
 from zendesk_pipeline.store import DeniedError, Listed, Store
 from zendesk_pipeline.streams import Stream
@@ -80,7 +80,7 @@ class Inspector:
                 continue
             named = {delivered.key: delivered for delivered in ledger.objects}
             for key, entry in listed.items():
-                if sequence_in(key, self.stream.name, window) is None:
+                if self.layout.sequence(key, self.stream.name, window) is None:
                     continue
                 if key not in named and entry.modified < self.now - IN_FLIGHT:
                     yield Finding(window, f"{self.store.uri(key)} is in no ledger")

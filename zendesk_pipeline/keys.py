@@ -37,22 +37,21 @@ class Layout:
         """The prefix under which the feed holds the window's day."""
         return f"{self.feed}{window.starts_at:%Y/%m/%d}/"
 
+    def sequence(self, key: str, stream: str, window: Window) -> int | None:
+        """The sequence number of a batch of this stream and window; None for every other key."""
+        start = f"{self.feed}{_name(stream, window)}-"
+        match = _NUMBERED.fullmatch(key, len(start)) if key.startswith(start) else None
+        return int(match["sequence"]) if match else None
+
 
 def _name(stream: str, window: Window) -> str:
     return f"{window.starts_at:%Y/%m/%d/%H%M%S}-zendesk-{stream}"
 
 
-_BATCH = r"/(?P<hour>\d\d)0000-zendesk-(?P<stream>[a-z_]+)-(?P<sequence>\d{4,})-[0-9a-f]{32}\.json(?:\.gz)?"
+_NUMBERED = re.compile(r"(?P<sequence>\d{4,})-[0-9a-f]{32}\.json(?:\.gz)?")
+_BATCH = rf"/\d\d0000-zendesk-[a-z_]+-{_NUMBERED.pattern}"
 _ENDS_AS_BATCH = re.compile(_BATCH + "$")
 _BATCH_IN_ITS_DAY = re.compile(r"\d{4}/\d\d/\d\d" + _BATCH)
-
-
-def sequence_in(key: str, stream: str, window: Window) -> int | None:
-    """The sequence number of a batch of this stream and window; None for every other key of its day."""
-    match = _ENDS_AS_BATCH.search(key)
-    if match is None or match["stream"] != stream or match["hour"] != f"{window.starts_at:%H}":
-        return None
-    return int(match["sequence"])
 
 
 def is_batch(key: str, feed: str) -> bool:

@@ -9,7 +9,7 @@ from typing import Literal
 from zendesk_pipeline import ledger as ledgers
 from zendesk_pipeline.errors import ProtocolError
 from zendesk_pipeline.inspection import IN_FLIGHT, Inspector
-from zendesk_pipeline.keys import is_ours, sequence_in
+from zendesk_pipeline.keys import is_ours
 from zendesk_pipeline.ledger import Ledger
 from zendesk_pipeline.pages import Page
 from zendesk_pipeline.store import Listed
@@ -188,7 +188,7 @@ class Verification:
         """Objects that a crash left, or somebody else put there."""
         named = {delivered.key for delivered in ledger.objects}
         for key, entry in listed.items():
-            of_window = sequence_in(key, self.inspector.stream.name, window) is not None
+            of_window = self.inspector.layout.sequence(key, self.inspector.stream.name, window) is not None
             if of_window and key not in named and entry.modified < self.inspector.now - IN_FLIGHT:
                 yield Difference(kind="unnamed_object", text=f"{self.inspector.store.uri(key)} is in no ledger")
 

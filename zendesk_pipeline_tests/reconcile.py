@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from zendesk_pipeline.batches import content_of, records_in
-from zendesk_pipeline.keys import Layout, sequence_in
+from zendesk_pipeline.keys import Layout
 from zendesk_pipeline.local_services import LocalS3
 from zendesk_pipeline.records import record_reader
 from zendesk_pipeline.simulator.control import SimulatorControl
@@ -36,12 +36,7 @@ def delivered(s3: LocalS3, layout: Layout, stream: str, span: Span) -> dict[str,
     client = s3.client()
     pages = client.get_paginator("list_objects_v2").paginate(Bucket=s3.bucket, Prefix=layout.feed)
     keys = [entry["Key"] for page in pages for entry in page.get("Contents", [])]
-    wanted = {
-        key
-        for window in span
-        for key in keys
-        if layout.day(window) in key and sequence_in(key, stream, window) is not None
-    }
+    wanted = {key for window in span for key in keys if layout.sequence(key, stream, window) is not None}
     bodies = {key: client.get_object(Bucket=s3.bucket, Key=key)["Body"].read() for key in sorted(wanted)}
     return {
         key: [record.line for record in records_in(STREAMS[stream], content_of(key, body))]

@@ -2,21 +2,23 @@
 
 import gzip
 import json
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pytest
 
+from zendesk_pipeline import checks, inspection
 from zendesk_pipeline.checks import LATE_HOURS, MOST_WINDOWS, SAMPLED_HOURS, WINDOW_CHECKS, sample
 from zendesk_pipeline.keys import Layout
-from zendesk_pipeline.local_services import SimulatedZendesk, local_s3
+from zendesk_pipeline.local_services import LocalS3, SimulatedZendesk, local_s3
 from zendesk_pipeline.policies import writer_policy
 from zendesk_pipeline.settings import Settings
 from zendesk_pipeline.simulator.faults import Rule
 from zendesk_pipeline.store import Store
-from zendesk_pipeline.windows import HOUR
+from zendesk_pipeline.windows import HOUR, Window
 from zendesk_pipeline_tests.by_hand import FIRST, audit_logs, hours
 from zendesk_pipeline_tests.deliveries import Bucket, Deliveries
 from zendesk_pipeline_tests.runs import QUIET, Project, metadata, project
@@ -43,6 +45,28 @@ def _verdicts(result: dg.ExecuteInProcessResult) -> dict[str, dg.AssetCheckEvalu
 
 def _seen(verdict: dg.AssetCheckEvaluation) -> dict[str, Any]:
     return {name: value.value for name, value in verdict.metadata.items()}
+
+
+def _checked_alone(collector: Project) -> dg.ExecuteInProcessResult:
+    """The checks of the audit logs, without collecting anything."""
+    names = {dg.AssetCheckKey(dg.AssetKey("audit_logs"), each.name) for each in WINDOW_CHECKS}
+    job = collector.definitions.resolve_implicit_global_asset_job_def().get_subset(asset_check_selection=names)
+    return job.execute_in_process(instance=collector.instance)
+
+
+@contextmanager
+def _guarded(environment: dict[str, str], layout: Layout, folder: Path) -> Generator[tuple[LocalS3, dict[str, str]]]:
+    """An S3 server, and the environment of a collector that may write the feed there and not read it."""
+    chosen = Settings(
+        s3_bucket="zendesk-raw",
+        s3_prefix=layout.feed,
+        state_prefix=layout.state,
+        quarantine_prefix=layout.quarantine,
+    )
+    users = {"writer": writer_policy(chosen, write_only_feed=True)}
+    with local_s3(folder, users=users) as guarded:
+        writer = {"AWS_ACCESS_KEY_ID": "writer", "AWS_SECRET_ACCESS_KEY": "writer"}
+        yield guarded, {**environment, **guarded.environment, **writer}
 
 
 def _feed_run(collector: Project, job: str) -> dg.ExecuteInProcessResult:
@@ -85,6 +109,84 @@ def test_a_finding_stays_until_it_is_mended(collector: Project, bucket: Bucket) 
     assert all(each.passed for each in _verdicts(collector.run("audit_logs", hours(1, skip=3))).values())
 
 
+def test_a_range_over_midnight_is_well(collector: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two ranges that overlap, each over more than a day, the later one first: no object is in no ledger."""
+    monkeypatch.setattr(inspection, "IN_FLIGHT", -HOUR)  # what was written just now is looked at as well
+    for span in (hours(27, skip=3), hours(9, skip=-1)):
+        verdicts = _verdicts(collector.run("audit_logs", span))
+        assert verdicts["objects_match_ledgers"].description == "All is well."
+
+
+def test_a_false_finding_of_an_older_release_is_gone_with_the_next_run(
+    collector: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It took objects of one day for those of the same hour on another; nobody has to do anything."""
+    monkeypatch.setattr(inspection, "IN_FLIGHT", -HOUR)
+    span = hours(27)
+    collector.run("audit_logs", span)
+    wrong = [Window(FIRST.start + hour * HOUR) for hour in (0, 1, 2, 24, 25, 26)]
+    collector.instance.report_runless_asset_event(
+        dg.AssetCheckEvaluation(
+            asset_key=dg.AssetKey("audit_logs"),
+            check_name="objects_match_ledgers",
+            passed=False,
+            severity=dg.AssetCheckSeverity.ERROR,
+            description=f"{wrong[0]}: s3://bucket/an/object is in no ledger",
+            metadata={
+                "findings": dg.IntMetadataValue(6),
+                "windows": dg.IntMetadataValue(24),
+                "windows_with_findings": dg.JsonMetadataValue([window.partition_key for window in wrong]),
+            },
+        )
+    )
+    verdict = _verdicts(collector.run("audit_logs", hours(1, skip=27)))["objects_match_ledgers"]
+    assert verdict.passed
+    assert _seen(verdict) == {"findings": 0, "windows": 7}
+
+
+def test_a_finding_is_not_forgotten_while_the_bucket_cannot_be_read(
+    environment: dict[str, str], layout: Layout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A writer that lost the right to read is not blamed for nothing, and what was wrong before stays."""
+    with _guarded(environment, layout, tmp_path) as (guarded, as_writer):
+        bucket = Bucket(store=Store(client=guarded.client(), bucket=guarded.bucket, encryption={}), layout=layout)
+        with project({**environment, **guarded.environment}, monkeypatch) as collector:
+            collector.run("audit_logs", hours(1))
+            bucket.put(bucket.stored()[0], b"no JSON\n")
+            collector.run("audit_logs", hours(1))
+            for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+                monkeypatch.setenv(name, as_writer[name])
+            unread = _verdicts(_checked_alone(collector))["objects_match_ledgers"]
+            for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+                monkeypatch.setenv(name, guarded.environment[name])
+            read = _verdicts(collector.run("audit_logs", hours(1, skip=1)))["objects_match_ledgers"]
+    assert not unread.passed
+    assert (unread.description or "").startswith("it could not be looked at: S3 refuses ListBucket")
+    assert not read.passed
+    assert str(FIRST) in (read.description or "")
+
+
+def test_more_findings_than_one_look_takes_are_not_forgotten(
+    collector: Project, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The oldest are looked at first, the others afterwards: the verdict stays until the last one is right."""
+    monkeypatch.setattr(checks, "MOST_WINDOWS", 2)
+    collector.run("audit_logs", hours(4))
+    before = bucket.feed()
+    for key in before:
+        bucket.put(key, b"no JSON\n")
+    found: list[Any] = []
+    for hour in range(4):
+        collector.run("audit_logs", hours(1, skip=hour))
+    for key, body in before.items():
+        bucket.put(key, body)
+    for _ in range(3):
+        verdict = _verdicts(collector.run("audit_logs", hours(1, skip=5)))["objects_match_ledgers"]
+        found.append(_seen(verdict).get("windows_with_findings"))
+    keys = [window.partition_key for window in hours(4)]
+    assert found == [keys[2:], None, None]
+
+
 def test_a_silence_is_a_warning_of_its_own_hour(collector: Project, bucket: Bucket) -> None:
     """An hour with next to nothing where there usually is a lot; the next hour is another matter."""
     for week in (1, 2, 3):
@@ -116,22 +218,8 @@ def test_a_writer_that_may_not_read_the_feed_is_not_blamed(
     environment: dict[str, str], layout: Layout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With the policy that only writes the feed, the checks say that they did not look."""
-    chosen = Settings(
-        s3_bucket="zendesk-raw",
-        s3_prefix=layout.feed,
-        state_prefix=layout.state,
-        quarantine_prefix=layout.quarantine,
-    )
-    users = {"writer": writer_policy(chosen, write_only_feed=True)}
-    with local_s3(tmp_path, users=users) as guarded:
-        as_writer = {
-            **environment,
-            **guarded.environment,
-            "AWS_ACCESS_KEY_ID": "writer",
-            "AWS_SECRET_ACCESS_KEY": "writer",
-        }
-        with project(as_writer, monkeypatch) as collector:
-            verdicts = _verdicts(collector.run("audit_logs", hours(1)))
+    with _guarded(environment, layout, tmp_path) as (_, as_writer), project(as_writer, monkeypatch) as collector:
+        verdicts = _verdicts(collector.run("audit_logs", hours(1)))
     assert all(each.passed for each in verdicts.values())
     assert (verdicts["objects_match_ledgers"].description or "").startswith("Not looked at: S3 refuses ListBucket")
 

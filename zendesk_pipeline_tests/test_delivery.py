@@ -23,7 +23,7 @@ from zendesk_pipeline import ledger as ledgers
 from zendesk_pipeline.batches import LONGEST_LINE, encode
 from zendesk_pipeline.delivery import RACES, WRITERS
 from zendesk_pipeline.errors import DeliveryError, TransientError
-from zendesk_pipeline.keys import Layout, sequence_in
+from zendesk_pipeline.keys import Layout
 from zendesk_pipeline.local_services import LocalS3, local_s3, moto_s3
 from zendesk_pipeline.pages import Page
 from zendesk_pipeline.records import Record
@@ -379,7 +379,7 @@ def test_an_object_written_by_another_run_is_taken_up(deliveries: Deliveries) ->
     deliveries.records(SPAN, RECORDS)
     assert holds_once(deliveries.bucket, RECORDS)
     named = [each["key"] for each in deliveries.bucket.ledger(FIRST)["objects"]]
-    numbers = [sequence_in(each, "audit_logs", FIRST) for each in named]
+    numbers = [deliveries.bucket.layout.sequence(each, "audit_logs", FIRST) for each in named]
     assert key in named
     assert len(set(numbers)) == len(named) > 1
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from zendesk_pipeline.batches import LONGEST_LINE, records_in
 from zendesk_pipeline.errors import TransientError
-from zendesk_pipeline.keys import Layout, sequence_in
+from zendesk_pipeline.keys import Layout
 from zendesk_pipeline.local_services import LocalS3
 from zendesk_pipeline.records import LONGEST_IDENTITY, page_reader, record_reader
 from zendesk_pipeline.shortening import shortened
@@ -74,7 +74,7 @@ def test_no_record_chooses_where_it_is_stored(stream: Stream, identity: Any, tim
     assert [bool(KEY.fullmatch(key)) for key in (batch, long, ledger)] == [True] * 3
     assert [key.split("/")[1] for key in (batch, long, ledger)] == ["crm", "long", "state"]
     assert ".." not in batch + long + ledger
-    assert sequence_in(batch, stream.name, window) == 7
+    assert layout.sequence(batch, stream.name, window) == 7
     assert window.start <= taken.time < window.start + HOUR
     assert len(taken.identity) <= LONGEST_IDENTITY
 

@@ -50,6 +50,21 @@ def test_what_was_delivered_is_well(deliver: Deliveries, inspector: Callable[[],
         assert [inspector().records(window) for window in span] == [6, 6]
 
 
+def test_windows_of_the_same_hour_on_two_days_are_kept_apart(
+    deliver: Deliveries, bucket: Bucket, inspector: Callable[[], Inspector]
+) -> None:
+    """A look across midnight, of more than a day: each object belongs to the window of its day, and to no other."""
+    span = hours(27)
+    deliver.records(span, audit_logs(span))
+    assert list(inspector().objects(list(span))) == []
+    last = Window(span.end - HOUR)
+    copied = bucket.layout.batch("audit_logs", last, 7, "0" * 64, ".json")
+    bucket.put(copied, b"{}\n")
+    (finding,) = inspector().objects(list(span))
+    assert finding == Finding(last, f"{bucket.store.uri(copied)} is in no ledger")
+    assert list(inspector().objects(list(hours(1, skip=2)))) == []
+
+
 def test_a_window_without_a_complete_ledger_is_found(deliver: Deliveries, inspector: Callable[[], Inspector]) -> None:
     """Only the windows that were delivered are complete."""
     deliver.records(hours(1), audit_logs(hours(1)))

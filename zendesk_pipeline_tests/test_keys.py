@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from zendesk_pipeline import settings
 from zendesk_pipeline.errors import SettingsError
-from zendesk_pipeline.keys import Layout, sequence_in
+from zendesk_pipeline.keys import Layout
 from zendesk_pipeline.streams import STREAMS
-from zendesk_pipeline.windows import Window
+from zendesk_pipeline.windows import HOUR, Window
 
 UNHURRIED = hypothesis_settings(deadline=None)
 """A busy machine is no failure."""
@@ -80,7 +80,7 @@ def test_a_batch_is_found_again_by_its_key(
     """A batch lies under its window's day, and its key gives back the sequence number it was made with."""
     key = LAYOUT.batch(stream, window, sequence, digest, suffix)
     assert key.startswith(LAYOUT.day(window))
-    assert sequence_in(key, stream, window) == sequence
+    assert LAYOUT.sequence(key, stream, window) == sequence
 
 
 @UNHURRIED
@@ -88,16 +88,16 @@ def test_a_batch_is_found_again_by_its_key(
 def test_a_batch_is_taken_for_its_own_windows_only(
     window: Window, stream: str, sequence: int, digest: str, suffix: str
 ) -> None:
-    """No other stream and no other hour of the day takes a batch for its own."""
+    """No other stream, and no other hour of this day, its neighbours or the same day of other years, takes a batch."""
     key = LAYOUT.batch(stream, window, sequence, digest, suffix)
-    day = Window(window.start - window.start % 86400)
+    hours = {window.start + hour * HOUR for hour in (*range(-48, 49), *(years * 365 * 24 for years in range(-4, 5)))}
     claims = [
-        (name, hour)
+        (name, start)
         for name in STREAMS
-        for hour in range(24)
-        if sequence_in(key, name, Window(day.start + hour * 3600)) is not None
+        for start in sorted(hours)
+        if LAYOUT.sequence(key, name, Window(start)) is not None
     ]
-    assert claims == [(stream, window.starts_at.hour)]
+    assert claims == [(stream, window.start)]
 
 
 @pytest.mark.parametrize(
@@ -110,13 +110,19 @@ def test_a_batch_is_taken_for_its_own_windows_only(
         pytest.param(
             f"zendesk/crm/2026/11/12/050000-zendesk-audit_logs-0000-{DIGEST[:32]}.json.tmp", id="other-suffix"
         ),
+        pytest.param(f"zendesk/crm/2026/11/11/050000-zendesk-audit_logs-0000-{DIGEST[:32]}.json", id="other-day"),
+        pytest.param(f"zendesk/old/2026/11/12/050000-zendesk-audit_logs-0000-{DIGEST[:32]}.json", id="other-prefix"),
+        pytest.param(
+            f"zendesk/crm/2026/11/12/copy/2026/11/12/050000-zendesk-audit_logs-0000-{DIGEST[:32]}.json",
+            id="copy-below-the-day",
+        ),
         pytest.param("zendesk/crm/2026/11/12/", id="folder-marker"),
         pytest.param("zendesk/crm/2026/11/12/.local-services-probe", id="foreign"),
     ],
 )
 def test_a_foreign_key_is_no_batch(key: str) -> None:
     """What others put into the feed prefix is never taken for a batch of ours."""
-    assert sequence_in(key, "audit_logs", WINDOW) is None
+    assert LAYOUT.sequence(key, "audit_logs", WINDOW) is None
 
 
 @UNHURRIED

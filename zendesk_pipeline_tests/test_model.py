@@ -17,7 +17,6 @@ from msgspec.structs import replace as replace_fields
 
 from zendesk_pipeline import batches
 from zendesk_pipeline.delivery import Delivery, OpenWindow
-from zendesk_pipeline.keys import sequence_in
 from zendesk_pipeline.ledger import Delivered, Ledger
 from zendesk_pipeline.local_services import LocalS3
 from zendesk_pipeline.pages import Walk
@@ -31,6 +30,8 @@ from zendesk_pipeline_tests.memory_s3 import MemoryBucket, MemoryS3, Trouble
 from zendesk_pipeline_tests.model import BEGIN, LONGEST_LINE, Run, World
 
 T = TypeVar("T")
+NumberOf = Callable[[str], int | None]
+"""The sequence number that a key of the window has."""
 
 EXAMPLES, THOROUGH = 300, 3000
 STEPS = 14
@@ -363,8 +364,8 @@ def _known_once_opened(patch: pytest.MonkeyPatch) -> None:
 def _numbers_go_up(patch: pytest.MonkeyPatch) -> None:
     """Objects are numbered from the highest number found."""
 
-    def renumber(opened: OpenWindow, stream: str) -> None:
-        taken = (sequence_in(delivered.key, stream, opened.window) for delivered in opened.ledger.objects)
+    def renumber(opened: OpenWindow, number_of: NumberOf) -> None:
+        taken = (number_of(delivered.key) for delivered in opened.ledger.objects)
         opened.sequences = count(1 + max((number for number in taken if number is not None), default=-1))
 
     _with_opened(patch, renumber)
@@ -385,13 +386,13 @@ class _Hiding(set[str]):
         return False
 
 
-def _with_opened(patch: pytest.MonkeyPatch, change: Callable[[OpenWindow, str], object]) -> None:
+def _with_opened(patch: pytest.MonkeyPatch, change: Callable[[OpenWindow, NumberOf], object]) -> None:
     """Have each window changed as soon as it is open."""
     read_window = Delivery._read_window
 
     def read(self: Any, window: Window) -> OpenWindow:
         opened = read_window(self, window)
-        change(opened, self._stream.name)
+        change(opened, lambda key: self._layout.sequence(key, self._stream.name, window))
         return opened
 
     patch.setattr(Delivery, "_read_window", read)
