@@ -199,14 +199,14 @@ class Settings(BaseSettings):
     )
     s3_bucket: str = Field(default="", description="The bucket that the SecOps feed reads.")
     s3_prefix: Prefix = Field(
-        default="zendesk/crm/", description="The feed prefix: what SecOps reads, and nothing else lies there."
+        default="zendesk/crm/", description="The feed prefix: what SecOps reads; nothing else may be there."
     )
     state_prefix: Prefix = Field(
-        default="zendesk/state/", description="Where the ledgers lie; outside the feed prefix."
+        default="zendesk/state/", description="Where the ledgers are stored; outside the feed prefix."
     )
     quarantine_prefix: Prefix = Field(
         default="zendesk/quarantine/",
-        description="Where records lie that are too long for a line; outside the feed prefix.",
+        description="Where records too long for a line are stored; outside the feed prefix.",
     )
     output_format: Literal["ndjson", "page"] = Field(
         default="ndjson",

@@ -187,6 +187,14 @@ def test_every_page_can_be_reached() -> None:
 # Names
 
 
+def test_pages_use_the_plain_word() -> None:
+    """`missing` and not `lacking`, `fix` and not `mend`, `is stored` and not `lies`."""
+    riddles = re.compile(r"\b(lack(?:s|ing|ed)?|mend(?:s|ed|ing)?|lies?|whilst|ere|henceforth)\b", re.IGNORECASE)
+    found = {(page.name, word) for page in PAGES for word in riddles.findall(prose(page))}
+
+    assert found == set()
+
+
 def test_make_targets_exist() -> None:
     """Every `make` command in the documentation is one of the Makefile's."""
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
