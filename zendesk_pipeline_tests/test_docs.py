@@ -435,7 +435,7 @@ OF_THE_SYSTEM = {
         "install",
         "journalctl",
     ),
-    *("kubectl", "make", "printf", "python3", "sudo", "systemctl", ".", "apt-get"),
+    *("kubectl", "make", "mkdir", "printf", "python3", "sudo", "systemctl", ".", "apt-get"),
 }
 NEEDS_A_HOME = re.compile(r"\.venv/bin/(dagster|dagster-daemon|dagster-webserver) (?!--|code-server)")
 
