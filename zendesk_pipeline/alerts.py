@@ -8,7 +8,7 @@ after a restart as well. Where the sensor dies between sending and remembering, 
 import logging
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
 
@@ -54,6 +54,7 @@ from zendesk_pipeline.problems import (
     starving,
 )
 from zendesk_pipeline.resources import settled
+from zendesk_pipeline.run_history import Ours, ours_in
 from zendesk_pipeline.secret_references import Recent
 from zendesk_pipeline.windows import HOUR, Span, Window
 
@@ -104,10 +105,12 @@ def alert_sensor(accounts: Sequence[Account], *, ui_url: str, clock: Clock) -> d
         now, memory = clock.now(), remembered(context.cursor)
         wake(memory, now)
         awake_since = memory.awake_since
-        found = look(context.instance, accounts, _automation(context), now=now, awake_since=awake_since, memory=memory)
+        mine = ours_in(context, [key for account in accounts for key in account.stream_keys])
+        automation = _automation(context)
+        found = look(context.instance, mine, accounts, automation, now=now, awake_since=awake_since, memory=memory)
         channels = _known(memory, alert_channels.addresses())
         problems = [*found.problems, *_dead_channels(channels)]
-        update(memory, problems, found.delivered, now, complete=found.complete)
+        update(memory, problems, found.delivered, now, complete=found.complete, unseen=found.unseen)
         notes = _tell(memory, channels, problems, ui_url.rstrip("/"), now)
         for level, line in [*map(_log_line, problems), *((logging.WARNING, note) for note in notes)]:
             context.log.log(level, line)
@@ -123,7 +126,6 @@ def alert_sensor(accounts: Sequence[Account], *, ui_url: str, clock: Clock) -> d
 def _watch(account: Account) -> Watch:
     chosen = account.settings
     return Watch(
-        assets=account.stream_keys,
         start=account.first.start,
         hours=chosen.catch_up_hours,
         stale_after=chosen.alert_stale_hours,
@@ -165,11 +167,22 @@ class Look:
     delivered: Mapping[str, Collection[str]]
     """Of each asset, the partition keys that are materialized."""
     complete: bool
-    """Whether everything could be looked at."""
+    """Whether everything could be looked at, assets aside."""
+    unseen: Collection[str] = ()
+    """Assets whose runs and windows could not be looked at."""
+
+
+@dataclass(slots=True)
+class _Seen:
+    """What a look at runs and windows has seen, asset by asset."""
+
+    delivered: dict[str, Collection[str]] = field(default_factory=dict[str, Collection[str]])
+    unseen: dict[str, Exception] = field(default_factory=dict[str, Exception])
 
 
 def look(
     instance: dg.DagsterInstance,
+    mine: Ours,
     accounts: Sequence[Account],
     automation: upkeep.Automation,
     *,
@@ -178,30 +191,7 @@ def look(
     memory: Memory,
 ) -> Look:
     """Everything that is wrong; `awake_since` is when the sensors began to run without a break."""
-    delivered: dict[str, Collection[str]] = {}
-    keys = [key for account in accounts for key in account.stream_keys]
-
-    def windows() -> Iterator[Problem]:
-        runs = by_asset(failed_runs(instance, keys, since=now - LOOK_BACK))
-        patience = max(account.settings.alert_stale_hours for account in accounts)
-        under_way = spans_under_way(instance, keys, created_after=now - patience * HOUR)
-        awaited = awaited_windows(memory)
-        watched = ((_watch(account), key) for account in accounts for key in account.stream_keys)
-        for watch, key in watched:
-            asset = key.to_user_string()
-            failed = runs.get(asset, [])
-            recent = Span(watch.expected(now).start, int(now) + HOUR)
-            among = {*recent, *awaited.get(asset, ()), *(each for run in failed for each in run.span)}
-            held = held_windows(instance, key, plans=bool(failed), among=among)
-            delivered[asset] = held.delivered.keys()
-            yield from run_failures(asset, failed, held, watch.asked_again_from(now))
-            yield from repeated_failures(asset, failed, held, watch.caught_up(now), now)
-            yield from starving(instance, key, now)
-            if now - awake_since >= SETTLING:
-                known = held.delivered
-                if not any(window.partition_key in known for window in recent):  # to say which the newest is
-                    known = held_windows(instance, key, plans=False).delivered
-                yield from stale(asset, known, under_way.get(asset, ()), watch, now)
+    seen = _Seen()
 
     def not_fresh() -> Iterator[Problem]:
         if now - awake_since < SETTLING:
@@ -211,12 +201,13 @@ def look(
             key
             for account in accounts
             for key in account.stream_keys
-            if _is_late(account, delivered.get(key.to_user_string(), ()), now)
+            if key.to_user_string() not in seen.unseen
+            and _is_late(account, seen.delivered.get(key.to_user_string(), ()), now)
         ]
         return upkeep.freshness(instance, [key for key in late if key.to_user_string() not in told])
 
     kinds: dict[str, Callable[[], Iterator[Problem]]] = {
-        "runs and windows": windows,
+        "runs and windows": lambda: _windows(instance, mine, accounts, memory, seen, now=now, awake_since=awake_since),
         "asset checks": lambda: upkeep.failed_checks(instance, automation.checks),
         "freshness": not_fresh,
         "credentials": lambda: chain.from_iterable(
@@ -232,12 +223,49 @@ def look(
             found += find()
         except Exception as error:  # noqa: BLE001  # one eye gone blind, after an upgrade say, must not close the others
             blind.append(_blind(name, error, now))
-    return Look(problems=[*found, *blind], delivered=delivered, complete=not blind)
+    complete = not blind
+    blind += [_blind(f"the runs and windows of {asset}", error, now) for asset, error in seen.unseen.items()]
+    return Look(problems=[*found, *blind], delivered=seen.delivered, complete=complete, unseen=seen.unseen.keys())
+
+
+def _windows(
+    instance: dg.DagsterInstance,
+    mine: Ours,
+    accounts: Sequence[Account],
+    memory: Memory,
+    seen: _Seen,
+    *,
+    now: float,
+    awake_since: float,
+) -> Iterator[Problem]:
+    """What is wrong with runs and windows; notes in `seen` what was there, and what could not be looked at."""
+    runs = by_asset(failed_runs(instance, mine, since=now - LOOK_BACK))
+    patience = max(account.settings.alert_stale_hours for account in accounts)
+    under_way = spans_under_way(instance, mine, created_after=now - patience * HOUR)
+    awaited = awaited_windows(memory)
+    for watch, key in [(_watch(each), key) for each in accounts for key in each.stream_keys]:
+        asset = key.to_user_string()
+        failed = runs.get(asset, [])
+        recent = Span(watch.expected(now).start, int(now) + HOUR)
+        among = {*recent, *awaited.get(asset, ()), *(each for run in failed for each in run.span)}
+        try:
+            held = held_windows(instance, key, plans=bool(failed), among=among)
+            seen.delivered[asset] = held.delivered.keys()
+            yield from run_failures(asset, failed, held, watch.asked_again_from(now))
+            yield from repeated_failures(asset, failed, held, watch.caught_up(now), now)
+            yield from starving(instance, key, now)
+            if now - awake_since >= SETTLING:
+                known = held.delivered
+                if not any(window.partition_key in known for window in recent):  # to say which the newest is
+                    known = held_windows(instance, key, plans=False).delivered
+                yield from stale(asset, known, under_way.get(asset, ()), watch, now)
+        except Exception as error:  # noqa: BLE001  # one asset that cannot be looked at must not hide the others
+            seen.unseen[asset] = error
 
 
 def _is_late(account: Account, delivered: Collection[str], now: float) -> bool:
     """Whether the newest window is late now: what `freshness_sensor` has reported may be older than the deliveries."""
-    newest = max(map(Window.of_partition, delivered), default=None)
+    newest = max(filter(None, map(Window.if_hour, delivered)), default=None)
     return state_of(account, newest, now) is not FreshnessState.PASS
 
 

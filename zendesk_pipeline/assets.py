@@ -55,8 +55,7 @@ def stream_asset(
     )
     def collect(context: dg.AssetExecutionContext, config: DeliveryConfig) -> PageStream:
         zendesk = zendesk_of(context, account)
-        asked = context.partition_time_window
-        span = Span(int(asked.start.timestamp()), int(asked.end.timestamp()))
+        span = asked_span(context)
         lookback = zendesk.lookback(stream, config.look_back_at_most)
 
         return PageStream(
@@ -69,6 +68,26 @@ def stream_asset(
         )
 
     return collect
+
+
+def asked_span(context: dg.AssetExecutionContext) -> Span:
+    """The windows that a run is asked for; raises Failure where an end names no hour, before anything is read.
+
+    Dagster 1.13.29 takes 07:30 for the hour from 08:00 on, and a range that ends before it begins for one.
+    """
+    ends = context.partition_key_range
+    asked = "...".join(dict.fromkeys((ends.start, ends.end)))
+    first, last = Window.if_hour(ends.start), Window.if_hour(ends.end)
+    if first and last and first <= last:
+        return Span(first.start, last.end)
+    if first and last:
+        raise dg.Failure(f"{asked} ends before it begins. Nothing was read or delivered.", allow_retries=False)
+    meant = "...".join(dict.fromkeys(Window.around(key).partition_key for key in (ends.start, ends.end)))
+    raise dg.Failure(
+        f"{asked} is not on the hour. A window is an hour, named by its beginning: ask for {meant}."
+        " Nothing was read or delivered.",
+        allow_retries=False,
+    )
 
 
 def describe(context: dg.AssetExecutionContext, told: Mapping[Window, Metadata]) -> None:

@@ -182,7 +182,7 @@ def _windows(context: dg.AssetCheckExecutionContext, asset: dg.AssetKey) -> list
     """The windows of the run that the checks follow; else the newest of the asset."""
     run = context.op_execution_context
     if run.has_partition_key or run.has_partition_key_range:
-        return sorted(map(Window.of_partition, run.partition_keys))
+        return sorted(filter(None, map(Window.if_hour, run.partition_keys)))
     return sorted(delivered_windows(context.instance, asset))
 
 
@@ -192,7 +192,7 @@ def _found_before(instance: dg.DagsterInstance, key: dg.AssetCheckKey) -> list[W
     for record in instance.event_log_storage.get_asset_check_execution_history(key, limit=1, status=done):
         entry = record.evaluation.metadata.get(WINDOWS) if record.evaluation else None
         if isinstance(entry, dg.JsonMetadataValue) and isinstance(entry.data, list):
-            return sorted(Window.of_partition(str(name)) for name in entry.data)
+            return sorted(window for name in entry.data if (window := Window.if_hour(str(name))))
     return []
 
 

@@ -100,10 +100,11 @@ class S3IOManager(dg.ConfigurableIOManager):
     def load_input(self, context: dg.InputContext) -> Iterator[bytes]:
         """The records of the windows asked for, each once, one JSON object each, for assets of your own downstream.
 
-        Raises DeliveryError where a window was never delivered, or the feed has deleted an object after its transfer.
+        Raises DeliveryError where a window was never delivered, or the feed has deleted an object after its transfer,
+        and for a partition that is no hour.
         """
         stream = STREAMS[context.asset_key.path[-1]]
-        for window in map(Window.of_partition, context.asset_partition_keys):
+        for window in map(_hour, context.asset_partition_keys):
             seen: set[str] = set()
             for record in self._delivered(stream, window):
                 if record.identity not in seen:
@@ -218,6 +219,12 @@ class S3IOManager(dg.ConfigurableIOManager):
             "ledger": f"s3://{self.bucket}/{self._layout().ledger(stream.name, window)}",
             "objects": dg.MetadataValue.json(objects[:MOST_OBJECTS_LISTED]),
         }
+
+
+def _hour(key: str) -> Window:
+    if (window := Window.if_hour(key)) is None:
+        raise DeliveryError(f"{key} is not on the hour: a window is an hour, named by its beginning.")
+    return window
 
 
 def _redactions(tally: Tally) -> Metadata:

@@ -100,16 +100,18 @@ def update(
     now: float,
     *,
     complete: bool,
+    unseen: Collection[str] = (),
 ) -> None:
     """Note which problems there are and, after a look that saw everything, which of the remembered ones have ended.
 
-    `delivered` has the partition keys of each asset's windows that are materialized.
+    `delivered` has the partition keys of each asset's windows that are materialized; of assets that are `unseen`
+    nothing has ended.
     """
     for problem in problems:
         _note(memory, problem, delivered, now)
     current = {problem.cause for problem in problems}
     for cause, entry in memory.problems.items():
-        if complete and cause not in current and entry.ended is None:
+        if complete and entry.asset not in unseen and cause not in current and entry.ended is None:
             _end(entry, delivered, now)
 
 

@@ -18,9 +18,8 @@ import dagster as dg
 from dagster._core.events import JobFailureData
 from dagster_shared.error import SerializableErrorInfo
 
-from zendesk_pipeline.accounts import SEPARATOR
 from zendesk_pipeline.catch_up import SUSPICIOUS, Attempt, settled, troubles
-from zendesk_pipeline.sensors import UNDER_WAY, windows_of
+from zendesk_pipeline.run_history import UNDER_WAY, Ours, windows_of
 from zendesk_pipeline.windows import HOUR, Span, Window, ranges
 
 Severity = Literal["info", "warning", "error"]
@@ -34,6 +33,10 @@ MOST_RUNS = 200
 """Of a kind, the newest: what a look costs has a bound."""
 MOST_OF_AN_ASSET = 5
 """Runs, where there are many assets."""
+MOST_PAGES = 5
+"""Of failures: other people's must not push ours out of sight."""
+MOST_UNDER_WAY = 2000
+"""Runs, other people's too."""
 MOST_WINDOWS = 2000
 """Asked for one by one; of more, all are asked for."""
 MOST_MATERIALIZATIONS = 50
@@ -77,7 +80,6 @@ class Problem:
 class Watch:
     """Which windows are looked after, and by which bounds."""
 
-    assets: Sequence[dg.AssetKey]
     start: int
     """Of the first window."""
     hours: int
@@ -147,26 +149,39 @@ def held_windows(
     )
 
 
-def failed_runs(instance: dg.DagsterInstance, assets: Sequence[dg.AssetKey], *, since: float) -> list[FailedRun]:
-    """The newest failed runs over windows, whoever launched them: schedule, sensor, UI, backfill or command line."""
-    wanted = dg.RunStatusChangeRecordsFilter(event_type=dg.DagsterEventType.RUN_FAILURE, after_timestamp=since)
-    changes = instance.fetch_run_status_changes(wanted, limit=_most_runs(assets)).records
-    events = {event.run_id: event for event in changes}
+def failed_runs(instance: dg.DagsterInstance, mine: Ours, *, since: float) -> list[FailedRun]:
+    """The newest of our failed runs over windows, whoever launched them: schedule, sensor, UI or command line."""
+    wanted = dg.RunStatusChangeRecordsFilter(event_type=dg.DagsterEventType.RUN_FAILURE, after_timestamp=float(since))
+    found: list[FailedRun] = []
+    cursor: str | None = None
+    for _ in range(MOST_PAGES):
+        page = instance.fetch_run_status_changes(wanted, limit=_most_runs(mine.assets), cursor=cursor)
+        found += _of_failures(instance, mine, page.records)
+        cursor = page.cursor
+        if not page.has_more or len(found) >= _most_runs(mine.assets):
+            break
+    return found
+
+
+def _of_failures(
+    instance: dg.DagsterInstance, mine: Ours, failures: Iterable[dg.EventLogRecord]
+) -> Iterator[FailedRun]:
+    events = {event.run_id: event for event in failures}
     if not events:
-        return []
-    runs = [record.dagster_run for record in instance.get_run_records(dg.RunsFilter(run_ids=list(events)))]
-    return [
-        FailedRun(
-            run_id=run.run_id,
-            assets=_asset_names(run, assets),
-            span=span,
-            at=events[run.run_id].timestamp,
-            event=events[run.run_id].storage_id,
-            sentence=_reason(events[run.run_id].event_log_entry),
-        )
-        for run in runs
-        if (span := windows_of(run))
-    ]
+        return
+    for record in instance.get_run_records(dg.RunsFilter(run_ids=list(events))):
+        run, span = record.dagster_run, windows_of(record.dagster_run)
+        assets = mine.among(instance, run) if span else ()
+        if span and assets:
+            event = events[run.run_id]
+            yield FailedRun(
+                run_id=run.run_id,
+                assets={key.to_user_string() for key in assets},
+                span=span,
+                at=event.timestamp,
+                event=event.storage_id,
+                sentence=_reason(event.event_log_entry),
+            )
 
 
 def by_asset(runs: Iterable[FailedRun]) -> dict[str, list[FailedRun]]:
@@ -178,31 +193,21 @@ def by_asset(runs: Iterable[FailedRun]) -> dict[str, list[FailedRun]]:
     return found
 
 
-def spans_under_way(
-    instance: dg.DagsterInstance, assets: Sequence[dg.AssetKey], *, created_after: float
-) -> dict[str, list[Span]]:
-    """What runs are at work on, by asset; one that has waited in the queue since before then counts for nothing."""
+def spans_under_way(instance: dg.DagsterInstance, mine: Ours, *, created_after: float) -> dict[str, list[Span]]:
+    """What our runs are at work on, by asset; one that has waited in the queue since before then counts for nothing."""
     found: dict[str, list[Span]] = {}
-    for record in instance.get_run_records(dg.RunsFilter(statuses=list(UNDER_WAY)), limit=_most_runs(assets)):
+    for record in instance.get_run_records(dg.RunsFilter(statuses=list(UNDER_WAY)), limit=MOST_UNDER_WAY):
         run, span = record.dagster_run, windows_of(record.dagster_run)
         queued = run.status in {dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED}
         if span and not (queued and record.create_timestamp.timestamp() < created_after):
-            for name in _asset_names(run, assets):
-                found.setdefault(name, []).append(span)
+            for key in mine.among(instance, run):
+                found.setdefault(key.to_user_string(), []).append(span)
     return found
 
 
-def _most_runs(assets: Sequence[dg.AssetKey]) -> int:
+def _most_runs(assets: Collection[dg.AssetKey]) -> int:
     """One account's runs must not push another's out of sight."""
     return max(MOST_RUNS, MOST_OF_AN_ASSET * len(assets))
-
-
-def _asset_names(run: dg.DagsterRun, assets: Sequence[dg.AssetKey]) -> set[str]:
-    """The run's assets; without a selection, all of its account."""
-    account = run.job_name.rpartition(SEPARATOR)[0]
-    every = [key for key in assets if not account or key.path[0] == account]
-    chosen = run.asset_selection or (() if run.asset_check_selection else every)
-    return {key.to_user_string() for key in chosen}
 
 
 def _reason(entry: dg.EventLogEntry) -> str:
@@ -315,12 +320,12 @@ def stale(
     ]
     if not missing:
         return
-    newest = max(delivered, default=None)
+    newest = max(filter(None, map(Window.if_hour, delivered)), default=None)
     yield Problem(
         cause=f"stale {asset}",
         title=f"{asset} is behind: {count(missing, 'window')} missing for more than {watch.stale_after} h",
         text=f"Missing: {listed(missing)}.\nThe newest window that is delivered:"
-        f" {Window.of_partition(newest) if newest else 'none'}. No run is at work on what is missing: see whether runs"
+        f" {newest or 'none'}. No run is at work on what is missing: see whether runs"
         " fail or wait in the queue, and whether the schedule and the catch-up sensor are switched on.",
         since=missing[0].end,
         link_path=_partition_path(asset, missing[0]),
@@ -335,8 +340,10 @@ def starving(instance: dg.DagsterInstance, key: dg.AssetKey, now: float) -> Iter
     """An asset that spent most of the last hour waiting for the rate limit, backfills of old windows aside."""
     wanted = dg.AssetRecordsFilter(asset_key=key, after_timestamp=now - HOUR)
     records = instance.fetch_materializations(wanted, limit=MOST_MATERIALIZATIONS).records
-    events = [event for record in records if (event := record.asset_materialization) and event.partition]
-    waited = sum(_waited(event) for event in events if Window.of_partition(event.partition or "").end > now - RECENT)
+    events = [event for record in records if (event := record.asset_materialization)]
+    waited = sum(
+        _waited(event) for event in events if (window := Window.if_hour(event.partition)) and window.end > now - RECENT
+    )
     if waited < STARVING:
         return
     asset = key.to_user_string()
@@ -348,6 +355,7 @@ def starving(instance: dg.DagsterInstance, key: dg.AssetKey, now: float) -> Iter
         since=now,
         link_path=f"/assets/{quote(asset)}",
         severity="warning",
+        asset=asset,
     )
 
 

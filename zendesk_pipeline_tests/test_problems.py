@@ -29,6 +29,7 @@ from zendesk_pipeline.problems import (
     stale,
     starving,
 )
+from zendesk_pipeline.run_history import ours
 from zendesk_pipeline.simulator.faults import Rule
 from zendesk_pipeline.windows import HOUR, Span, Window
 from zendesk_pipeline_tests.by_hand import FIRST, hours
@@ -36,7 +37,7 @@ from zendesk_pipeline_tests.runs import QUIET, RANGE_END, RANGE_START, Project, 
 
 pytestmark = QUIET
 AUDIT_LOGS, TICKETS = dg.AssetKey("audit_logs"), dg.AssetKey("incremental_tickets")
-ASSETS = [AUDIT_LOGS, TICKETS]
+OURS = ours([AUDIT_LOGS, TICKETS])
 SPAN = hours(3)
 WRONG = {"ZENDESK_API_TOKEN": "a-wrong-one"}
 NOTHING = Held(delivered={}, planned={})
@@ -61,7 +62,7 @@ def _found(
     instance: dg.DagsterInstance, asset: dg.AssetKey = AUDIT_LOGS, asked_again_from: float = ALL
 ) -> list[Problem]:
     """What failed runs have left undone, by the real clock."""
-    runs = failed_runs(instance, ASSETS, since=time.time() - LOOK_BACK)
+    runs = failed_runs(instance, OURS, since=time.time() - LOOK_BACK)
     return list(run_failures(asset.to_user_string(), runs, held_windows(instance, asset, plans=True), asked_again_from))
 
 
@@ -183,7 +184,7 @@ def test_failures_of_long_ago_are_not_looked_at(running: Project, monkeypatch: p
     """What a look costs does not grow with the instance's age."""
     monkeypatch.setenv("ZENDESK_API_TOKEN", WRONG["ZENDESK_API_TOKEN"])
     running.run("audit_logs", hours(1))
-    assert failed_runs(running.instance, ASSETS, since=time.time() + 1) == []
+    assert failed_runs(running.instance, OURS, since=time.time() + 1) == []
 
 
 # Grouping
@@ -242,7 +243,7 @@ def test_streams_fail_by_themselves() -> None:
 )
 def test_what_the_catch_up_sensor_will_not_do_is_said(windows: int, back: int, said: str) -> None:
     """Windows further back than it looks, or all if it is off (0), need a person."""
-    watch = Watch(assets=ASSETS, start=FIRST.start, hours=back, stale_after=3)
+    watch = Watch(start=FIRST.start, hours=back, stale_after=3)
     now = hours(5).end + GRACE
     (problem,) = run_failures("audit_logs", [_failed(hours(windows))], NOTHING, watch.asked_again_from(now))
     assert problem.text.endswith(said)
@@ -263,7 +264,7 @@ def test_a_window_that_fails_again_and_again_is_named() -> None:
 # Stale
 
 
-WATCH = Watch(assets=ASSETS, start=FIRST.start, hours=24, stale_after=3)
+WATCH = Watch(start=FIRST.start, hours=24, stale_after=3)
 
 
 def _stale(delivered: Collection[str], now: float, under_way: Sequence[Span] = ()) -> list[Problem]:
@@ -306,13 +307,13 @@ def test_a_run_that_only_waits_is_not_under_way_for_ever(running: Project) -> No
         status=dg.DagsterRunStatus.NOT_STARTED,
     )
     now = time.time()
-    assert spans_under_way(running.instance, ASSETS, created_after=now - HOUR) == {"audit_logs": [hours(2)]}
-    assert spans_under_way(running.instance, ASSETS, created_after=now + HOUR) == {}
+    assert spans_under_way(running.instance, OURS, created_after=now - HOUR) == {"audit_logs": [hours(2)]}
+    assert spans_under_way(running.instance, OURS, created_after=now + HOUR) == {}
 
 
 def test_without_a_catch_up_sensor_windows_are_looked_for_all_the_same() -> None:
     """CATCH_UP_HOURS=0 leaves it to people to collect them, and these have to know."""
-    watch = Watch(assets=ASSETS, start=FIRST.start, hours=0, stale_after=3)
+    watch = Watch(start=FIRST.start, hours=0, stale_after=3)
     (problem,) = stale("audit_logs", [], [], watch, FIRST.end + 3 * HOUR)
     assert problem.windows == (hours(1),)
 

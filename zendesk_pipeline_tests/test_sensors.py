@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 
 import dagster as dg
 import pytest
@@ -11,19 +12,21 @@ from zendesk_pipeline.accounts import Account
 from zendesk_pipeline.catch_up import FIRST_PAUSE, GRACE, SUSPICIOUS
 from zendesk_pipeline.definitions import build
 from zendesk_pipeline.local_services import SimulatedZendesk
-from zendesk_pipeline.sensors import catch_up_sensor
+from zendesk_pipeline.sensors import catch_up_sensor, delivered_windows
 from zendesk_pipeline.settings import Settings
 from zendesk_pipeline.simulator.faults import Rule
 from zendesk_pipeline.streams import AUDIT_LOGS
 from zendesk_pipeline.windows import HOUR, Span, Window
+from zendesk_pipeline_tests import other_people
 from zendesk_pipeline_tests.conftest import FakeClock
-from zendesk_pipeline_tests.runs import QUIET, RANGE_END, RANGE_START, Project, project
+from zendesk_pipeline_tests.runs import QUIET, RANGE_END, RANGE_START, Project, damage, description, project
 
 pytestmark = QUIET
 
 START = datetime(2026, 11, 12, 4, tzinfo=UTC)
 FIRST = Window(int(START.timestamp()))
 SPAN = Span(FIRST.start, FIRST.start + 4 * HOUR)
+HOURS_ARE_NAMED = "A window is an hour, named by its beginning: ask for "
 Look = Callable[[Project], dg.SensorResult]
 
 
@@ -148,6 +151,78 @@ def test_runs_of_another_stream_do_not_count(collector: Project, look: Look) -> 
     assert collector.run("incremental_tickets", SPAN).success
 
     assert _asked(look(collector)) == [("2026-11-12-04:00", "2026-11-12-07:00")]
+
+
+def test_other_peoples_runs_neither_end_a_look_nor_change_it(collector: Project, look: Look) -> None:
+    """Failed runs of every kind of partition in the same instance."""
+    other_people.run_assets(collector.instance)
+
+    assert _asked(look(collector)) == [("2026-11-12-04:00", "2026-11-12-07:00")]
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "said"),
+    [
+        ("05:30", "05:30", "2026-11-12-05:30 is not on the hour. {}2026-11-12-05:00."),
+        (
+            "05:30",
+            "07:45",
+            "2026-11-12-05:30...2026-11-12-07:45 is not on the hour. {}2026-11-12-05:00...2026-11-12-07:00.",
+        ),
+        ("05:00", "05:59", "2026-11-12-05:00...2026-11-12-05:59 is not on the hour. {}2026-11-12-05:00."),
+        ("07:00", "05:00", "2026-11-12-07:00...2026-11-12-05:00 ends before it begins."),
+    ],
+    ids=["one", "range", "end of a range", "backwards"],
+)
+def test_a_time_between_two_hours_is_refused_before_zendesk_is_asked(
+    collector: Project, look: Look, zendesk: SimulatedZendesk, first: str, last: str, said: str
+) -> None:
+    """Dagster would take it for the next hour. The failed run is no reason for a look to fail or to wait."""
+    run = collector.run_keys("audit_logs", f"2026-11-12-{first}", f"2026-11-12-{last}")
+
+    assert not run.success
+    assert description(run) == f"{said.format(HOURS_ARE_NAMED)} Nothing was read or delivered."
+    assert zendesk.control.requests() == []
+    assert collector.materialized("audit_logs") == []
+    assert _asked(look(collector)) == [("2026-11-12-04:00", "2026-11-12-07:00")]
+
+
+def test_half_hours_that_an_older_release_has_delivered_are_no_windows(collector: Project, look: Look) -> None:
+    """They stay in the instance for good, and deliver no hour."""
+    for key in ("2026-11-12-04:30", "2026-11-12-05:00", "nonsense"):
+        collector.instance.report_runless_asset_event(dg.AssetMaterialization("audit_logs", partition=key))
+
+    assert _asked(look(collector)) == [("2026-11-12-04:00",) * 2, ("2026-11-12-06:00", "2026-11-12-07:00")]
+    assert delivered_windows(collector.instance, dg.AssetKey("audit_logs")) == {Window(FIRST.end)}
+
+
+def test_a_stream_that_cannot_be_looked_at_does_not_stop_the_others(tmp_path: Path) -> None:
+    """Of one a row in the database is damaged: the tick says so, and asks for the windows of the other."""
+    (tmp_path / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
+    chosen = Settings(resources=("audit_logs", "incremental_tickets"), start_date=START, catch_up_hours=24)
+    sensor = catch_up_sensor([Account(settings=chosen)], FakeClock(SPAN.end + GRACE).clock)
+    with dg.DagsterInstance.from_config(str(tmp_path)) as instance:
+        for name in chosen.resources:
+            event = dg.AssetMaterialization(name, partition=FIRST.partition_key)
+            instance.report_runless_asset_event(event)
+        damage(tmp_path, "audit_logs")
+        result = sensor(dg.build_sensor_context(instance=instance))
+    assert isinstance(result, dg.SensorResult)
+    assert [request.asset_selection for request in result.run_requests or []] == [[dg.AssetKey("incremental_tickets")]]
+
+
+def test_that_a_stream_cannot_be_looked_at_is_said(tmp_path: Path) -> None:
+    """Where there is nothing to ask for, it is why."""
+    (tmp_path / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
+    chosen = Settings(resources=("audit_logs",), start_date=START, catch_up_hours=24)
+    sensor = catch_up_sensor([Account(settings=chosen)], FakeClock(SPAN.end + GRACE).clock)
+    with dg.DagsterInstance.from_config(str(tmp_path)) as instance:
+        instance.report_runless_asset_event(dg.AssetMaterialization("audit_logs", partition=FIRST.partition_key))
+        damage(tmp_path, "audit_logs")
+        result = sensor(dg.build_sensor_context(instance=instance))
+    assert isinstance(result, dg.SensorResult)
+    assert result.skip_reason
+    assert (result.skip_reason.skip_message or "").startswith("audit_logs could not be looked at (")
 
 
 def test_catch_up_hours_bound_how_far_it_looks_back(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,91 @@
+"""Which runs of an instance are ours, and of which windows: a Dagster instance may hold other people's runs as well.
+
+A run of theirs can have partitions by day, by name or by nothing, or hours like ours. So a run counts by the assets
+that it is about, never by its tags alone, and nothing that its tags hold ends a look.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import dagster as dg
+from dagster._core.storage.tags import (
+    ASSET_PARTITION_RANGE_END_TAG,
+    ASSET_PARTITION_RANGE_START_TAG,
+    PARTITION_NAME_TAG,
+)
+
+from zendesk_pipeline.windows import Span, Window
+
+Assets = frozenset[dg.AssetKey]
+
+UNDER_WAY = (
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+)
+BROKEN_OFF = (dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
+
+OUR_JOBS = ("hourly_collection", "__ASSET_JOB")
+"""The job of the schedule, and the one in which Dagster runs assets by themselves (UI, sensors, command line)."""
+MOST_PLANS = 100
+"""Of a run that names no assets: so many of its planned materializations say which they are."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ours:
+    """What makes a run one of ours."""
+
+    assets: Assets
+    """That collect."""
+    of_job: Callable[[str], Assets]
+    """Which of them a job runs; none for a job of somebody else's."""
+    location: str = ""
+    """Of the code, as Dagster calls it; empty if that is unknown."""
+
+    def among(self, instance: dg.DagsterInstance, run: dg.DagsterRun) -> Assets:
+        """The assets of ours that a run is about; none for a run of somebody else's."""
+        if run.asset_selection:
+            return self.assets & run.asset_selection
+        if run.asset_check_selection or not (assets := self.of_job(run.job_name)):
+            return frozenset()
+        if run.remote_job_origin and self.location:
+            return assets if run.remote_job_origin.location_name == self.location else frozenset()
+        return assets if assets & _planned(instance, run) else frozenset()
+
+
+def ours(assets: Iterable[dg.AssetKey], repository: dg.RepositoryDefinition | None = None, location: str = "") -> Ours:
+    """What makes a run one of ours, by the definitions that Dagster has loaded, where they are known."""
+    keys = frozenset(assets)
+
+    def of_job(name: str) -> Assets:
+        if repository is None:
+            return keys if name in OUR_JOBS else frozenset()
+        if not repository.has_job(name):
+            return frozenset()
+        return keys.intersection(repository.get_job(name).asset_layer.executable_asset_keys)
+
+    return Ours(assets=keys, of_job=of_job, location=location)
+
+
+def ours_in(context: dg.SensorEvaluationContext, assets: Iterable[dg.AssetKey]) -> Ours:
+    """What makes a run one of ours, in the code location that a sensor is part of."""
+    origin = context.code_location_origin
+    return ours(assets, context.repository_def, origin.location_name if origin else "")
+
+
+def _planned(instance: dg.DagsterInstance, run: dg.DagsterRun) -> Assets:
+    """What a run without a selection was to materialize: all that is known of one from a command line."""
+    planned = dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED
+    records = instance.get_records_for_run(run.run_id, of_type=planned, limit=MOST_PLANS).records
+    events = (record.event_log_entry.dagster_event for record in records)
+    return frozenset(event.asset_key for event in events if event and event.asset_key)
+
+
+def windows_of(run: dg.DagsterRun) -> Span | None:
+    """The windows that a run is about, by its tags; None where these name no hours."""
+    single = run.tags.get(PARTITION_NAME_TAG)
+    first = Window.if_hour(run.tags.get(ASSET_PARTITION_RANGE_START_TAG, single))
+    last = Window.if_hour(run.tags.get(ASSET_PARTITION_RANGE_END_TAG, single))
+    return Span(first.start, last.end) if first and last and first <= last else None
