@@ -344,6 +344,7 @@ def _settle(channel: Channel, told: News, outcome: Outcome, now: float) -> None:
         channel.failures = 0
         note_told(channel, told, now)
         return
+    note_told(channel, told, now, only=outcome.taken)
     channel.since = channel.since if channel.failures else now
     channel.failures += 1
     channel.pause_until = now + min(INTERVAL * (2 ** (channel.failures - 1) - 1), LONGEST_PAUSE)

@@ -7,7 +7,6 @@ nowhere, all that comes back is which messages were taken, and when its time is 
 https://appriseit.com/services/ lists the addresses.
 """
 
-import json
 import os
 import queue
 import re
@@ -16,21 +15,18 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from hashlib import scrypt
-from typing import TYPE_CHECKING, Literal, TextIO
+from typing import BinaryIO
 
-if TYPE_CHECKING:
-    from apprise import AppriseAsset
+import msgspec
+
+from zendesk_pipeline.messages import Message, Outcome, State
 
 SECONDS = 10.0
 """For all addresses together. A sensor has sixty, and some proxies before a code server give it fifteen."""
-KILL_AFTER = 2.0
-"""Seconds more, should the child overlook its own time."""
-
-Kind = Literal["info", "success", "warning", "failure"]
-State = Literal["sent", "failed", "unknown"]
-"""Unknown: Apprise does not understand the address."""
+KILL_AFTER = 20.0
+"""Seconds more, for loading Apprise: two on a machine with time to spare, and alerts have to leave a busy one too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,23 +50,6 @@ class Address:
         return f"address {self.position} of ALERT_URLS ({self.scheme})"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Message:
-    """What people read."""
-
-    title: str
-    body: str
-    kind: Kind
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What became of a message; `reason` is a few words without a secret."""
-
-    state: State
-    reason: str = ""
-
-
 def addresses(text: str) -> list[Address]:
     """The addresses of a list with white space or commas between; a comma inside of one, as in `?to=a,b`, stays."""
     parts = re.split(r"[,\s]*\s[,\s]*|,+(?=[A-Za-z][A-Za-z0-9+.-]*://)", text.strip().strip(","))
@@ -82,16 +61,37 @@ def send(letters: Sequence[tuple[Address, Message | None]], seconds: float = SEC
     """Send each message to its address, all at once; None only asks whether the address is understood."""
     if not letters:
         return []
-    order = {
-        "seconds": seconds,
-        "letters": [[address.value, message and asdict(message)] for address, message in letters],
-    }
-    answers = _ask_child(json.dumps(order).encode(), seconds + KILL_AFTER)
-    unanswered = Outcome("failed", f"no answer within {seconds:.0f} s")
-    return [answers.get(index, unanswered) for index in range(len(letters))]
+    order = _Order(seconds, [(address.value, message) for address, message in letters])
+    reports = _ask_child(msgspec.json.encode(order), seconds + KILL_AFTER)
+    return [_outcome([each for each in reports if each.letter == index], seconds) for index in range(len(letters))]
 
 
-def _ask_child(order: bytes, seconds: float) -> dict[int, Outcome]:
+def _outcome(reports: Sequence["_Report"], seconds: float) -> Outcome:
+    """What became of a letter; one without a last word was not taken, or not all of it."""
+    taken = frozenset(each.cause for each in reports if each.cause)
+    last = next((each for each in reports if not each.cause), None)
+    if last is None:
+        return Outcome("failed", f"no answer within {seconds:.0f} s", taken)
+    return Outcome(last.state, last.reason, taken)
+
+
+class _Order(msgspec.Struct):
+    """What the child is to do."""
+
+    seconds: float
+    letters: list[tuple[str, Message | None]]
+
+
+class _Report(msgspec.Struct):
+    """A line of the child's: that a cause was told, or what became of the whole letter."""
+
+    letter: int
+    state: State
+    reason: str = ""
+    cause: str = ""
+
+
+def _ask_child(order: bytes, seconds: float) -> list[_Report]:
     command = [sys.executable, "-m", __name__]
     with subprocess.Popen(  # noqa: S603  # this very module
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
@@ -101,12 +101,7 @@ def _ask_child(order: bytes, seconds: float) -> dict[int, Outcome]:
         except subprocess.TimeoutExpired:
             child.kill()
             output, _ = child.communicate()
-    return dict(_read(line) for line in output.split(b"\n")[:-1])
-
-
-def _read(line: bytes) -> tuple[int, Outcome]:
-    index, state, reason = json.loads(line)
-    return index, Outcome(state, reason)
+    return [msgspec.json.decode(line, type=_Report) for line in output.split(b"\n")[:-1]]
 
 
 # The child
@@ -114,73 +109,43 @@ def _read(line: bytes) -> tuple[int, Outcome]:
 
 def main() -> None:
     """Do what standard input asks for, and say line by line what became of it."""
-    ends_at = time.monotonic()
+    from zendesk_pipeline import services  # noqa: PLC0415  # Apprise is slow to import, and only the child needs it
+
     with _our_output() as output:
-        order = json.load(sys.stdin)
-        ends_at += order["seconds"]
-        outcomes: queue.SimpleQueue[tuple[int, Outcome]] = queue.SimpleQueue()
-        for index, (address, message) in enumerate(order["letters"]):
-            work = (index, address, message, outcomes)
+        services.load()
+        began = time.monotonic()
+        order = msgspec.json.decode(sys.stdin.buffer.read(), type=_Order)
+        reports: queue.SimpleQueue[_Report] = queue.SimpleQueue()
+        for index, (address, message) in enumerate(order.letters):
+            work = (index, address, message, reports)
             threading.Thread(target=_deliver, args=work, daemon=True).start()
-        for _ in order["letters"]:
+        open_letters = len(order.letters)
+        while open_letters:
             try:
-                index, outcome = outcomes.get(timeout=max(0.0, ends_at - time.monotonic()))
+                report = reports.get(timeout=max(0.0, began + order.seconds - time.monotonic()))
             except queue.Empty:
                 return
-            print(json.dumps([index, outcome.state, outcome.reason]), file=output, flush=True)
+            output.write(msgspec.json.encode(report) + b"\n")
+            output.flush()
+            open_letters -= not report.cause
 
 
-def _our_output() -> TextIO:
+def _our_output() -> BinaryIO:
     """Standard output for us alone: what a library prints goes nowhere."""
-    ours = os.fdopen(os.dup(sys.stdout.fileno()), "w")
+    ours = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, sys.stdout.fileno())
     return ours
 
 
-def _deliver(
-    index: int, address: str, message: dict[str, str] | None, outcomes: "queue.SimpleQueue[tuple[int, Outcome]]"
-) -> None:
-    try:
-        outcome = _sent(address, message)
-    except Exception as error:  # noqa: BLE001  # a plug-in of Apprise's may raise anything; only its kind is told
-        outcome = Outcome("failed", type(error).__name__)
-    outcomes.put((index, outcome))
+def _deliver(index: int, address: str, message: Message | None, reports: "queue.SimpleQueue[_Report]") -> None:
+    from zendesk_pipeline import services  # noqa: PLC0415  # as above
 
+    def took(cause: str) -> None:
+        reports.put(_Report(index, "sent", cause=cause))
 
-def _sent(address: str, message: dict[str, str] | None) -> Outcome:
-    from apprise import Apprise, NotifyFormat  # noqa: PLC0415  # slow to import, and only the child needs it
-
-    look = _look()
-    service = Apprise.instantiate(address, asset=look)
-    if service is None:
-        return Outcome("unknown", "Apprise does not understand it")
-    if message is None:
-        return Outcome("sent")
-    sender = Apprise(asset=look)
-    sender.add(service)
-    result = sender.notify(
-        body=message["body"], title=message["title"], notify_type=message["kind"], body_format=NotifyFormat.TEXT
-    )
-    if result:
-        return Outcome("sent")
-    codes = [found[1] for entry in result.logs() if (found := re.search(r"error=(\d{3})\b", entry.message))]
-    return Outcome("failed", f"HTTP {codes[0]}" if codes else "it cannot be reached, or refuses")
-
-
-def _look() -> "AppriseAsset":
-    """How messages show where they come from; no picture, no redirect."""
-    from apprise import AppriseAsset  # noqa: PLC0415  # as above
-
-    return AppriseAsset(
-        app_id="zendesk-pipeline",
-        app_desc="Zendesk to S3",
-        app_url="",
-        image_url_mask="",
-        image_url_logo="",
-        http_redirects=False,
-        service_timeout=0,
-    )
+    outcome = services.deliver(address, message, took)
+    reports.put(_Report(index, outcome.state, outcome.reason))
 
 
 if __name__ == "__main__":

@@ -7,10 +7,11 @@ solved. Solved, for one about windows, is when they are delivered; for any other
 import secrets
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 
 import msgspec
 
-from zendesk_pipeline.channels import Kind, Message
+from zendesk_pipeline.messages import Kind, Message, Part, harmless
 from zendesk_pipeline.problems import DAY, MINUTE, Problem, Severity, count, duration, moment
 from zendesk_pipeline.windows import Span, Window, ranges
 
@@ -22,8 +23,8 @@ PATIENCE = DAY
 """One about windows is given up when it has been gone for this long and they are still missing."""
 ASLEEP = 10 * MINUTE
 """Without a tick for so long, no sensor ran."""
-MOST_TOLD = 10
-"""Problems in one message; more are counted."""
+SUBJECT = "Zendesk collection"
+"""What every title begins with."""
 
 RANKS: dict[Severity, int] = {"info": 0, "warning": 1, "error": 2}
 KINDS: dict[Severity, Kind] = {"info": "info", "warning": "warning", "error": "failure"}
@@ -36,6 +37,8 @@ class Entry(msgspec.Struct):
     since: float
     seen: float
     """When it was last seen."""
+    over: str = ""
+    """What is well again when it has ended."""
     asset: str = ""
     windows: list[tuple[int, int]] = []
     """Those of the asset that have to be delivered."""
@@ -120,7 +123,7 @@ def _note(memory: Memory, problem: Problem, delivered: Mapping[str, Collection[s
     if entry is None or entry.ended is not None:
         entry = memory.problems[problem.cause] = Entry(problem.title, min(problem.since, now), now)
     windows = {*_missing(entry, delivered), *(window for span in problem.windows for window in span)}
-    entry.title, entry.asset, entry.seen = problem.title, problem.asset, now
+    entry.title, entry.over, entry.asset, entry.seen = problem.title, problem.over, problem.asset, now
     entry.windows = [(span.start, span.end) for span in ranges(windows)]
 
 
@@ -196,52 +199,92 @@ def _why(problem: Problem, told: Told | None, now: float) -> str | None:
     return None
 
 
-def note_told(channel: Channel, told: News, now: float) -> None:
-    """Note that the news has reached the address."""
-    channel.told.update({each.cause: Told(now, each.size, each.severity) for each, _ in told.problems})
-    channel.told = {cause: known for cause, known in channel.told.items() if cause not in told.ended}
+def note_told(channel: Channel, told: News, now: float, only: Collection[str] | None = None) -> None:
+    """Note that the news, or what of it is about these causes, has reached the address."""
+    problems = [each for each, _ in told.problems if only is None or each.cause in only]
+    ended = {cause for cause in told.ended if only is None or cause in only}
+    channel.told.update({each.cause: Told(now, each.size, each.severity) for each in problems})
+    channel.told = {cause: known for cause, known in channel.told.items() if cause not in ended}
+
+
+# In words
 
 
 def message(told: News, memory: Memory, ui_url: str, now: float) -> Message:
-    """The news in words."""
-    shown, more = told.problems[:MOST_TOLD], told.problems[MOST_TOLD:]
-    parts = [_told(problem, why, memory.problems[problem.cause].since, ui_url, now) for problem, why in shown]
-    if more:
-        parts.append(f"And {count(more, 'more problem')}: {ui_url}/overview")
-    parts += [_ended(entry) for entry in told.ended.values()]
+    """The news in words; what they quote mentions nobody and formats nothing where they are read."""
+    ui = f"{ui_url}/"
+    shown = [_told(problem, why, memory.problems[problem.cause].since, ui, now) for problem, why in told.problems]
+    shown += [_ended(cause, entry, ui) for cause, entry in told.ended.items()]
+    counted = f"{SUBJECT}: {_counted(told)}"
     if told.still_open:
-        parts.append(f"Open besides, and told before: {told.still_open}.")
-    elif not told.problems:
-        parts.append("Nothing else is wrong.")
-    return Message(title=_headline(told), body="\n\n".join(parts), kind=_kind(told))
+        text = f"Open besides, and told before: {told.still_open}."
+    else:
+        text = "" if told.problems else "Nothing else is wrong."
+    return Message(
+        title=shown[0].title if len(shown) == 1 else counted,
+        counted=counted,
+        parts=shown,
+        text=text,
+        link=f"{ui_url}/overview",
+        kind=_kind(told),
+    )
 
 
-def _told(problem: Problem, why: str, since: float, ui_url: str, now: float) -> str:
-    heading = f"{problem.severity.upper()}{f' ({why})' if why else ''}: {problem.title}"
+def _told(problem: Problem, why: str, since: float, ui: str, now: float) -> Part:
+    title, text = harmless(problem.title, leave=ui), harmless(problem.text, leave=ui)
     lasting = f", for {duration(now - since)}" if now - since >= MINUTE else ""
-    return f"{heading}\n{problem.text}\nSince {moment(since)}{lasting}.\n{ui_url}{problem.link_path}"
+    return Part(
+        cause=problem.cause,
+        incident=_incident(problem.cause, ui),
+        kind=KINDS[problem.severity],
+        title=f"{SUBJECT}: {title}",
+        heading=f"{problem.severity.upper()}{f' ({why})' if why else ''}: {title}",
+        details=f"{text}\nSince {moment(since)}{lasting}.",
+        link=f"{ui.removesuffix('/')}{problem.link_path}",
+    )
 
 
-def _ended(entry: Entry) -> str:
+def _ended(cause: str, entry: Entry, ui: str) -> Part:
     lasted = duration((entry.ended or entry.seen) - entry.since)
-    if not entry.left:
-        return f"SOLVED after {lasted}: {entry.title}"
     missing = f"{entry.left:,} of its windows {'is' if entry.left == 1 else 'are'} still missing"
-    return f"NO LONGER SEEN after {lasted}: {entry.title}\nIts runs are gone or too long ago, and {missing}."
+    what = harmless(f"No longer seen: {entry.title}" if entry.left else _over(cause, entry), leave=ui)
+    return Part(
+        cause=cause,
+        incident=_incident(cause, ui),
+        kind="info" if entry.left else "success",
+        title=f"{SUBJECT}: {what}",
+        heading=f"{'NOT SOLVED' if entry.left else 'SOLVED'} after {lasted}: {what}",
+        details=f"Its runs are gone or too long ago, and {missing}." if entry.left else "",
+    )
 
 
-def _headline(told: News) -> str:
-    titles = [problem.title for problem, _ in told.problems]
-    titles += [f"{'No longer seen' if entry.left else 'Solved'}: {entry.title}" for entry in told.ended.values()]
-    if len(titles) == 1:
-        return f"Zendesk collection: {titles[0]}"
+def _over(cause: str, entry: Entry) -> str:
+    """What is well again; a failure's own words would be read as one."""
+    if entry.over:
+        return entry.over
+    if entry.windows:
+        windows = [window for bounds in entry.windows for window in Span(*bounds)]
+        had = "were missing" if cause.startswith("stale ") else "had failed"
+        return f"Delivered now: {count(windows, 'window')} of {entry.asset} that {had}"
+    return f"No longer so: {entry.title}"
+
+
+def _incident(cause: str, ui: str) -> str:
+    """What services that open and close incidents know the problem by: the same whatever its text, size or time is.
+
+    Two deployments may tell the same service of the same assets.
+    """
+    return f"zendesk-pipeline-{blake2b(f'{ui} {cause}'.encode(), digest_size=16).hexdigest()}"
+
+
+def _counted(told: News) -> str:
     numbers = [count(told.problems, "problem")] if told.problems else []
     numbers += [f"{len(told.ended)} solved"] if told.ended else []
-    return f"Zendesk collection: {', '.join(numbers)}"
+    return ", ".join(numbers)
 
 
 def _kind(told: News) -> Kind:
-    """Success stands for all clear: services that open and close incidents go by it."""
+    """Success stands for all clear."""
     if told.problems:
         return KINDS[told.problems[0][0].severity]
     return "info" if told.still_open or any(entry.left for entry in told.ended.values()) else "success"

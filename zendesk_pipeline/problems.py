@@ -74,6 +74,8 @@ class Problem:
     """Of the asset: it is solved when they are delivered."""
     once: bool = False
     """Whether it is told once, without reminders."""
+    over: str = ""
+    """What is well again when it has ended, as a title; for windows it is that they are delivered."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,12 +1,15 @@
-"""Where alerts arrive in tests: a mail server, a Slack, and a service that never answers, over their real protocols.
+"""Where alerts arrive in tests: mail, services abroad, and one that never answers, over their real protocols.
 
 A webhook is `scripted_server.answering`.
 """
 
+import html
+import json
+import re
 import socket
 import ssl
 import threading
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -14,6 +17,7 @@ from email import message_from_bytes, policy
 from email.message import EmailMessage
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, Envelope, Session
@@ -63,18 +67,31 @@ def silence() -> Generator[int]:
 
 
 @dataclass(frozen=True, slots=True)
-class Slack:
-    """Slack's host as seen through a proxy on this machine, and what was posted."""
+class Post:
+    """What was posted, and where."""
+
+    host: str
+    path: str
+    """With the query."""
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+@dataclass(frozen=True, slots=True)
+class Abroad:
+    """The hosts of services as seen through a proxy on this machine: they answer, and note what was posted."""
 
     proxy: str
-    posts: list[tuple[str, bytes]] = field(default_factory=list[tuple[str, bytes]])
-    """Host and path, and the body."""
+    posts: list[Post] = field(default_factory=list[Post])
 
 
 @contextmanager
-def slack(folder: Path) -> Generator[Slack]:
-    """A proxy that answers for the host itself, with a certificate of its own making in `folder`."""
-    certificate = _certificate(folder / "slack.pem")
+def abroad(folder: Path, answer: Callable[[Post], tuple[int, bytes]] = lambda _: (200, b"ok")) -> Generator[Abroad]:
+    """A proxy that answers for the hosts themselves, with a certificate of its own making in `folder`."""
+    certificate = _certificate(folder / "abroad.pem")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)
 
@@ -91,28 +108,102 @@ def slack(folder: Path) -> Generator[Slack]:
             self.close_connection = False
 
         def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            server.posts.append((f"{self.host}{self.path}", body))
-            self.send_response_only(200)
-            self.send_header("Content-Length", "2")
+            post = Post(self.host, self.path, self.rfile.read(int(self.headers["Content-Length"])))
+            server.posts.append(post)
+            status, said = answer(post)
+            self.send_response_only(status)
+            self.send_header("Content-Length", str(len(said)))
             self.end_headers()
-            self.wfile.write(b"ok")
+            self.wfile.write(said)
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # the base class names it so
             """Say nothing."""
 
     with ThreadingHTTPServer((LOOPBACK, 0), Connection) as listener:
         listener.daemon_threads = True
-        server = Slack(f"http://{LOOPBACK}:{listener.server_address[1]}")
+        server = Abroad(f"http://{LOOPBACK}:{listener.server_address[1]}")
         threading.Thread(target=listener.serve_forever, args=(0.01,), daemon=True).start()
         yield server
         listener.shutdown()
 
 
+@dataclass(slots=True)
+class Incidents:
+    """Services that open and close incidents, as their documentation has it: what is open, by its key.
+
+    PagerDuty: https://developer.pagerduty.com/docs/send-alert-event. Opsgenie and Jira Service Management:
+    https://docs.opsgenie.com/docs/alert-api. Splunk On-Call: https://help.splunk.com (REST endpoint integration).
+    """
+
+    open: dict[str, str] = field(default_factory=dict[str, str])
+    """What is shown of each."""
+
+    def __call__(self, post: Post) -> tuple[int, bytes]:
+        """The answer of the service at this host."""
+        if post.host.endswith("pagerduty.com"):
+            return self._pagerduty(post.json)
+        if post.host == "alert.victorops.com":
+            return self._splunk(post.json)
+        return self._opsgenie(post)
+
+    def _pagerduty(self, event: Any) -> tuple[int, bytes]:
+        key = event.get("dedup_key", "")
+        if event["event_action"] == "resolve":
+            self.open.pop(key, None)
+            return (202, b'{"status": "success"}') if key else (400, b'{"status": "invalid event"}')
+        payload = event["payload"]
+        fine = (
+            event["routing_key"]
+            and 0 < len(payload["summary"]) <= 1024
+            and payload["source"]
+            and payload["severity"] in {"critical", "error", "warning", "info"}
+            and len(key) <= 255
+            and all(link["href"].startswith("http") for link in event.get("links", []))
+        )
+        if not fine:
+            return 400, b'{"status": "invalid event", "errors": ["Length of \'summary\' is incorrect"]}'
+        self.open[key or f"by itself {len(self.open)}"] = payload["summary"]
+        return 202, b'{"status": "success"}'
+
+    def _splunk(self, event: Any) -> tuple[int, bytes]:
+        if event["message_type"] == "RECOVERY":
+            self.open.pop(event["entity_id"], None)
+        else:
+            self.open[event["entity_id"]] = event["entity_display_name"]
+        return 200, b'{"result": "success"}'
+
+    def _opsgenie(self, post: Post) -> tuple[int, bytes]:
+        closed = re.search(r"/alerts/([^/]+)/close\?identifierType=(\w+)$", post.path)
+        if closed and closed[2] == "alias":
+            self.open.pop(closed[1], None)
+            return 202, b'{"requestId": "1"}'
+        if closed or len(post.json["message"]) > 130 or len(post.json["description"]) > 15_000:
+            return 422, b'{"message": "Request body is not processable"}'
+        self.open[post.json.get("alias", "")] = post.json["message"]
+        return 202, b'{"requestId": "1"}'
+
+
+def strict(post: Post) -> tuple[int, bytes]:
+    """The answer of a chat that refuses what is too long, as the real ones do."""
+    if post.host == "discord.com":  # https://discord.com/developers/docs/resources/webhook
+        return (204, b"") if len(post.json["content"]) <= 2000 else (400, b'{"content": ["Must be 2000 or fewer"]}')
+    if post.host == "api.telegram.org":  # https://core.telegram.org/bots/api#sendmessage: after entities parsing
+        shown = html.unescape(re.sub(r"<[^>]*>|\\(?=\W)", "", post.json["text"]))
+        return (200, b'{"ok": true}') if len(shown) <= 4096 else (400, b'{"description": "message is too long"}')
+    if post.host == "hooks.slack.com":  # https://docs.slack.dev/reference/block-kit/blocks
+        blocks = [block for each in post.json["attachments"] for block in each.get("blocks", [])]
+        limits = {"header": 150, "section": 3000}
+        fine = all(len(block["text"]["text"]) <= limits[block["type"]] for block in blocks if block["type"] in limits)
+        return (200, b"ok") if fine and len(post.body) <= 40_000 else (400, b"invalid_blocks")
+    if post.host == "prod-1.logic.azure.com":  # Teams refuses messages of more than 28 KB
+        return (202, b"") if len(post.body) <= 28_000 else (413, b"")
+    return 404, b"nobody lives here"
+
+
 def _certificate(path: Path) -> Path:
     """A certificate and its key, signed by itself."""
     key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "hooks.slack.com")])
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "abroad.example")])
     now = datetime.now(UTC)
     made = (
         x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())

@@ -96,7 +96,7 @@ def test_a_failed_run_is_told_and_so_is_its_recovery(project: Watched, monkeypat
     assert lines[3].startswith("One run failed.")
     assert lines[4].startswith("Since 20")
     assert lines[5] == f"{UI}/runs/{run_id}"
-    assert solved[0] == "Solved: audit_logs: 3 windows failed"
+    assert solved[0] == "Delivered now: 3 windows of audit_logs that had failed"
     assert solved[1].startswith("SOLVED after 2 h 1")
     assert solved[2] == "success"
     assert [_subject(mail) for mail in office.mails] == [title, solved[0]]

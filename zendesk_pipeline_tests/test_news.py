@@ -6,11 +6,10 @@ from dataclasses import replace
 import msgspec
 import pytest
 
-from zendesk_pipeline.channels import Message
+from zendesk_pipeline.messages import MOST_SHOWN, Message
 from zendesk_pipeline.news import (
     ASLEEP,
     CALM,
-    MOST_TOLD,
     PATIENCE,
     REMIND,
     Channel,
@@ -150,11 +149,12 @@ def test_a_problem_about_windows_is_solved_when_they_are_delivered() -> None:
     listener = Listener()
     listener.hears([ABOUT_WINDOWS])
     said = listener.hears([], NOW + 2 * HOUR, DELIVERED)
-    assert said == Message(
-        title="Zendesk collection: Solved: audit_logs: 3 windows failed",
-        body="SOLVED after 2 h 10 min: audit_logs: 3 windows failed\n\nNothing else is wrong.",
-        kind="success",
+    assert said
+    assert said.title == "Zendesk collection: Delivered now: 3 windows of audit_logs that had failed"
+    assert said.body == (
+        "SOLVED after 2 h 10 min: Delivered now: 3 windows of audit_logs that had failed\n\nNothing else is wrong."
     )
+    assert said.kind == "success"
     assert listener.hears([], NOW + 3 * HOUR, DELIVERED) is None
     assert listener.memory.problems == {}
 
@@ -189,7 +189,7 @@ def test_any_other_problem_is_solved_when_it_has_been_gone_for_a_while() -> None
     assert listener.hears([], NOW + CALM - 1) is None
     assert listener.hears([_problem()], NOW + CALM) is None
     assert listener.hears([], NOW + 2 * CALM - 1) is None
-    assert _title(listener.hears([], NOW + 2 * CALM)) == "Solved: The tick fails"
+    assert _title(listener.hears([], NOW + 2 * CALM)) == "No longer so: The tick fails"
 
 
 def test_a_look_that_saw_only_a_part_solves_nothing() -> None:
@@ -232,7 +232,7 @@ def test_several_things_are_one_message() -> None:
     assert [part.split("\n")[0] for part in said.body.split("\n\n")] == [
         "ERROR: The disk fails",
         "WARNING: The clock fails",
-        "SOLVED after 10 min: audit_logs: 3 windows failed",
+        "SOLVED after 10 min: Delivered now: 3 windows of audit_logs that had failed",
         "Open besides, and told before: 1.",
     ]
     assert said.kind == "failure"
@@ -241,20 +241,82 @@ def test_several_things_are_one_message() -> None:
 def test_a_problem_says_what_is_wrong_since_when_and_where_to_look() -> None:
     """Everything that a person needs at three in the morning."""
     said = Listener().hears([ABOUT_WINDOWS])
-    assert said == Message(
-        title="Zendesk collection: audit_logs: 3 windows failed",
-        body="ERROR: audit_logs: 3 windows failed\nZendesk answered 500.\nSince 2026-11-14 11:50 UTC, for 10 min.\n"
-        "http://dagster.example:3000/runs/1",
-        kind="failure",
+    assert said
+    assert said.title == "Zendesk collection: audit_logs: 3 windows failed"
+    assert said.body == (
+        "ERROR: audit_logs: 3 windows failed\nZendesk answered 500.\nSince 2026-11-14 11:50 UTC, for 10 min.\n"
+        "http://dagster.example:3000/runs/1"
     )
+    assert said.kind == "failure"
+
+
+def test_what_is_quoted_from_outside_is_harmless() -> None:
+    """In the title, the text and what is said when it has ended; links of ours stay."""
+    quoted = "Zendesk answered 500 (<!channel> @here [log in](https://evil.example/x) **now**)."
+    listener = Listener()
+    said = listener.hears([replace(_problem(), title=f"The tick fails: {quoted}", text=quoted)])
+    ended = listener.hears([], NOW + HOUR)
+    assert said
+    assert ended
+    for told in (said, ended):
+        shown = f"{told.title}\n{told.body}"
+        assert "< !channel> @ here [log in] (https[:]//evil[.]example/x) * * now* *" in shown
+        assert not any(markup in shown for markup in ("<!", "@here", "](", "https://", "**now"))
+    assert said.body.endswith(f"{UI}/automation")
+
+
+def test_the_incident_of_a_problem_is_the_same_whatever_is_told_of_it() -> None:
+    """Its text, size, gravity and time may change; another problem and another deployment have others."""
+    listener, memory = Listener(), Listener().memory
+    first = listener.hears([_problem()])
+    grown = listener.hears([replace(_problem(severity="error", size=9), text="Otherwise.")], NOW + HOUR)
+    over = listener.hears([], NOW + 2 * HOUR)
+    assert first
+    assert grown
+    assert over
+    keys = [told.parts[0].incident for told in (first, grown, over)]
+    assert len(set(keys)) == 1
+    assert [told.parts[0].kind for told in (first, grown, over)] == ["warning", "failure", "success"]
+    update(memory, [_problem(), _problem("clock")], {}, NOW, complete=True)
+    told = news(memory, Channel(), [_problem(), _problem("clock")], NOW)
+    here, elsewhere = message(told, memory, UI, NOW), message(told, memory, "http://other.example", NOW)
+    assert len({part.incident for part in (*here.parts, *elsewhere.parts)}) == 4
+    assert here.parts[0].incident == keys[0]
+
+
+def test_of_a_message_that_arrived_in_part_the_rest_is_told_again() -> None:
+    """A service that gets each problem by itself may refuse one of them."""
+    memory = remembered(None)
+    channel = memory.channels["it"] = Channel(understood=True)
+    problems = [_problem(), _problem("clock")]
+    update(memory, problems, {}, NOW, complete=True)
+    note_told(channel, news(memory, channel, problems, NOW), NOW, only={"tick"})
+    assert [each.cause for each, _ in news(memory, channel, problems, NOW + 60).problems] == ["clock"]
+
+
+@pytest.mark.parametrize(
+    ("problem", "over"),
+    [
+        (ABOUT_WINDOWS, "Delivered now: 3 windows of audit_logs that had failed"),
+        (replace(ABOUT_WINDOWS, cause="stale audit_logs"), "Delivered now: 3 windows of audit_logs that were missing"),
+        (replace(_problem(), over="The tick works again"), "The tick works again"),
+        (_problem(), "No longer so: The tick fails"),
+    ],
+)
+def test_what_is_solved_does_not_read_as_a_failure(problem: Problem, over: str) -> None:
+    """It says what is well again."""
+    listener = Listener()
+    listener.hears([problem])
+    said = listener.hears([], NOW + HOUR, DELIVERED)
+    assert _title(said) == over
 
 
 def test_a_flood_is_counted() -> None:
     """The message stays short enough for every service."""
-    said = Listener().hears([_problem(f"thing {number}") for number in range(MOST_TOLD + 5)])
+    said = Listener().hears([_problem(f"thing {number}") for number in range(MOST_SHOWN + 5)])
     assert said
-    assert said.body.count("WARNING") == MOST_TOLD
-    assert said.body.endswith(f"And 5 more problems: {UI}/overview")
+    assert said.body.count("WARNING") == MOST_SHOWN
+    assert said.body.endswith(f"And 5 more: {UI}/overview")
 
 
 @pytest.mark.parametrize(("severity", "kind"), [("info", "info"), ("warning", "warning"), ("error", "failure")])

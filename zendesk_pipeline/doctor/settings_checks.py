@@ -4,9 +4,10 @@ import os
 from collections.abc import Collection, Mapping, Sequence
 
 from zendesk_pipeline import redaction_rules
-from zendesk_pipeline.channels import SECONDS, Address, Message, Outcome, send
+from zendesk_pipeline.channels import SECONDS, Address, Outcome, send
 from zendesk_pipeline.doctor.patient import Patient
 from zendesk_pipeline.doctor.verdicts import Verdict, failed, ok, warning
+from zendesk_pipeline.messages import Message
 from zendesk_pipeline.resources import HOW_TO_GET
 from zendesk_pipeline.settings import CREDENTIALS, Settings
 from zendesk_pipeline.streams import STREAMS
@@ -14,7 +15,7 @@ from zendesk_pipeline.streams import STREAMS
 WHERE = "docs/settings.md explains every variable; .env is read by Dagster, not by this command."
 TEST_ALERT = Message(
     title="Test alert of zendesk-pipeline",
-    body="Nothing is wrong: somebody ran `zendesk-pipeline doctor --send-test-alert`.",
+    text="Nothing is wrong: somebody ran `zendesk-pipeline doctor --send-test-alert`.",
     kind="info",
 )
 
