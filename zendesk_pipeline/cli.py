@@ -15,6 +15,7 @@ COMMANDS = {
     "feed": "zendesk_pipeline.feed_command:feed",
     "iam-policy": "zendesk_pipeline.policies:iam_policy",
     "parser-check": "zendesk_pipeline.parser_check:parser_check",
+    "prepare": "zendesk_pipeline.prepare:prepare",
     "redact": "zendesk_pipeline.redact_command:redact",
     "simulate": "zendesk_pipeline.simulator.command:simulate",
     "takeover": "zendesk_pipeline.takeover_command:takeover",

@@ -17,6 +17,7 @@ from urllib.error import URLError
 
 import click
 
+from zendesk_pipeline import databases, lost_runs
 from zendesk_pipeline import local_pipeline as local
 from zendesk_pipeline.local_pipeline import LocalError, LocalPipeline
 from zendesk_pipeline.local_services import ACCESS_KEY, LOOPBACK, SECRET_KEY
@@ -80,7 +81,8 @@ def _dev(display: "Display", port: int) -> None:
         if first_time:
             _collect_half(pipeline, start, display)
         else:
-            _end_lost_runs(pipeline)
+            with databases.instance(pipeline.home) as opened:
+                lost_runs.end(opened, display.say)
         with dagster_ui(pipeline, port) as process:
             if process.poll() is None:
                 display.say(_directions(pipeline, port))
@@ -101,17 +103,6 @@ def _collect_half(pipeline: LocalPipeline, start: int, display: "Display") -> No
     display.say(f"Collecting the first {len(half)} of {PAST_HOURS} hours, once, for the UI to have something to show:")
     with display.progress(list(local.buckets(pipeline)), len(half)) as tell:
         local.collect(pipeline, half, tell)
-
-
-def _end_lost_runs(pipeline: LocalPipeline) -> None:
-    """Runs that were under way when all of this was last ended, and hold their pool's slot."""
-    from dagster import DagsterInstance, DagsterRunStatus, RunsFilter  # noqa: PLC0415 - slow to import
-
-    under_way = [DagsterRunStatus.STARTING, DagsterRunStatus.STARTED, DagsterRunStatus.CANCELING]
-    with DagsterInstance.from_config(str(pipeline.home)) as instance:
-        for run in instance.get_runs(RunsFilter(statuses=under_way)):
-            instance.report_run_canceled(run, message="`dev` was ended while it ran: run it again.")
-            instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+from zendesk_pipeline import databases
 from zendesk_pipeline.errors import PipelineError
 from zendesk_pipeline.keys import Layout
 from zendesk_pipeline.limits import HIGH_VOLUME_EXPORT_RATE
@@ -147,14 +148,11 @@ def local_pipeline(folder: Path, *zendesk_options: str, start: int, instance: st
 
 
 def _prepare(home: Path, settings: str) -> None:
-    """The instance's folder with its databases: two runs that find none would both make them."""
-    from dagster import DagsterInstance  # noqa: PLC0415 - slow to import
-
+    """The instance's folder with its databases."""
     home.mkdir(exist_ok=True)
     (home / "dagster.yaml").write_text(settings)
-    with DagsterInstance.from_config(str(home)) as instance:
-        instance.get_runs(limit=1)
-        instance.all_asset_keys()
+    with databases.instance(home):
+        pass
 
 
 @contextmanager

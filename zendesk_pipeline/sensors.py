@@ -11,6 +11,7 @@ from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PART
 from zendesk_pipeline.accounts import Account
 from zendesk_pipeline.catch_up import Attempt, Trouble, due, look_back_at_most, settled, troubles
 from zendesk_pipeline.clock import Clock
+from zendesk_pipeline.lost_runs import is_forgiven
 from zendesk_pipeline.run_history import BROKEN_OFF, UNDER_WAY, Ours, ours_in, windows_of
 from zendesk_pipeline.streams import Stream
 from zendesk_pipeline.windows import HOUR, Span, Window
@@ -132,7 +133,7 @@ def recent_attempts(instance: dg.DagsterInstance, mine: Ours, *, since: float) -
     attempts: dict[dg.AssetKey, list[Attempt]] = {}
     for record in instance.get_run_records(wanted):
         run = record.dagster_run
-        if (span := windows_of(run)) is not None:
+        if (span := windows_of(run)) is not None and not is_forgiven(run):
             ended = record.end_time or record.update_timestamp.timestamp()
             attempt = Attempt(span, ended if run.status in BROKEN_OFF else None)
             for key in mine.among(instance, run):

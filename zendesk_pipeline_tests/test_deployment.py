@@ -307,7 +307,6 @@ def test_the_chart_is_told_the_rules_of_one_machine() -> None:
         "retention": {part: snakes(ticks[part]) for part in ("schedule", "sensor")},
     }
     # what the chart has to be told, and Dagster does by itself
-    assert told["run_monitoring"].pop("poll_interval_seconds") == 120
     assert told["retention"]["sensor"]["purge_after_days"].pop("started") == -1
     assert told == RULES
     assert (pools["enabled"], ticks["enabled"], daemon["runMonitoring"]["enabled"]) == (True, True, True)

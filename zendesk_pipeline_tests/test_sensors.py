@@ -1,5 +1,6 @@
 """The catch-up sensor on a Dagster instance with real runs."""
 
+import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,6 +13,7 @@ from zendesk_pipeline.accounts import Account
 from zendesk_pipeline.catch_up import FIRST_PAUSE, GRACE, SUSPICIOUS
 from zendesk_pipeline.definitions import build
 from zendesk_pipeline.local_services import SimulatedZendesk
+from zendesk_pipeline.lost_runs import LOST
 from zendesk_pipeline.sensors import catch_up_sensor, delivered_windows
 from zendesk_pipeline.settings import Settings
 from zendesk_pipeline.simulator.faults import Rule
@@ -100,6 +102,23 @@ def test_a_failed_range_is_tried_again_from_where_it_broke_off_and_is_named(
     assert _asked(waiting) == []
     assert "audit_logs 2026-11-12 05:00: 1 run(s) broke off there" in str(waiting.skip_reason)
     assert _asked(look(collector))[0][0] == "2026-11-12-05:00"
+
+
+@pytest.mark.parametrize(("retried", "asked"), [("false", [FIRST.partition_key]), ("true", [])])
+def test_what_a_crash_has_ended_is_asked_for_at_once(
+    collector: Project, look: Look, clock: FakeClock, retried: str, asked: list[str]
+) -> None:
+    """A run without a process says nothing against its windows: no pause, unless Dagster starts it again itself.
+
+    A retry takes over the tags of its parent, and is none of these.
+    """
+    clock.time = time.time() + 1  # as the run that has ended
+    tags = {RANGE_START: FIRST.partition_key, RANGE_END: FIRST.partition_key}
+    run = dg.DagsterRun(job_name="__ASSET_JOB", tags=tags, asset_selection=frozenset({dg.AssetKey("audit_logs")}))
+    collector.instance.add_run(run)
+    collector.instance.add_run_tags(run.run_id, {LOST: run.run_id, "dagster/will_retry": retried})
+    collector.instance.report_run_failed(run)
+    assert [first for first, _ in _asked(look(collector)) if first == FIRST.partition_key] == asked
 
 
 def test_the_run_behind_a_poisoned_window_does_not_look_back_into_it(
