@@ -90,12 +90,13 @@ $(IAC)/.installed: requirements-iac.txt
 	@$(IAC)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements-iac.txt
 	@touch $@
 
-iac: $(IAC)/.installed ## Lint what is in deploy/ and look it over for what is not safe
+iac: $(IAC)/.installed $(INSTALLED) ## Lint what is in deploy/ and look it over for what is not safe
 	@$(IAC)/bin/cfn-lint --non-zero-exit-code informational deploy/aws/*.yaml
 	@$(IAC)/bin/checkov --directory deploy/aws --framework cloudformation --skip-download --compact --quiet
 	@$(IAC)/bin/hadolint --failure-threshold info deploy/docker/Dockerfile
 	@DAGSTER_PG_PASSWORD=checked DAGSTER_LOG_BUCKET=checked \
 	    $(IAC)/bin/docker-compose --file deploy/docker/compose.yaml config --no-env-resolution --quiet
+	@$(BIN)/python -m pytest -q zendesk_pipeline_tests/systemd/units.py
 
 format: $(INSTALLED) ## Format the code and mend what the linter can
 	@$(BIN)/ruff check --fix-only --quiet .

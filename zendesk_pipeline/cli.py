@@ -13,6 +13,7 @@ COMMANDS = {
     "dev": "zendesk_pipeline.dev:dev",
     "doctor": "zendesk_pipeline.doctor.command:doctor",
     "feed": "zendesk_pipeline.feed_command:feed",
+    "heartbeat": "zendesk_pipeline.heartbeat:heartbeat",
     "iam-policy": "zendesk_pipeline.policies:iam_policy",
     "parser-check": "zendesk_pipeline.parser_check:parser_check",
     "prepare": "zendesk_pipeline.prepare:prepare",

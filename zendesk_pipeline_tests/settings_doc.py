@@ -20,6 +20,10 @@ ALERTS = {
         "Where alerts go: [Apprise addresses](operations.md#alerts) (Slack, Teams, mail, PagerDuty, SNS, webhook …)"
         " with white space or commas between. A secret. None: problems are in the log of `alert_sensor`'s ticks."
     ),
+    "HEARTBEAT_URL": (
+        "What the command `heartbeat` asks for as long as Dagster's daemon lives: the address of a check at a"
+        " service that alarms you when the request stays away. A secret."
+    ),
 }
 
 REDACTION = {

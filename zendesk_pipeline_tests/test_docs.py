@@ -57,7 +57,7 @@ NOT_VARIABLES = {
 VARIABLES = (
     {name.upper() for name in Settings.model_fields}
     | {name for names in CREDENTIALS.values() for name in names}
-    | {"ALERT_URLS"}
+    | settings_doc.ALERTS.keys()
     | settings_doc.REDACTION.keys()
     | settings_doc.COMMANDS.keys()
     | settings_doc.OF_OTHERS.keys()

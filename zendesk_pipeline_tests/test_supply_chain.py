@@ -21,8 +21,9 @@ REQUIREMENTS = ("requirements.txt", "requirements-local.txt", "requirements-dev.
 """Each is part of the next one."""
 LOCKS = (*REQUIREMENTS, "requirements-production.txt", "requirements-iac.txt")
 """The last one is for an environment of its own, that checks deploy/ and is no part of the collector."""
-STARTS_PROCESSES = {"channels.py", "dev.py", "local_pipeline.py", "local_services.py"}
-"""What may start a process: the sending of alerts (this very interpreter), and what serves demo and tests."""
+STARTS_PROCESSES = {"channels.py", "dev.py", "local_pipeline.py", "local_services.py", "lost_runs.py"}
+"""What may start a process: the sending of alerts (this very interpreter), what serves demo and tests, and a look for a
+process by `ps` where there is no /proc."""
 
 
 def _imports(tree: ast.Module) -> Iterator[str]:

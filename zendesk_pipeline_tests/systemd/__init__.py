@@ -1,0 +1,1 @@
+"""What needs systemd itself: `make iac` runs it."""
