@@ -24,7 +24,8 @@ from zendesk_pipeline.progress import Progress
 from zendesk_pipeline.records import Record
 from zendesk_pipeline.redaction_rules import redaction
 from zendesk_pipeline.resources import settled
-from zendesk_pipeline.store import Store, signed_once
+from zendesk_pipeline.run_history import STAYS
+from zendesk_pipeline.store import DeniedError, Store, signed_once
 from zendesk_pipeline.streams import STREAMS, Stream
 from zendesk_pipeline.windows import Span, Window
 
@@ -86,13 +87,13 @@ class S3IOManager(dg.ConfigurableIOManager):
         try:
             delivery = self._delivery(obj, context.log.warning)
         except PipelineError as problem:
-            raise _failure(problem, f"{obj.stream.name} {obj.span}: nothing was read.") from None
+            raise _failure(context, problem, f"{obj.stream.name} {obj.span}: nothing was read.") from None
         try:
             self._deliver(obj, delivery, context.log.info)
         except BaseException as problem:
             self._report_finished(context, obj.stream, delivery)
             if isinstance(problem, PipelineError):
-                raise _failure(problem, _what_is_missing(obj, delivery)) from None
+                raise _failure(context, problem, _what_is_missing(obj, delivery)) from None
             raise
         obj.describe({window: self._metadata(obj.stream, window, delivery.tallies[window]) for window in obj.span})
         self._report_late(context, obj, delivery)
@@ -244,10 +245,12 @@ def _rarely_collected() -> Generator[None]:
         gc.set_threshold(*before)
 
 
-def _failure(problem: PipelineError, where: str) -> dg.Failure:
+def _failure(context: dg.OutputContext, problem: PipelineError, where: str) -> dg.Failure:
     """What Dagster shows of a failed run: the sentence first, then the windows it means."""
-    lasting = isinstance(problem, SettingsError | RefusedError)
-    return dg.Failure(f"{problem} [{where}]", allow_retries=not lasting)
+    stays = isinstance(problem, SettingsError | RefusedError | DeniedError)
+    if stays:
+        context.step_context.instance.add_run_tags(context.run_id, {STAYS: context.run_id})
+    return dg.Failure(f"{problem} [{where}]", allow_retries=not stays)
 
 
 def _what_is_missing(pages: PageStream, delivery: Delivery) -> str:

@@ -19,7 +19,7 @@ from dagster._core.events import JobFailureData
 from dagster_shared.error import SerializableErrorInfo
 
 from zendesk_pipeline.catch_up import SUSPICIOUS, Attempt, settled, troubles
-from zendesk_pipeline.run_history import UNDER_WAY, Ours, windows_of
+from zendesk_pipeline.run_history import UNDER_WAY, Ours, redelivers, stays, windows_of
 from zendesk_pipeline.windows import HOUR, Span, Window, ranges
 
 Severity = Literal["info", "warning", "error"]
@@ -119,6 +119,10 @@ class FailedRun:
     event: int
     """The number of its failure in the event log."""
     sentence: str
+    stays: bool = False
+    """Whether trying again does not help: a person has to fix something first."""
+    redeliver: bool = False
+    """Whether it was to send again what had been delivered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +187,8 @@ def _of_failures(
                 at=event.timestamp,
                 event=event.storage_id,
                 sentence=_reason(event.event_log_entry),
+                stays=stays(run),
+                redeliver=redelivers(run),
             )
 
 
@@ -241,18 +247,31 @@ def run_failures(asset: str, runs: Iterable[FailedRun], held: Held, asked_again_
             groups.setdefault(cause, []).append(run)
             missing.setdefault(cause, set()).update(windows)
     for cause, failed in groups.items():
-        asked_again = [window for window in missing[cause] if window.start >= asked_again_from]
-        what_next = _what_next(len(asked_again), len(missing[cause]))
+        latest = max(failed, key=lambda run: run.at)
+        asked_again = [window for window in missing[cause] if window.start >= asked_again_from and not latest.redeliver]
+        what_next = _what_next(latest, len(asked_again), len(missing[cause]))
         yield _run_failure(cause, asset, sorted(failed, key=lambda run: run.at), missing[cause], what_next)
 
 
-def _what_next(asked_again: int, of: int) -> str:
+def _what_next(latest: FailedRun, asked_again: int, of: int) -> str:
+    if latest.redeliver:
+        return "It was to send records again: the catch-up sensor does not repeat that, launch it again."
     if not asked_again:
         they, themselves = ("It is", "itself") if of == 1 else ("They are", "themselves")
         return f"{they} not asked for again by {themselves}: launch a backfill."
+    if latest.stays:
+        return _after_the_fix(asked_again, of)
     if asked_again == of:
         return f"The catch-up sensor asks for {'it' if of == 1 else 'them'} again."
     return f"The catch-up sensor asks for {asked_again:,} of them again; for the others, launch a backfill."
+
+
+def _after_the_fix(asked_again: int, of: int) -> str:
+    others = "" if asked_again == of else f" Of the windows, {of - asked_again:,} need a backfill then."
+    return (
+        "Fix that first: until then one run tries it now and then, at most an hour apart. Once one comes through, the"
+        f" catch-up sensor asks for what is missing.{others}"
+    )
 
 
 def _cause(asset: str, sentence: str) -> str:
@@ -288,7 +307,7 @@ def repeated_failures(
     """Windows at which so many runs broke off that the catch-up sensor takes each by itself."""
     missing = [window for window in caught_up if window.partition_key not in held.delivered]
     tried = [run for run in runs if asset in run.assets]
-    found = troubles(missing, [Attempt(run.span, run.at) for run in tried])
+    found = troubles(missing, [Attempt(run.span, run.at, stays=run.stays) for run in tried])
     again = sorted((each for each in found.values() if each.failures >= SUSPICIOUS), key=lambda each: each.window)
     if not again:
         return

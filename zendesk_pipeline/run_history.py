@@ -4,8 +4,9 @@ A run of theirs can have partitions by day, by name or by nothing, or hours like
 that it is about, never by its tags alone, and nothing that its tags hold ends a look.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import dagster as dg
 from dagster._core.storage.tags import (
@@ -29,6 +30,12 @@ BROKEN_OFF = (dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
 
 OUR_JOBS = ("hourly_collection", "__ASSET_JOB")
 """The job of the schedule, and the one in which Dagster runs assets by themselves (UI, sensors, command line)."""
+STAYS = "zendesk_pipeline/stays_until_fixed"
+"""The tag of a run that failed of what trying again does not help, with the run's own id: a retry takes tags over."""
+MOST_CANCELLATIONS = 500
+"""The newest, other people's too."""
+NOT_BY_A_PERSON = "Canceling due to exceeding maximum runtime"
+"""How the message of a cancellation begins that Dagster's run monitoring has asked for (dagster 1.13.29)."""
 MOST_PLANS = 100
 """Of a run that names no assets: so many of its planned materializations say which they are."""
 
@@ -89,3 +96,31 @@ def windows_of(run: dg.DagsterRun) -> Span | None:
     first = Window.if_hour(run.tags.get(ASSET_PARTITION_RANGE_START_TAG, single))
     last = Window.if_hour(run.tags.get(ASSET_PARTITION_RANGE_END_TAG, single))
     return Span(first.start, last.end) if first and last and first <= last else None
+
+
+def stays(run: dg.DagsterRun) -> bool:
+    """Whether a run failed of what stays until a person fixes it."""
+    return run.tags.get(STAYS) == run.run_id
+
+
+def redelivers(run: dg.DagsterRun) -> bool:
+    """Whether a run was to send again what had been delivered."""
+    config: Any = run.run_config
+    steps: list[Any] = [*(config.get("ops") or {}).values()]
+    given: list[Any] = [step.get("config") for step in steps if step]
+    return any(each and each.get("redeliver") for each in given)
+
+
+def cancelled_by_people(instance: dg.DagsterInstance, runs: Collection[dg.DagsterRun], since: float) -> set[str]:
+    """Of runs, the ids of those that somebody has terminated, in the UI, with its backfill or by Dagster's API.
+
+    Such a one was asked to end (RUN_CANCELING) before it did. A run whose process is interrupted without that fails
+    (dagster 1.13.29, `_core/execution/api.py`), and what cleans up after a crash marks runs as cancelled at once.
+    """
+    if not any(run.status is dg.DagsterRunStatus.CANCELED for run in runs):
+        return set()
+    wanted = dg.RunStatusChangeRecordsFilter(event_type=dg.DagsterEventType.RUN_CANCELING, after_timestamp=float(since))
+    asked = instance.fetch_run_status_changes(wanted, limit=MOST_CANCELLATIONS).records
+    events = ((each.run_id, each.event_log_entry.dagster_event) for each in asked)
+    people = {run_id for run_id, event in events if event and not (event.message or "").startswith(NOT_BY_A_PERSON)}
+    return {run.run_id for run in runs if run.status is dg.DagsterRunStatus.CANCELED and run.run_id in people}

@@ -1,6 +1,6 @@
 """The sensors. The names are an interface: Dagster remembers by them what is switched on."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import zip_longest
@@ -9,15 +9,36 @@ import dagster as dg
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 
 from zendesk_pipeline.accounts import Account
-from zendesk_pipeline.catch_up import Attempt, Trouble, due, look_back_at_most, settled, troubles
+from zendesk_pipeline.catch_up import (
+    Attempt,
+    Refusal,
+    Trouble,
+    due,
+    latest_attempts,
+    look_back_at_most,
+    refusal,
+    set_aside,
+    settled,
+    troubles,
+)
 from zendesk_pipeline.clock import Clock
 from zendesk_pipeline.lost_runs import is_forgiven
-from zendesk_pipeline.run_history import BROKEN_OFF, UNDER_WAY, Ours, ours_in, windows_of
+from zendesk_pipeline.run_history import (
+    BROKEN_OFF,
+    UNDER_WAY,
+    Ours,
+    cancelled_by_people,
+    ours_in,
+    redelivers,
+    stays,
+    windows_of,
+)
 from zendesk_pipeline.streams import Stream
-from zendesk_pipeline.windows import HOUR, Span, Window
+from zendesk_pipeline.windows import HOUR, Span, Window, ranges
 
 INTERVAL = 60
 """Seconds between two looks."""
+MATERIALIZED, PLANNED = dg.DagsterEventType.ASSET_MATERIALIZATION, dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED
 MOST_SUCCESSES = 100
 MOST_REQUESTS = 25
 """Of one look: the daemon launches them one after another. The next look asks for the others."""
@@ -27,6 +48,7 @@ def catch_up_sensor(accounts: Sequence[Account], clock: Clock) -> dg.SensorDefin
     """The sensor that requests what is missing of the last CATCH_UP_HOURS of each account."""
     streams = [(account, stream) for account in accounts for stream in account.streams]
     keys = [account.stream_key(stream) for account, stream in streams]
+    loaded_at = clock.now()
     hours = sorted({account.settings.catch_up_hours for account in accounts})
     back = f"{hours[0]} to {hours[-1]}" if len(hours) > 1 else f"{hours[0]}"
 
@@ -45,7 +67,7 @@ def catch_up_sensor(accounts: Sequence[Account], clock: Clock) -> dg.SensorDefin
         for account, stream in streams:
             attempts = tried[account.settings.catch_up_hours].get(account.stream_key(stream), [])
             try:
-                looks.append(_look(context.instance, account, stream, attempts, now))
+                looks.append(_look(context.instance, account, stream, attempts, now=now, loaded_at=loaded_at))
             except Exception as error:  # one stream that cannot be looked at must not stop the others
                 context.log.exception("%s could not be looked at", account.stream_key(stream).to_user_string())
                 looks.append(_Look(notes=[_unseen(account.stream_key(stream), error)]))
@@ -69,31 +91,84 @@ class _Look:
 
 
 def _look(
-    instance: dg.DagsterInstance, account: Account, stream: Stream, attempts: Sequence[Attempt], now: float
+    instance: dg.DagsterInstance,
+    account: Account,
+    stream: Stream,
+    attempts: Sequence[Attempt],
+    *,
+    now: float,
+    loaded_at: float,
 ) -> _Look:
     key = account.stream_key(stream)
     expected = settled(account.first.start, now - account.delay, account.settings.catch_up_hours)
-    delivered = delivered_windows(instance, key, among=expected)
+    if not expected:
+        return _Look()
+    held = instance.get_latest_storage_id_by_partition(key, MATERIALIZED, {each.partition_key for each in expected})
+    again = failed_again(instance, key, held, attempts)
+    delivered = {window for window in expected if window.partition_key in held and window not in again}
     missing = [window for window in expected if window not in delivered]
-    successes = _successes(instance, key, troubles(missing, attempts).values())
-    trouble = troubles(missing, attempts, successes)
-    spans = due(expected, delivered, attempts, now, successes)
+    successes = _successes(instance, key, missing, attempts)
+    trouble = troubles(missing, attempts, successes, again)
+    spans = due(expected, delivered, attempts, now, successes, delivered_at=again, loaded_at=loaded_at)
+    refused = refusal(attempts, successes, loaded_at) if missing else None
+    aside = set_aside(missing, attempts)
     return _Look(
         requests=[_request(account, key, span, look_back_at_most(span, trouble)) for span in spans],
-        notes=[_note(key, each) for each in trouble.values()],
+        notes=[
+            *([_note_refusal(key, refused)] if refused else [_note(key, each) for each in trouble.values()]),
+            *([_note_aside(key, aside)] if aside else []),
+        ],
     )
+
+
+def failed_again(
+    instance: dg.DagsterInstance, key: dg.AssetKey, held: Mapping[str, int], attempts: Sequence[Attempt]
+) -> dict[Window, float]:
+    """The windows that were delivered and whose latest run, after that, failed; and when they had been delivered.
+
+    They are red in the UI. A run that was to send them again on purpose is not repeated, nor one that was cancelled.
+
+    Args:
+        instance: Where the runs are recorded.
+        key: The asset.
+        held: By partition key, the number of the latest materialization in the event log.
+        attempts: Its runs.
+    """
+    windows = [window for name in held if (window := Window.if_hour(name))]
+    latest = latest_attempts(windows, attempts)
+    failed = [
+        window.partition_key
+        for window, each in latest.items()
+        if each.failed_at is not None and not each.redeliver and not each.cancelled
+    ]
+    if not failed:
+        return {}
+    plans = instance.get_latest_storage_id_by_partition(key, PLANNED, set(failed))
+    again = [name for name in failed if plans.get(name, -1) > held[name]]
+    if not again:
+        return {}
+    wanted = dg.AssetRecordsFilter(asset_key=key, storage_ids=[held[name] for name in again])
+    records = instance.fetch_materializations(wanted, limit=len(again)).records
+    times = {record.partition_key: record.timestamp for record in records}
+    return {Window.of_partition(name): times.get(name, 0.0) for name in again}
 
 
 def _unseen(key: dg.AssetKey, error: Exception) -> str:
     return f"{key.to_user_string()} could not be looked at ({type(error).__name__}; this tick's log says more)"
 
 
-def _successes(instance: dg.DagsterInstance, key: dg.AssetKey, trouble: Iterable[Trouble]) -> list[float]:
+def _successes(
+    instance: dg.DagsterInstance, key: dg.AssetKey, missing: Collection[Window], attempts: Sequence[Attempt]
+) -> list[float]:
     """When windows of an asset were delivered since its trouble began: the first times, and the latest."""
-    since = min((each.since for each in trouble), default=None)
-    if since is None:
+    failed = [
+        each.failed_at
+        for each in attempts
+        if each.failed_at is not None and any(window in each.span for window in missing)
+    ]
+    if not failed:
         return []
-    wanted = dg.AssetRecordsFilter(asset_key=key, after_timestamp=since)
+    wanted = dg.AssetRecordsFilter(asset_key=key, after_timestamp=min(failed))
     first = instance.fetch_materializations(wanted, limit=MOST_SUCCESSES, ascending=True).records
     latest = instance.fetch_materializations(wanted, limit=1).records
     return [record.timestamp for record in (*first, *latest)]
@@ -129,13 +204,21 @@ def newest_delivered(instance: dg.DagsterInstance, key: dg.AssetKey, recent: Spa
 def recent_attempts(instance: dg.DagsterInstance, mine: Ours, *, since: float) -> Mapping[dg.AssetKey, list[Attempt]]:
     """By asset, our runs that are under way, and those created since then that broke off."""
     created = datetime.fromtimestamp(since, UTC) - timedelta(hours=1)
-    wanted = dg.RunsFilter(statuses=[*UNDER_WAY, *BROKEN_OFF], created_after=created)
+    records = instance.get_run_records(dg.RunsFilter(statuses=[*UNDER_WAY, *BROKEN_OFF], created_after=created))
+    cancelled = cancelled_by_people(instance, [record.dagster_run for record in records], created.timestamp())
     attempts: dict[dg.AssetKey, list[Attempt]] = {}
-    for record in instance.get_run_records(wanted):
+    for record in records:
         run = record.dagster_run
         if (span := windows_of(run)) is not None and not is_forgiven(run):
             ended = record.end_time or record.update_timestamp.timestamp()
-            attempt = Attempt(span, ended if run.status in BROKEN_OFF else None)
+            attempt = Attempt(
+                span,
+                ended if run.status in BROKEN_OFF else None,
+                stays=stays(run),
+                cancelled=run.run_id in cancelled,
+                redeliver=redelivers(run),
+                begun=record.create_timestamp.timestamp(),
+            )
             for key in mine.among(instance, run):
                 attempts.setdefault(key, []).append(attempt)
     return attempts
@@ -157,3 +240,16 @@ def _note(key: dg.AssetKey, trouble: Trouble) -> str:
     at = datetime.fromtimestamp(trouble.next_try, UTC)
     where = f"{key.to_user_string()} {trouble.window}"
     return f"{where}: {trouble.failures} run(s) broke off there, it is tried again from {at:%Y-%m-%d %H:%M} on"
+
+
+def _note_refusal(key: dg.AssetKey, refused: Refusal) -> str:
+    at = datetime.fromtimestamp(refused.next_try, UTC)
+    return (
+        f"{key.to_user_string()} is refused ({refused.failures} run(s)), which stays until somebody fixes what the"
+        f" latest run says: one run tries it from {at:%Y-%m-%d %H:%M} on, and then all that is missing is asked for"
+    )
+
+
+def _note_aside(key: dg.AssetKey, windows: Collection[Window]) -> str:
+    spans = ", ".join(map(str, ranges(windows)))
+    return f"{key.to_user_string()} {spans}: cancelled by a person and left alone; launch it again if it is wanted"

@@ -13,6 +13,8 @@ from zendesk_pipeline.catch_up import (
     Attempt,
     due,
     look_back_at_most,
+    refusal,
+    set_aside,
     settled,
     troubles,
 )
@@ -20,6 +22,7 @@ from zendesk_pipeline.windows import HOUR, Span, Window
 
 START = 1_794_456_000
 NOW = START + 100 * HOUR
+DAY = 24 * HOUR
 
 
 def _window(number: int) -> Window:
@@ -97,6 +100,109 @@ def test_a_window_that_fails_while_others_are_delivered_keeps_its_pauses() -> No
 
     assert due(_windows([0]), set(), failed, NOW + 45 * 60, successes) == []
     assert due(_windows([0]), set(), failed, NOW + 50 * 60, successes) == [_span(0, 0)]
+
+
+def _refused(first: int, last: int, *minutes: int) -> list[Attempt]:
+    return [Attempt(_span(first, last), NOW + minute * 60, stays=True) for minute in minutes]
+
+
+def test_a_stream_that_is_refused_is_tried_by_one_run_now_and_then() -> None:
+    """Whatever is missing: a window that never failed waits as well. The pauses grow up to an hour."""
+    delivered = {_window(4)}
+    for count, pause in ((1, 5), (2, 10), (3, 20), (4, 40), (5, 60), (90, 60)):
+        failed = _refused(0, 3, *range(-count + 1, 1))
+        at = NOW + pause * 60
+        assert due(_windows(range(9)), delivered, failed, at - 1) == []
+        assert due(_windows(range(9)), delivered, failed, at) == [_span(0, 3)]
+
+
+def test_nothing_is_tried_while_a_run_of_a_refused_stream_is_under_way() -> None:
+    """That of the schedule finds out as well whether it is fixed."""
+    attempts = [*_refused(0, 3, 0), Attempt(_span(4, 4), None)]
+
+    assert due(_windows(range(9)), set(), attempts, NOW + HOUR) == []
+
+
+def test_when_a_refusal_is_over_all_is_asked_for_at_once_and_as_one_range() -> None:
+    """However often it was refused: that says nothing of the window at which it was."""
+    failed = _refused(0, 8, *range(0, 600, 10))
+    over = NOW + 600 * 60
+
+    assert due(_windows(range(9)), {_window(9)}, failed, over + 1, [over]) == [_span(0, 8)]
+    assert refusal(failed, [over]) is None
+
+
+def test_a_code_location_that_is_loaded_anew_tries_at_once() -> None:
+    """Its settings may be others: the person who has fixed one waits for no pause."""
+    failed = _refused(0, 8, *range(-60, 1, 10))
+    later = NOW + 60
+
+    assert due(_windows(range(9)), set(), failed, later) == []
+    assert due(_windows(range(9)), set(), failed, later, loaded_at=later - 1) == [_span(0, 8)]
+    assert due(_windows(range(9)), set(), [*failed, *_refused(0, 8, 1)], later + 1, loaded_at=later - 1) == []
+
+
+def test_a_window_that_is_refused_while_others_are_delivered_is_tried_alone() -> None:
+    """It is no state of the stream then: after three refusals between successes it holds nothing up."""
+    failed = _refused(0, 8, 0, 30, 60)
+    successes = [NOW + minute * 60 for minute in (10, 40, 70)]
+
+    assert due(_windows(range(9)), set(), failed, NOW + 71 * 60, successes) == [_span(1, 8)]
+    assert troubles(_windows(range(9)), failed, successes)[_window(0)].failures == SUSPICIOUS
+
+
+def test_another_failure_ends_the_refusal() -> None:
+    """Zendesk that is down refuses nobody: windows have their own pauses again."""
+    failed = [*_refused(0, 3, 0, 5, 10), Attempt(_span(0, 3), NOW + 15 * 60)]
+
+    assert refusal(failed) is None
+    assert due(_windows(range(9)), {_window(4)}, failed, NOW + 16 * 60) == [_span(5, 8)]
+
+
+def test_a_day_of_refusals_costs_less_than_thirty_runs_of_the_sensor() -> None:
+    """Three days are missing and the schedule fails each hour: a look a minute, as the sensor has it.
+
+    Before, each window was tried by itself: 490 runs a day.
+    """
+    asked, attempts = 0, list[Attempt]()
+    for minute in range(24 * 60):
+        now = NOW + minute * 60
+        if minute % 60 == 5:  # the schedule's
+            attempts.append(Attempt(Span(Window.of(int(now)).start - HOUR, Window.of(int(now)).start), now, stays=True))
+        for span in due(settled(START, now, 72), set(), attempts, now):
+            asked += 1
+            attempts.append(Attempt(span, now + 5, stays=True))
+
+    assert 0 < asked < 30  # as the name says
+
+
+def _cancelled(first: int, last: int, begun: float) -> Attempt:
+    return Attempt(_span(first, last), begun + 60, cancelled=True, begun=begun)
+
+
+def test_what_a_person_has_cancelled_is_left_alone_until_somebody_launches_it_again() -> None:
+    """The windows around it go on; a later run of it that fails is wanted, and is tried again as any other."""
+    cancelled = _cancelled(2, 3, NOW)
+    wanted = Attempt(_span(2, 2), NOW + 7200, begun=NOW + 3600)
+
+    assert due(_windows(range(6)), set(), [cancelled], NOW + DAY) == [_span(0, 1), _span(4, 5)]
+    assert set_aside(_windows(range(6)), [cancelled]) == _windows([2, 3])
+    assert set_aside(_windows(range(6)), [wanted, cancelled]) == _windows([3])
+    assert due(_windows(range(6)), set(), [wanted, cancelled], NOW + DAY) == [_span(0, 2), _span(4, 5)]
+
+
+def test_a_run_that_failed_before_it_was_cancelled_for_good_is_no_trouble() -> None:
+    """Nobody waits for the pause of a run that a person ended."""
+    assert troubles(_windows(range(6)), [_cancelled(0, 5, NOW)]) == {}
+
+
+def test_failures_before_a_delivery_do_not_count() -> None:
+    """A window that was delivered after an outage and has failed once since is tried again after five minutes."""
+    failed = [Attempt(_span(0, 0), NOW + minutes * 60) for minutes in (0, 10, 30, 70, 600)]
+    known = {_window(0): NOW + 80.0 * 60}
+
+    assert troubles(_windows([0]), failed, (), known)[_window(0)].failures == 1
+    assert due(_windows([0]), set(), failed, NOW + 605 * 60, (), delivered_at=known) == [_span(0, 0)]
 
 
 def test_nobody_looks_back_into_a_poisoned_window() -> None:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
 from itertools import pairwise
 
 import dagster as dg
@@ -128,6 +129,7 @@ def test_a_delivered_window_that_fails_again_is_a_problem(running: Project, zend
     running.run("audit_logs", hours(1), redeliver=True)
     (problem,) = _found(running.instance)
     assert problem.windows == (hours(1),)
+    assert "the catch-up sensor does not repeat that, launch it again." in problem.text
     running.run("audit_logs", hours(1), redeliver=True)
     assert _found(running.instance) == []
 
@@ -247,6 +249,42 @@ def test_what_the_catch_up_sensor_will_not_do_is_said(windows: int, back: int, s
     now = hours(5).end + GRACE
     (problem,) = run_failures("audit_logs", [_failed(hours(windows))], NOTHING, watch.asked_again_from(now))
     assert problem.text.endswith(said)
+
+
+@pytest.mark.parametrize(
+    ("run", "back", "said"),
+    [
+        (
+            {"stays": True},
+            24,
+            "at most an hour apart. Once one comes through, the catch-up sensor asks for what is missing.",
+        ),
+        (
+            {"stays": True},
+            2,
+            "asks for what is missing. Of the windows, 3 need a backfill then.",
+        ),
+        ({"stays": True}, 0, "They are not asked for again by themselves: launch a backfill."),
+        (
+            {"redeliver": True},
+            24,
+            "It was to send records again: the catch-up sensor does not repeat that, launch it again.",
+        ),
+    ],
+    ids=["refused", "refused, some are old", "refused, no sensor", "sent again on purpose"],
+)
+def test_what_the_sensor_does_is_said_as_it_is(run: dict[str, bool], back: int, said: str) -> None:
+    """Of a stream that is refused it tries one run now and then, and it never sends records again."""
+    watch = Watch(start=FIRST.start, hours=back, stale_after=3)
+    failed = replace(_failed(hours(5)), **run)
+    (problem,) = run_failures("audit_logs", [failed], NOTHING, watch.asked_again_from(hours(5).end + GRACE))
+    assert problem.text.endswith(said)
+
+
+def test_a_stream_that_is_refused_is_not_called_a_window_that_fails_again() -> None:
+    """The sensor takes no window by itself then, and none goes on."""
+    runs = [replace(_failed(hours(6), at=FIRST.end + number * HOUR), stays=True) for number in range(9)]
+    assert list(repeated_failures("audit_logs", runs, NOTHING, hours(6), FIRST.end)) == []
 
 
 def test_a_window_that_fails_again_and_again_is_named() -> None:

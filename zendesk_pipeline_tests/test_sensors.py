@@ -14,6 +14,7 @@ from zendesk_pipeline.catch_up import FIRST_PAUSE, GRACE, SUSPICIOUS
 from zendesk_pipeline.definitions import build
 from zendesk_pipeline.local_services import SimulatedZendesk
 from zendesk_pipeline.lost_runs import LOST
+from zendesk_pipeline.run_history import STAYS
 from zendesk_pipeline.sensors import catch_up_sensor, delivered_windows
 from zendesk_pipeline.settings import Settings
 from zendesk_pipeline.simulator.faults import Rule
@@ -94,7 +95,7 @@ def test_a_failed_range_is_tried_again_from_where_it_broke_off_and_is_named(
     """What was finished stays, the tick names the window, and after a pause the rest is asked for."""
     assert collector.run("audit_logs", Span(FIRST.start, FIRST.end)).success
     zendesk.control.add_faults(Rule(path="audit_logs", kind="status", code=500, times=0))
-    assert not collector.run("audit_logs", SPAN).success
+    assert not collector.run("audit_logs", Span(FIRST.end, SPAN.end)).success
 
     clock.time = _failed_at(collector) + FIRST_PAUSE - 1
     waiting = look(collector)
@@ -244,6 +245,130 @@ def test_that_a_stream_cannot_be_looked_at_is_said(tmp_path: Path) -> None:
     assert (result.skip_reason.skip_message or "").startswith("audit_logs could not be looked at (")
 
 
+# What is not tried again at once
+
+
+def test_a_stream_that_is_refused_is_asked_for_by_one_run_and_then_at_once(
+    collector: Project, look: Look, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A wrong credential: the tick says that it stays, and all waits; when one run comes through all is asked for."""
+    with monkeypatch.context() as changed:
+        changed.setenv("ZENDESK_API_TOKEN", "a-wrong-one")
+        for window in list(SPAN)[:2]:
+            assert not collector.run("audit_logs", Span(window.start, window.end)).success
+    clock.time = _failed_at(collector) + 2 * FIRST_PAUSE - 1
+    waiting = look(collector)
+    clock.time += 1
+    assert _asked(waiting) == []
+    assert "audit_logs is refused (2 run(s)), which stays until somebody fixes" in str(waiting.skip_reason)
+    assert [first for first, _ in _asked(look(collector))] == ["2026-11-12-04:00"]
+
+    assert collector.run("audit_logs", Span(SPAN.end - HOUR, SPAN.end)).success
+    assert _asked(look(collector))[0] == ("2026-11-12-04:00", "2026-11-12-06:00")
+    assert [first for first, _ in _asked(look(collector))] == ["2026-11-12-04:00", "2026-11-12-08:00"]
+
+
+@pytest.mark.parametrize(
+    ("changed", "stays"),
+    [({"ZENDESK_API_TOKEN": ""}, True), ({"S3_BUCKET": "no-such-bucket"}, True), ({}, False)],
+    ids=["a setting", "a bucket", "Zendesk is down"],
+)
+def test_a_failure_that_stays_is_marked(
+    collector: Project,
+    zendesk: SimulatedZendesk,
+    monkeypatch: pytest.MonkeyPatch,
+    changed: dict[str, str],
+    *,
+    stays: bool,
+) -> None:
+    """On the run, where people see it too; with its own id, because a run that repeats it takes over its tags."""
+    for name, value in changed.items():
+        monkeypatch.setenv(name, value)
+    if not stays:
+        zendesk.control.add_faults(Rule(path="audit_logs", kind="status", code=503, times=0))
+    running = Project(definitions=build(settings.load()), instance=collector.instance)
+    assert not running.run("audit_logs", SPAN).success
+    (run,) = collector.instance.get_runs()
+    assert run.tags.get(STAYS) == (run.run_id if stays else None)
+
+
+@pytest.mark.parametrize(
+    ("said", "asked"),
+    [
+        pytest.param("", [("2026-11-12-04:00",) * 2, ("2026-11-12-07:00",) * 2], id="a person"),
+        pytest.param(
+            "Canceling due to exceeding maximum runtime of 86400 seconds.",
+            [("2026-11-12-04:00", "2026-11-12-07:00")],
+            id="run monitoring",
+        ),
+        pytest.param(None, [("2026-11-12-04:00", "2026-11-12-07:00")], id="cleaning up after a crash"),
+    ],
+)
+def test_what_a_person_cancelled_is_left_alone_and_named(
+    collector: Project, look: Look, said: str | None, asked: list[tuple[str, str]]
+) -> None:
+    """Not what Dagster itself ended; the windows around it go on."""
+    run = _under_way(collector, dg.DagsterRunStatus.STARTED, "2026-11-12-05:00", "2026-11-12-06:00")
+    if said is not None:
+        collector.instance.report_run_canceling(run, message=said or None)
+    collector.instance.report_run_canceled(run)
+
+    assert _asked(look(collector)) == asked
+
+
+def test_what_was_cancelled_and_is_launched_again_is_wanted(
+    collector: Project, look: Look, clock: FakeClock, zendesk: SimulatedZendesk
+) -> None:
+    """Where that run fails it is tried again as any other."""
+    run = _under_way(collector, dg.DagsterRunStatus.STARTED, "2026-11-12-04:00", "2026-11-12-07:00")
+    collector.instance.report_run_canceling(run)
+    collector.instance.report_run_canceled(run)
+    left_alone = look(collector)
+    assert _asked(left_alone) == []
+    assert (
+        "audit_logs 2026-11-12 04:00 to 2026-11-12 07:00: cancelled by a person and left alone; launch it again"
+    ) in str(left_alone.skip_reason)
+
+    zendesk.control.add_faults(Rule(path="audit_logs", kind="status", code=500))
+    assert not collector.run("audit_logs", SPAN).success
+    clock.time = _failed_at(collector) + FIRST_PAUSE
+    assert _asked(look(collector))[0][0] == "2026-11-12-04:00"
+
+
+# What was delivered and has failed again
+
+
+def test_a_delivered_window_whose_latest_run_failed_is_asked_for_again(
+    collector: Project, look: Look, clock: FakeClock, zendesk: SimulatedZendesk
+) -> None:
+    """It is red in the UI, and heals as any other."""
+    assert collector.run("audit_logs", SPAN).success
+    zendesk.control.add_faults(Rule(path="audit_logs", kind="status", code=500))
+    second = Span(FIRST.end, FIRST.end + HOUR)
+    assert not collector.run("audit_logs", second).success
+
+    clock.time = _failed_at(collector) + FIRST_PAUSE - 1
+    assert ("2026-11-12-05:00",) * 2 not in _asked(look(collector))
+    clock.time += 1
+    assert _asked(look(collector))[0] == ("2026-11-12-05:00",) * 2
+
+    assert collector.run("audit_logs", second).success
+    assert ("2026-11-12-05:00",) * 2 not in _asked(look(collector))
+
+
+def test_records_that_were_to_be_sent_again_are_left_to_the_person(
+    collector: Project, look: Look, clock: FakeClock, zendesk: SimulatedZendesk
+) -> None:
+    """A run of the sensor would not send them: it would only turn the window green."""
+    assert collector.run("audit_logs", SPAN).success
+    zendesk.control.add_faults(Rule(path="audit_logs", kind="status", code=500))
+    second = Span(FIRST.end, FIRST.end + HOUR)
+    assert not collector.run("audit_logs", second, redeliver=True).success
+
+    clock.time = _failed_at(collector) + FIRST_PAUSE
+    assert ("2026-11-12-05:00",) * 2 not in _asked(look(collector))
+
+
 def test_catch_up_hours_bound_how_far_it_looks_back(monkeypatch: pytest.MonkeyPatch) -> None:
     """CATCH_UP_HOURS=0 switches it off, another number is what its description says."""
     monkeypatch.setenv("CATCH_UP_HOURS", "5")
@@ -264,9 +389,9 @@ def _failed_at(collector: Project) -> float:
     return record.end_time
 
 
-def _under_way(collector: Project, status: dg.DagsterRunStatus, first: str, last: str) -> None:
+def _under_way(collector: Project, status: dg.DagsterRunStatus, first: str, last: str) -> dg.DagsterRun:
     job = collector.definitions.resolve_implicit_global_asset_job_def()
-    collector.instance.create_run_for_job(
+    return collector.instance.create_run_for_job(
         job_def=job,
         status=status,
         tags={RANGE_START: first, RANGE_END: last},
