@@ -419,25 +419,9 @@ def test_commands_are_accepted(arguments: list[str]) -> None:
 
 OF_THE_VENV = {path.name for path in Path(sys.executable).parent.iterdir() if path.is_file()} | {"pip"}
 OF_THE_SYSTEM = {
-    *(
-        "aws",
-        "cd",
-        "chmod",
-        "chown",
-        "cp",
-        "curl",
-        "docker",
-        "echo",
-        "export",
-        "gcloud",
-        "git",
-        "helm",
-        "id",
-        "install",
-        "journalctl",
-    ),
-    *("kubectl", "make", "mkdir", "printf", "python3", "sudo", "systemctl", ".", "apt-get"),
-}
+    *(".", "apt-get", "aws", "bash", "cd", "chmod", "cp", "curl", "docker", "echo", "export", "gcloud", "git", "helm"),
+    *("install", "ln", "kubectl", "make", "mkdir", "printf", "python3", "systemctl", "tar", "useradd"),
+}  # fmt: skip
 
 
 def _commands(text: str) -> Iterator[str]:
@@ -456,7 +440,7 @@ def test_every_command_is_found_when_it_is_pasted(page: Path) -> None:
     active = False
     for text in (block.text for block in blocks("sh", "bash") if block.page == page):
         for command in _commands(text):
-            words = re.sub(r"^(\w+=\S* )+", "", command)
+            words = re.sub(r"^(sudo (-\w \S+ )*)?(\w+=\S* )*", "", command)
             first = words.partition(" ")[0]
             active = active or command == ". .venv/bin/activate"
             known = first in OF_THE_SYSTEM or first.startswith(".venv/bin/") or (active and first in OF_THE_VENV)
@@ -468,11 +452,27 @@ def test_every_command_is_found_when_it_is_pasted(page: Path) -> None:
 
 
 def test_dagsters_home_is_set_before_anything_needs_it() -> None:
-    """production.md puts it into `.env`, which every later command reads; else nothing would turn green."""
+    """production.md puts it into `.env`, which every later command reads; it is where the services have it."""
     page = (ROOT / "docs" / "production.md").read_text()
-    said = page.index('echo "DAGSTER_HOME=$PWD" >> .env\n')
+    unit = (ROOT / "deploy" / "systemd" / "zendesk-pipeline-daemon.service").read_text()
+    (home,) = re.findall(r"Environment=DAGSTER_HOME=(\S+)", unit)
 
-    assert said < min(page.index(command) for command in (".venv/bin/dagster", ".venv/bin/zendesk-pipeline"))
+    assert page.index(f'echo "DAGSTER_HOME={home}" | sudo tee -a .env\n') < page.index(".venv/bin/zendesk-pipeline")
+    assert page.index('echo "DAGSTER_HOME=$PWD" >> .env\n') < page.index(".venv/bin/dagster dev")
+
+
+def test_units_are_installed_where_they_say() -> None:
+    """The clone, the file of settings and the services' names of production.md are those of deploy/systemd."""
+    page = (ROOT / "docs" / "production.md").read_text()
+    units = list((ROOT / "deploy" / "systemd").glob("*.service"))
+    for unit in units:
+        for path in re.findall(r"(?:EnvironmentFile=|ExecStart=|--workspace )(/(?:srv|etc)/[^\s/]+)", unit.read_text()):
+            assert path in page, (unit.name, path)
+    (enabled,) = re.findall(r"systemctl enable --now (.*)$", page, re.MULTILINE)
+    wanted = {path.name for path in (ROOT / "deploy" / "systemd").iterdir() if "[Install]" in path.read_text()}
+
+    assert units
+    assert {name if name.endswith(".timer") else f"{name}.service" for name in enabled.split()} == wanted
 
 
 def test_other_snippets_parse() -> None:
