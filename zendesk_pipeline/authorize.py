@@ -32,7 +32,7 @@ def authorize(redirect: str) -> None:
     """Let an admin agree once, and store the tokens in the secret that ZENDESK_TOKEN_PAIR names."""
     chosen = settings.load()
     if not chosen.zendesk_base_url:
-        raise SettingsError("ZENDESK_BASE_URL is not set: the account's address, such as https://acme.zendesk.com.")
+        raise settings.not_set("ZENDESK_BASE_URL", "the account's address, such as https://acme.zendesk.com")
     pairs = pair_store(pair_reference(_setting(PAIR)))
     pairs.current()  # to hear of a secret that is not there before anything is given away
     client = {name: _value(f"ZENDESK_{name.upper()}") for name in ("client_id", "client_secret")}
@@ -52,7 +52,7 @@ def authorize(redirect: str) -> None:
 def _setting(name: str) -> str:
     value = os.environ.get(name, "")
     if not value:
-        raise SettingsError(f"{name} is not set: {HOW_TO_GET[name]}.")
+        raise settings.not_set(name, HOW_TO_GET[name])
     return value
 
 

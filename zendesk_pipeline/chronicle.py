@@ -23,6 +23,7 @@ from google.oauth2 import service_account
 
 from zendesk_pipeline.client import NoCredential
 from zendesk_pipeline.feeds import SECRET_FIELD, Feed
+from zendesk_pipeline.programs import ours
 from zendesk_pipeline.refusals import quote
 from zendesk_pipeline.secops import LOG_TYPE, Instance, SecopsError
 
@@ -213,7 +214,7 @@ def _as(kind: type[Kind], answer: Any) -> Kind:
 def _unsure(method: str) -> str:
     if method == "GET":
         return " Try again later."
-    return " Whether it took effect is not known: look with zendesk-pipeline feed show before you try again."
+    return f" Whether it took effect is not known: look with {ours('feed show')} before you try again."
 
 
 def _refusal(instance: Instance, method: str, path: str, response: requests.Response, *, secrets: list[str]) -> str:
@@ -225,8 +226,7 @@ def _refusal(instance: Instance, method: str, path: str, response: requests.Resp
         HTTPStatus.FORBIDDEN: "the identity may not do this. Give it the role roles/chronicle.admin in project"
         f" {instance.project}, or one with the permission that is named; and check customer id and region.",
         HTTPStatus.NOT_FOUND: "there is no such thing. Check SECOPS_CUSTOMER_ID, SECOPS_PROJECT and SECOPS_REGION.",
-        HTTPStatus.CONFLICT: "it is there already. Choose another --display-name, or look with"
-        " zendesk-pipeline feed show.",
+        HTTPStatus.CONFLICT: f"it is there already. Choose another --display-name, or look with {ours('feed show')}.",
         HTTPStatus.TOO_MANY_REQUESTS: "too many requests. Wait a minute and try again.",
     }
     if response.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR:

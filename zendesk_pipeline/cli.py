@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from zendesk_pipeline.programs import PACKAGE, called
+
 COMMANDS = {
     "authorize": "zendesk_pipeline.authorize:authorize",
     "demo": "zendesk_pipeline.demo:demo",
@@ -24,10 +26,18 @@ COMMANDS = {
     "volume": "zendesk_pipeline.volume:volume",
 }
 """Where each command is. It is loaded when it is asked for: some of them need Dagster, which takes a second."""
+WITHOUT_ACCOUNT = {"demo", "dev", "simulate"}
+"""Commands that use no account, and so no `.env`."""
+HELP_IS_ASKED = f"{__name__}.help"
 
 
 class Commands(click.Group):
     """The commands by their names."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Keeps whether help is all that is asked for, which needs no settings."""
+        ctx.meta[HELP_IS_ASKED] = "--help" in args
+        return super().parse_args(ctx, args)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """In the order of the alphabet."""
@@ -52,7 +62,12 @@ class Commands(click.Group):
 @click.option("--account", metavar="NAME", help="Which one of several in that file.")
 @click.pass_context
 def main(context: click.Context, defs: Path | None, account: str | None) -> None:
-    """Zendesk logs to Amazon S3 for Google SecOps. The pipeline itself runs in Dagster (make dev)."""
+    """Zendesk logs to Amazon S3 for Google SecOps. The pipeline itself runs in Dagster (make dev).
+
+    Settings are variables of the environment, and those of the file .env in the current folder, which win.
+    """
+    if context.invoked_subcommand not in WITHOUT_ACCOUNT and not context.meta[HELP_IS_ASKED]:
+        _read_env_file(tells_itself=context.invoked_subcommand == "doctor")
     if defs is None:
         if account is not None:
             raise click.UsageError("--account is one of the file that --defs names.")
@@ -63,4 +78,17 @@ def main(context: click.Context, defs: Path | None, account: str | None) -> None
     os.environ.update(account_file.variables(read, os.environ))
     click.echo(account_file.described(read), err=True)
     options = ["--defs", str(defs), *(["--account", account] if account else [])]
-    context.obj = past.Named(account=read.name, program=shlex.join(["zendesk-pipeline", *options]))
+    context.obj = past.Named(account=read.name, program=f"{called(PACKAGE)} {shlex.join(options)}")
+
+
+def _read_env_file(*, tells_itself: bool) -> None:
+    """As Dagster's own commands do; what was read is told where programs do not read. Raises SettingsError.
+
+    `tells_itself`: whether the command says what is wrong with it, among all else.
+    """
+    from zendesk_pipeline import env_file, settings  # noqa: PLC0415 - slow to import, and not needed for help
+
+    if told := env_file.put_over(os.environ, Path.cwd(), settings.OPTIONAL | settings.NEEDED):
+        click.echo(told, err=True)
+    if not tells_itself:
+        settings.refuse_empty_lines()

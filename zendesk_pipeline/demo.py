@@ -16,6 +16,7 @@ import msgspec
 
 from zendesk_pipeline import local_pipeline as local
 from zendesk_pipeline.local_pipeline import LocalPipeline
+from zendesk_pipeline.programs import ours
 from zendesk_pipeline.proof import Proof, prove
 from zendesk_pipeline.simulator.faults import Rule
 from zendesk_pipeline.streams import INCREMENTAL_TICKETS
@@ -219,7 +220,7 @@ def _verdict(display: "Display", seconds: float, *, holds: bool) -> None:
         display.say(f"\n[bold red]The proof FAILED[/bold red] ({seconds:.0f} s): this is a bug, please report it.")
         return
     display.say(f"\n[bold green]Every record is in S3, each once.[/bold green] This took {seconds:.0f} s.")
-    display.say("Go on:  make dev   opens the Dagster UI over the same services")
+    display.say(f"Go on:  {ours('dev')}   opens the Dagster UI over the same services")
     display.say("        README.md and docs/production.md show the way to your own account")
 
 

@@ -10,6 +10,7 @@ from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from http import HTTPStatus
+from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -21,6 +22,7 @@ from zendesk_pipeline import databases, lost_runs
 from zendesk_pipeline import local_pipeline as local
 from zendesk_pipeline.local_pipeline import LocalError, LocalPipeline
 from zendesk_pipeline.local_services import ACCESS_KEY, LOOPBACK, SECRET_KEY
+from zendesk_pipeline.programs import install
 from zendesk_pipeline.windows import HOUR, Span, timestamp
 
 if TYPE_CHECKING:
@@ -47,6 +49,8 @@ def dev(port: int) -> None:
             raise LocalError(
                 f"{name} is missing in {PROJECT}: dev needs a checkout of the project, installed from there."
             )
+    if find_spec("dagster_webserver") is None:
+        raise LocalError(f"The UI is missing: {install('dagster-webserver')}")
     if not local.is_free(port):
         raise LocalError(f"Port {port} is taken: end what listens on {LOOPBACK}:{port}, or choose another with --port.")
     if local.forget_account() or Path(".env").exists():

@@ -26,6 +26,7 @@ from zendesk_pipeline.feeds import (
     second_feed_to_confirm,
     uri_of,
 )
+from zendesk_pipeline.programs import ours
 from zendesk_pipeline.secops import Access, SecopsError, access_of, access_options, connect
 
 SECRET = "FEED_SECRET_ACCESS_KEY"  # noqa: S105  # the name of a variable, no secret
@@ -146,7 +147,7 @@ def create(*, retention_days: int | None, dry_run: bool, yes: bool, **options: A
     _confirmed([*to_confirm, *second_feed_to_confirm(plan, chronicle.feeds())], yes=yes)
     made = chronicle.create_feed(body_of(_plan(options, secret=_secret), access.instance))
     click.echo(_described(made))
-    click.echo("SecOps looks for new objects every 15 minutes. Look again with: zendesk-pipeline feed show")
+    click.echo(f"SecOps looks for new objects every 15 minutes. Look again with: {ours('feed show')}")
 
 
 @feed.command
@@ -213,7 +214,7 @@ def _chosen(feeds: list[Feed], feed_id: str | None, uri: str) -> Feed:
     if len(found) == 1:
         return found[0]
     if feed_id:
-        raise SecopsError(f"There is no feed {feed_id!r}: zendesk-pipeline feed show lists those of the bucket.")
+        raise SecopsError(f"There is no feed {feed_id!r}: {ours('feed show')} lists those of the bucket.")
     if found:
         named = ", ".join(each.feed_id for each in found)
         raise SecopsError(f"More than one feed reads {uri}: name one of {named}.")
@@ -238,7 +239,7 @@ def _reader(key_id: str | None, arn: str | None, subject: str | None, secret: Ca
     if key_id:
         return AccessKey(key_id=key_id, secret=secret())
     if not arn or not subject:
-        raise click.UsageError("--role-arn needs --subject-id: zendesk-pipeline feed subject-id prints it.")
+        raise click.UsageError(f"--role-arn needs --subject-id: {ours('feed subject-id')} prints it.")
     return Role(arn=arn, subject_id=subject)
 
 

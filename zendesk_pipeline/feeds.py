@@ -10,9 +10,9 @@ from typing import Any, Literal
 
 import msgspec
 
-from zendesk_pipeline.errors import SettingsError
+from zendesk_pipeline.programs import ours
 from zendesk_pipeline.secops import Instance
-from zendesk_pipeline.settings import Settings
+from zendesk_pipeline.settings import Settings, not_set
 
 SOURCE_TYPE = "AMAZON_S3_V2"
 LONGEST_AGE = 180
@@ -97,7 +97,7 @@ class Feed(msgspec.Struct, frozen=True, rename="camel"):
 def uri_of(chosen: Settings) -> str:
     """What the feed reads; raises SettingsError while there is no bucket."""
     if not chosen.s3_bucket:
-        raise SettingsError("S3_BUCKET is not set: the bucket that the feed reads.")
+        raise not_set("S3_BUCKET", "the bucket that the feed reads")
     return f"s3://{chosen.s3_bucket}/{chosen.s3_prefix}"
 
 
@@ -154,7 +154,7 @@ def choices_to_confirm(plan: FeedPlan, retention_days: int | None) -> Iterator[s
             "The feed deletes what it has read. Ledgers remember what was delivered, so nothing comes a second time"
             " because of that, with one exception: a batch that a crash left without its ledger, and that the feed"
             " deletes before its window is collected again, is delivered again. The reader needs s3:DeleteObject"
-            " (zendesk-pipeline iam-policy reader --delete-after-transfer)."
+            f" ({ours('iam-policy reader --delete-after-transfer')})."
         )
     if plan.max_age_days < min(retention_days or LONGEST_AGE, LONGEST_AGE):
         kept = (

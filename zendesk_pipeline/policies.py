@@ -14,7 +14,7 @@ import click
 from zendesk_pipeline import settings
 from zendesk_pipeline.errors import SettingsError
 from zendesk_pipeline.secret_rights import secret_statements
-from zendesk_pipeline.settings import Settings
+from zendesk_pipeline.settings import Settings, not_set
 
 Statement = dict[str, Any]
 Policy = dict[str, Any]
@@ -70,7 +70,7 @@ def _policy(*statements: Statement) -> Policy:
 
 def _bucket(chosen: Settings) -> str:
     if not chosen.s3_bucket:
-        raise SettingsError("S3_BUCKET is not set: the bucket that the policy is for.")
+        raise not_set("S3_BUCKET", "the bucket that the policy is for")
     return f"arn:aws:s3:::{chosen.s3_bucket}"
 
 

@@ -15,7 +15,7 @@ from zendesk_pipeline.errors import SettingsError
 from zendesk_pipeline.limits import EXPORT_RATE, SHARE, limiters
 from zendesk_pipeline.pages import Page, Walk
 from zendesk_pipeline.secret_references import Reference, reference, resolved
-from zendesk_pipeline.settings import CREDENTIALS, AuthMode, auth_mode_of, checked_base_url
+from zendesk_pipeline.settings import CREDENTIALS, AuthMode, auth_mode_of, checked_base_url, not_set
 from zendesk_pipeline.streams import Stream
 from zendesk_pipeline.token_pair import shared_token
 from zendesk_pipeline.windows import Span
@@ -118,7 +118,7 @@ class ZendeskResource(dg.ConfigurableResource[ZendeskClient]):
 
     def _address(self) -> str:
         if not self.base_url:
-            raise SettingsError("ZENDESK_BASE_URL is not set: the account's address, such as https://acme.zendesk.com.")
+            raise not_set("ZENDESK_BASE_URL", "the account's address, such as https://acme.zendesk.com")
         try:
             return checked_base_url(self.base_url)
         except ValueError as wrong:
@@ -175,7 +175,7 @@ class ZendeskResource(dg.ConfigurableResource[ZendeskClient]):
 
 def _required(variable: str, name: str, value: str, mode: str) -> str:
     if not value:
-        raise SettingsError(f"{variable} is not set, and AUTH_MODE={mode} needs it: {HOW_TO_GET[name]}.")
+        raise not_set(variable, HOW_TO_GET[name], f", and AUTH_MODE={mode} needs it")
     checked_credential(variable, value)
     return value
 

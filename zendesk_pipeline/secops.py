@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import click
 
 from zendesk_pipeline.errors import PipelineError, SettingsError
+from zendesk_pipeline.programs import install
 
 if TYPE_CHECKING:
     from zendesk_pipeline.chronicle import Chronicle
@@ -66,8 +67,7 @@ def connect(access: Access) -> "Chronicle":
         from zendesk_pipeline import chronicle  # noqa: PLC0415  # the extra may not be installed
     except ImportError as missing:
         raise SettingsError(
-            f"Google's package for signing in is not installed ({missing.name}):"
-            " run .venv/bin/pip install '.[secops]' in the folder of the collector."
+            f"Google's package for signing in is not installed ({missing.name}): {install('google-auth')}"
         ) from None
     return chronicle.Chronicle(access.instance, chronicle.sign_in(access.service_account))
 

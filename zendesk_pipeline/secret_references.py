@@ -30,6 +30,7 @@ from botocore.exceptions import (
 )
 
 from zendesk_pipeline.errors import SecretStoreError, SettingsError
+from zendesk_pipeline.programs import ours
 
 Service = Literal["secretsmanager", "ssm"]
 
@@ -188,7 +189,7 @@ def _explained(wanted: Reference, action: str, refused: ClientError) -> Exceptio
         )
     if code in _DENIED:
         return SettingsError(
-            f"{what} may not be used ({code}): give the writer {action} there, as `zendesk-pipeline iam-policy writer`"
+            f"{what} may not be used ({code}): give the writer {action} there, as `{ours('iam-policy writer')}`"
             " prints it."
         )
     if code in _NOT_SIGNED:

@@ -1,8 +1,10 @@
 """Every setting, from the environment, checked once. Secrets are not here: `definitions` names their variables only."""
 
+import os
 import re
 from datetime import UTC, datetime
 from ipaddress import ip_address
+from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
@@ -10,7 +12,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, mo
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from zendesk_pipeline import redaction_rules
+from zendesk_pipeline import env_file, redaction_rules
 from zendesk_pipeline.errors import SettingsError
 from zendesk_pipeline.limits import EXPORT_RATE, HIGH_VOLUME_EXPORT_RATE, SHARE
 from zendesk_pipeline.streams import COLLECTED_BY_DEFAULT, STREAMS
@@ -24,6 +26,12 @@ CREDENTIALS: dict[AuthMode, tuple[str, ...]] = {
     "oauth_refresh": ("ZENDESK_CLIENT_ID", "ZENDESK_CLIENT_SECRET", "ZENDESK_TOKEN_PAIR"),
 }
 """The variables that hold the credential in each AUTH_MODE."""
+
+
+REQUIRED = ("zendesk_base_url", "s3_bucket")
+"""Settings without a default that fits anybody; a run that needs one says so."""
+BESIDE = ("REDACTION_KEY", "ALERT_URLS", "HEARTBEAT_URL")
+"""Secrets that are no credential of Zendesk's."""
 
 
 def auth_mode_of(text: str) -> AuthMode:
@@ -255,12 +263,33 @@ class Settings(BaseSettings):
         return self
 
 
+NEEDED = frozenset({*(name.upper() for name in REQUIRED), *(name for names in CREDENTIALS.values() for name in names)})
+"""Variables that a run names where it needs them: a line for them may stay empty until somebody fills it in."""
+OPTIONAL = frozenset({*(name.upper() for name in Settings.model_fields), *BESIDE}) - NEEDED
+"""Variables that do without, so that nothing would say that an empty line has taken one away."""
+
+
 def load() -> Settings:
-    """The settings of this process's environment; raises SettingsError, one sentence for each that is wrong."""
+    """The settings of this process's environment.
+
+    Raises SettingsError, with one sentence for each that is wrong, and where a `.env` that Dagster reads in this folder
+    has empty lines that could take exported variables away.
+    """
+    refuse_empty_lines()
     try:
         return Settings()
     except ValidationError as wrong:
         raise SettingsError(" ".join(map(sentence, wrong.errors()))) from None
+
+
+def refuse_empty_lines() -> None:
+    """Raise SettingsError where a `.env` that is read in this folder could take exported variables away."""
+    env_file.refuse_empty(OPTIONAL, Path.cwd(), os.environ)
+
+
+def not_set(variable: str, what: str, because: str = "") -> SettingsError:
+    """The error where a variable is missing that something needs; `what` belongs into it."""
+    return SettingsError(f"{variable} is not set{env_file.where_empty(variable)}{because}: {what}.")
 
 
 def sentence(error: ErrorDetails) -> str:

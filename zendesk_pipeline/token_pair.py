@@ -41,6 +41,7 @@ from zendesk_pipeline.client import (
 )
 from zendesk_pipeline.clock import Clock
 from zendesk_pipeline.errors import PipelineError, RefusedError, SecretStoreError, SettingsError
+from zendesk_pipeline.programs import ours
 from zendesk_pipeline.secret_references import Reference, client_of, error_code, explaining
 
 T = TypeVar("T")
@@ -163,7 +164,7 @@ class PairStore:
 def authorize(wanted: Reference) -> str:
     """What to do where no token is left that works."""
     return (
-        f"Run `zendesk-pipeline authorize` once as an admin of the account: it stores a new pair in {wanted}, and the"
+        f"Run `{ours('authorize')}` once as an admin of the account: it stores a new pair in {wanted}, and the"
         " windows that are missing are collected by themselves."
     )
 

@@ -12,6 +12,7 @@ from zendesk_pipeline.inspection import IN_FLIGHT, Inspector
 from zendesk_pipeline.keys import is_ours
 from zendesk_pipeline.ledger import Ledger
 from zendesk_pipeline.pages import Page
+from zendesk_pipeline.programs import called
 from zendesk_pipeline.store import Listed
 from zendesk_pipeline.windows import HOUR, Span, Window
 
@@ -225,5 +226,5 @@ def backfill(stream: str, span: Span, account: str = "") -> str:
     first, last = Window(span.start).partition_key, Window(span.end - HOUR).partition_key
     which = f"--partition {first}" if first == last else f'--partition-range "{first}...{last}"'
     if account:
-        return f"dg launch --assets key:{account}/{stream} {which}"
-    return f"dagster asset materialize -m zendesk_pipeline.definitions --select {stream} {which}"
+        return f"{called('dg')} launch --assets key:{account}/{stream} {which}"
+    return f"{called('dagster')} asset materialize -m zendesk_pipeline.definitions --select {stream} {which}"

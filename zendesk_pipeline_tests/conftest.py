@@ -5,6 +5,7 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from math import ceil
+from pathlib import Path
 
 import hypothesis
 import pytest
@@ -50,8 +51,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test depends on the environment of whoever runs it, and none can reach a real account."""
+def _no_settings_from_outside(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test depends on the environment or the `.env` of whoever runs it, and none can reach a real account."""
+    if Path(".env").exists():
+        monkeypatch.chdir(request.getfixturevalue("tmp_path"))
     own = (
         "AWS_",
         "S3_",

@@ -9,11 +9,9 @@ from pydantic.fields import FieldInfo
 
 from zendesk_pipeline.feed_command import SECRET, create
 from zendesk_pipeline.resources import HOW_TO_GET
-from zendesk_pipeline.settings import CREDENTIALS, Settings
+from zendesk_pipeline.settings import CREDENTIALS, REQUIRED, Settings
 
 PATH = Path(__file__).parents[1] / "docs" / "settings.md"
-
-REQUIRED = ("zendesk_base_url", "s3_bucket")
 
 ALERTS = {
     "ALERT_URLS": (

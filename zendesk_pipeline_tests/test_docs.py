@@ -253,7 +253,7 @@ def test_env_example_sets_the_defaults_and_no_secret(monkeypatch: pytest.MonkeyP
         monkeypatch.setenv(name, value or "")
 
     assert settings.load() == Settings.model_construct()
-    assert [name for names in CREDENTIALS.values() for name in names if values[name]] == []
+    assert [name for names in CREDENTIALS.values() for name in names if values.get(name)] == []
 
 
 def test_words_of_the_simulator() -> None:

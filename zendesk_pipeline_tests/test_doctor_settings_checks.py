@@ -71,6 +71,40 @@ def test_a_credential_that_was_copied_badly_is_named(admit: Admit) -> None:
     assert "4711" not in said(verdict)
 
 
+# The environment
+
+FILES = {
+    "AUTH_MODE": '"token"',
+    "ZENDESK_CLIENT_SECRET": "'credential-4711'",
+    "ACME_ZENDESK_API_TOKEN": '"credential-4711"',
+    "S3_BUCKET": "acme # the bucket",
+    "AWS_SECRET_ACCESS_KEY": " credential-4711",
+    "SOMEBODY_ELSES": "'quoted'",
+    "REDACTION_KEY": '"',
+    "ALERT_URLS": "slack://token/#channel mailto://ada@example.com",
+    "S3_PREFIX": "zendesk/'crm'/",
+}
+"""As `docker --env-file` and `kubectl --from-env-file` hand them on; the last three and somebody else's are fine."""
+
+
+def test_what_a_file_left_in_a_value_is_found(admit: Admit) -> None:
+    """Quotes around it, a comment behind it, a blank before it: by the names of ours alone, and without a value."""
+    verdict = look(admit(**FILES), "environment")
+    assert verdict.status == "warning"
+    assert verdict.found == (
+        "ACME_ZENDESK_API_TOKEN, AUTH_MODE, ZENDESK_CLIENT_SECRET: begins and ends with a quote."
+        " S3_BUCKET: holds a blank and #, as if a comment followed."
+        " AWS_SECRET_ACCESS_KEY: begins or ends with a blank."
+    )
+    assert "kubectl --from-env-file" in verdict.remedy
+
+
+def test_an_environment_without_a_files_marks_is_fine(admit: Admit) -> None:
+    """What is set is counted, and not told."""
+    verdict = look(admit(), "environment")
+    assert (verdict.status, "variables are set" in verdict.found) == ("ok", True)
+
+
 # Redaction
 
 

@@ -9,6 +9,7 @@ from zendesk_pipeline.errors import ProtocolError
 from zendesk_pipeline.inspection import IN_FLIGHT, Inspector
 from zendesk_pipeline.keys import Layout
 from zendesk_pipeline.pages import Page
+from zendesk_pipeline.programs import called
 from zendesk_pipeline.records import Record
 from zendesk_pipeline.store import Store
 from zendesk_pipeline.streams import AUDIT_LOGS, INCREMENTAL_TICKETS
@@ -279,7 +280,7 @@ def test_seen_remembers_the_first_window() -> None:
 
 def test_the_command_for_a_range() -> None:
     """One window is a partition, several are a range; both ends belong to it."""
-    start = "dagster asset materialize -m zendesk_pipeline.definitions --select audit_logs"
+    start = f"{called('dagster')} asset materialize -m zendesk_pipeline.definitions --select audit_logs"
 
     assert backfill("audit_logs", Span(FIRST.start, FIRST.end)) == f"{start} --partition 2026-11-12-05:00"
     assert backfill("audit_logs", Span(FIRST.start, FIRST.start + 3 * HOUR)) == (

@@ -10,6 +10,7 @@ from zendesk_pipeline.doctor import replies
 from zendesk_pipeline.doctor.clocks import clock_verdict
 from zendesk_pipeline.doctor.patient import Patient
 from zendesk_pipeline.doctor.verdicts import Verdict, failed, not_visible, ok, together, warning
+from zendesk_pipeline.programs import ours
 from zendesk_pipeline.settings import Settings
 
 ARCHIVES = {"GLACIER", "DEEP_ARCHIVE"}
@@ -103,7 +104,7 @@ def _configuration(patient: Patient, part: Configuration) -> Mapping[str, Any] |
         return not_visible(f"The profile {patient.admin_profile} may not see it either.", f"Try `{asked}` by another.")
     return not_visible(
         "It is not visible with the writer's rights.",
-        f"As an administrator: `zendesk-pipeline doctor --admin-profile NAME`, or `{asked}`.",
+        f"As an administrator: `{ours('doctor --admin-profile NAME')}`, or `{asked}`.",
     )
 
 

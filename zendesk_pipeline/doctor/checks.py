@@ -7,6 +7,7 @@ CHECKS = (
     Check(name="settings", area="Settings", look=settings_checks.loaded),
     Check(name="credentials", area="Settings", look=settings_checks.credentials, needs=["settings"]),
     Check(name="redaction", area="Settings", look=settings_checks.redacted, needs=["settings"]),
+    Check(name="environment", area="Settings", look=settings_checks.environment),
     Check(name="zendesk_address", area="Zendesk", look=zendesk.address, needs=["settings"]),
     Check(name="zendesk_host", area="Zendesk", look=zendesk.host, needs=["credentials", "zendesk_address"]),
     Check(name="zendesk_clock", area="Zendesk", look=zendesk.clock, needs=["zendesk_host"]),

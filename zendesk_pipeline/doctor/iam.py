@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 from zendesk_pipeline.doctor import replies
 from zendesk_pipeline.doctor.patient import Patient
 from zendesk_pipeline.doctor.verdicts import Verdict, not_visible, ok, warning
+from zendesk_pipeline.programs import ours
 
 ON_BUCKET = (
     "s3:PutBucketPolicy",
@@ -63,6 +64,6 @@ def simulated_verdict(results: Sequence[Mapping[str, Any]]) -> Verdict:
     if wide:
         return warning(
             f"IAM says that the writer may do more than it needs: {', '.join(wide)}.",
-            "Give it its policy and no other (`zendesk-pipeline iam-policy writer` prints it).",
+            f"Give it its policy and no other (`{ours('iam-policy writer')}` prints it).",
         )
     return ok("IAM says that the writer has no say in the bucket's policy, rules and versions.")

@@ -22,13 +22,18 @@ from uuid import uuid4
 from zendesk_pipeline.doctor import replies
 from zendesk_pipeline.doctor.patient import Patient
 from zendesk_pipeline.doctor.verdicts import Verdict, failed, ok, together, warning
+from zendesk_pipeline.programs import ours
 
 PROBE = b'{"what": "zendesk-pipeline doctor tries conditional writes on this object; it is no ledger"}\n'
 NO_ETAG = '"00000000000000000000000000000000"'
 WRONG_CHECKSUM = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
 CONDITION_FAILED = {"PreconditionFailed", "412", "ConditionalRequestConflict", "NoSuchKey"}
 """The condition was looked at; 409 where two of these commands run at once, 404 for an object that is just gone."""
-POLICY = "`zendesk-pipeline iam-policy writer` prints it"
+
+
+def _policy() -> str:
+    return f"`{ours('iam-policy writer')}` prints it"
+
 
 Right = Literal["allowed", "denied", "unclear"]
 
@@ -88,7 +93,7 @@ def write_verdict(found: Mapping[str, Right]) -> Verdict:
     if denied:
         return failed(
             f"The writer may not write under {' and '.join(denied)}.",
-            f"Give it s3:PutObject there: the statement Write of its policy ({POLICY}). With S3_KMS_KEY_ID it also"
+            f"Give it s3:PutObject there: the statement Write of its policy ({_policy()}). With S3_KMS_KEY_ID it also"
             " needs the statement UseTheKey.",
         )
     if unclear:
@@ -114,7 +119,7 @@ def state_verdict(prefix: str, right: Right) -> Verdict:
     if right == "denied":
         return failed(
             f"The writer may not read under {prefix}: it cannot see its own ledgers.",
-            f"Give it s3:GetObject there: the statement ReadLedgersAndFeed of its policy ({POLICY}).",
+            f"Give it s3:GetObject there: the statement ReadLedgersAndFeed of its policy ({_policy()}).",
         )
     return ok(f"The writer may read under {prefix}.")
 
@@ -125,8 +130,8 @@ def feed_verdict(prefix: str, right: Right, *, hidden: bool) -> Verdict:
         which = "s3:GetObject and s3:ListBucket" if hidden else "s3:GetObject"
         return warning(
             f"The writer may not read under {prefix}: a crash between two writes can repeat a batch.",
-            f"Give it {which} there: the statements ReadLedgersAndFeed and ListLedgersAndFeed of its policy ({POLICY});"
-            " unless a write-only feed is meant.",
+            f"Give it {which} there: the statements ReadLedgersAndFeed and ListLedgersAndFeed of its policy"
+            f" ({_policy()}); unless a write-only feed is meant.",
         )
     return ok(f"The writer may read under {prefix}.")
 
@@ -143,7 +148,7 @@ def listing_verdict(found: Mapping[str, Right]) -> Verdict:
     if denied:
         return warning(
             f"The writer may not list {' and '.join(denied)}.",
-            f"Give it s3:ListBucket there, the statement ListLedgersAndFeed of its policy ({POLICY}): without it for"
+            f"Give it s3:ListBucket there, the statement ListLedgersAndFeed of its policy ({_policy()}): without it for"
             " the feed a crash between two writes can repeat a batch, without it for the ledgers each first write of"
             " one costs another.",
         )
@@ -178,7 +183,7 @@ def too_wide_verdict(found: Mapping[str, Right]) -> Verdict:
     if wide:
         return warning(
             f"The writer may do more than it needs: {', '.join(wide)}.",
-            f"Give it its policy and no other ({POLICY}).",
+            f"Give it its policy and no other ({_policy()}).",
         )
     return ok("The writer may do nothing else that was tried: write, read or list elsewhere, or delete.")
 
@@ -214,8 +219,8 @@ def conditional_verdict(  # noqa: PLR0911  # a case a line
     if first.denied:
         return failed(
             f"The writer may not write {key}.",
-            f"Give it s3:PutObject under the state prefix: the statement Write of its policy ({POLICY}). With a KMS key"
-            " it also needs kms:GenerateDataKey and kms:Decrypt on that.",
+            f"Give it s3:PutObject under the state prefix: the statement Write of its policy ({_policy()}). With a KMS"
+            " key it also needs kms:GenerateDataKey and kms:Decrypt on that.",
         )
     if first.code and first.code not in CONDITION_FAILED:
         return failed(f"S3 answers {first.code} to a write with If-None-Match.", unsafe)
@@ -224,7 +229,7 @@ def conditional_verdict(  # noqa: PLR0911  # a case a line
     if third.denied:
         return failed(
             "The writer may not replace a version of a ledger: If-Match needs s3:GetObject as well.",
-            f"Give it the statement ReadLedgersAndFeed of its policy ({POLICY}).",
+            f"Give it the statement ReadLedgersAndFeed of its policy ({_policy()}).",
         )
     if not third.code:
         return failed(f"The store ignores If-Match: it replaced {key}. Delivery would not be exact.", unsafe)

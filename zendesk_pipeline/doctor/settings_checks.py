@@ -4,20 +4,57 @@ import os
 from collections.abc import Collection, Mapping, Sequence
 
 from zendesk_pipeline import redaction_rules
+from zendesk_pipeline.accounts import SECRETS
 from zendesk_pipeline.channels import SECONDS, Address, Outcome, send
 from zendesk_pipeline.doctor.patient import Patient
 from zendesk_pipeline.doctor.verdicts import Verdict, failed, ok, warning
+from zendesk_pipeline.env_file import where_empty
 from zendesk_pipeline.messages import Message
 from zendesk_pipeline.resources import HOW_TO_GET
-from zendesk_pipeline.settings import CREDENTIALS, Settings
+from zendesk_pipeline.settings import CREDENTIALS, NEEDED, OPTIONAL, REQUIRED, Settings
 from zendesk_pipeline.streams import STREAMS
 
-WHERE = "docs/settings.md explains every variable; .env is read by Dagster, not by this command."
+WHERE = "Put it into .env of the folder that commands start in, or into the environment (docs/settings.md)."
+QUOTES = ("'", '"')
 TEST_ALERT = Message(
     title="Test alert of zendesk-pipeline",
     text="Nothing is wrong: somebody ran `zendesk-pipeline doctor --send-test-alert`.",
     kind="info",
 )
+
+
+def environment(_: Patient) -> Verdict:
+    """No value has the quotes or the comment of a file that its reader took for a part of it."""
+    return environment_verdict(os.environ)
+
+
+def environment_verdict(variables: Mapping[str, str]) -> Verdict:
+    """`variables`: all that there are; no value is told."""
+    ours = {name: value for name, value in variables.items() if value and _is_ours(name)}
+    quoted = sorted(name for name, value in ours.items() if len(value) > 1 and value[0] == value[-1] in QUOTES)
+    commented = sorted(name for name, value in ours.items() if " #" in value and name not in quoted)
+    blank = sorted(name for name, value in ours.items() if value != value.strip())
+    found = [
+        *([f"{', '.join(quoted)}: begins and ends with a quote."] if quoted else []),
+        *([f"{', '.join(commented)}: holds a blank and #, as if a comment followed."] if commented else []),
+        *([f"{', '.join(blank)}: begins or ends with a blank."] if blank else []),
+    ]
+    if found:
+        return warning(
+            " ".join(found),
+            "A .env takes quotes, comments and blanks away; docker --env-file and kubectl --from-env-file hand them on."
+            " Write the value alone there.",
+        )
+    return ok(f"{len(ours)} variables are set, none with a file's quotes or comments in its value.")
+
+
+def _is_ours(name: str) -> bool:
+    """Also those of named accounts, which end as the credentials do, and what boto3 and the feed's commands read."""
+    return (
+        name in OPTIONAL | NEEDED
+        or name.startswith(("AWS_", "SECOPS_", "DAGSTER_PG_"))
+        or name.endswith(tuple(f"_{secret}" for secret in SECRETS))
+    )
 
 
 def loaded(patient: Patient) -> Verdict:
@@ -27,9 +64,9 @@ def loaded(patient: Patient) -> Verdict:
 
 def settings_verdict(chosen: Settings) -> Verdict:
     """What may be empty while nothing is collected must not be now."""
-    missing = [name.upper() for name in ("zendesk_base_url", "s3_bucket") if not getattr(chosen, name)]
+    missing = [name.upper() for name in REQUIRED if not getattr(chosen, name)]
     if missing:
-        return failed(f"{' and '.join(missing)} {'are' if len(missing) > 1 else 'is'} not set.", WHERE)
+        return failed(f"{_named(missing)} {'are' if len(missing) > 1 else 'is'} not set.", WHERE)
     return ok(f"{', '.join(chosen.resources)} of {chosen.zendesk_base_url} into s3://{chosen.s3_bucket}.")
 
 
@@ -47,8 +84,12 @@ def credentials_verdict(chosen: Settings, environment: Mapping[str, str]) -> Ver
     missing = [name for name in names if not environment.get(name)]
     if missing:
         where = " ".join(f"{name}: {HOW_TO_GET[name]}." for name in missing)
-        return failed(f"AUTH_MODE={chosen.auth_mode} needs {' and '.join(missing)}: not set.", where)
+        return failed(f"AUTH_MODE={chosen.auth_mode} needs {_named(missing)}: not set.", where)
     return ok(f"AUTH_MODE={chosen.auth_mode}: {' and '.join(names)} {'are' if len(names) > 1 else 'is'} set.")
+
+
+def _named(missing: Sequence[str]) -> str:
+    return " and ".join(f"{name}{where_empty(name)}" for name in missing)
 
 
 def redacted(patient: Patient) -> Verdict:
