@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Literal, assert_never
 from urllib.parse import quote
 
 import dagster as dg
@@ -116,25 +116,32 @@ def credential(auth_mode: AuthMode, now: float, account: str = "") -> Iterator[P
     Tokens of oauth_refresh replace themselves; where they cannot, the runs that fail say so, and are told of as such.
     """
     left = TOKENS_END.timestamp() - now
-    if auth_mode == "token" and left <= WARN_BEFORE:
-        time_left = f"works for {math.ceil(left / DAY)} more days" if left > 0 else "does not work any more"
-        yield _credential_problem(
-            auth_mode,
-            account,
-            title=f"Zendesk's API tokens end on {TOKENS_END:%Y-%m-%d}",
-            text=f"AUTH_MODE=token {time_left}.",
-            since=now,
-            severity="error" if left <= ALARM_BEFORE else "warning",
-        )
-    if auth_mode == "bearer":
-        yield _credential_problem(
-            auth_mode,
-            account,
-            title="The access token cannot be renewed",
-            text="AUTH_MODE=bearer works until its token ends, 30 minutes to 48 hours after it was made as a rule.",
-            since=now,
-            severity="info",
-        )
+    match auth_mode:
+        case "token":
+            if left > WARN_BEFORE:
+                return
+            time_left = f"works for {math.ceil(left / DAY)} more days" if left > 0 else "does not work any more"
+            yield _credential_problem(
+                auth_mode,
+                account,
+                title=f"Zendesk's API tokens end on {TOKENS_END:%Y-%m-%d}",
+                text=f"AUTH_MODE=token {time_left}.",
+                since=now,
+                severity="error" if left <= ALARM_BEFORE else "warning",
+            )
+        case "bearer":
+            yield _credential_problem(
+                auth_mode,
+                account,
+                title="The access token cannot be renewed",
+                text="AUTH_MODE=bearer works until its token ends, 30 minutes to 48 hours after it was made as a rule.",
+                since=now,
+                severity="info",
+            )
+        case "oauth" | "oauth_refresh":
+            return
+        case _:
+            assert_never(auth_mode)
 
 
 def _credential_problem(
