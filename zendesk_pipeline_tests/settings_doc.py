@@ -78,11 +78,25 @@ HEAD = """\
 <!-- Made by `.venv/bin/python -m zendesk_pipeline_tests.settings_doc`; a test fails when it is stale. -->
 # Settings
 
-Every environment variable that the collector reads, with its default: for looking things up. Dagster's commands also
-read a file `.env` in the folder they start in, and what it says wins over the environment;
-[.env.example](../.env.example) has every setting. An empty variable of the first four tables counts as not set. A wrong
-value is refused when Dagster loads the code, in a sentence that names the variable. The run that needs a missing one
-names it, so the UI opens without any. A secret may be [a reference](secrets.md#where-a-secret-is-kept) to AWS.
+Every environment variable that the collector reads, with its default: for looking things up.
+[.env.example](../.env.example) has every setting.
+
+- The commands of Dagster and of `zendesk-pipeline` read `.env` in the folder they start in, and **what it says wins
+  over the environment**. `demo`, `dev` and `simulate` do not read it. So a `.env` in a service's working directory wins
+  over its `EnvironmentFile=`.
+- **Never leave an optional line empty** in `.env` (`REDACTION_RULES=`): it would take an exported value away, and is
+  refused. An exported variable that is empty counts as not set.
+- A wrong value is refused when Dagster loads the code, in a sentence that names the variable. The run that needs a
+  missing one names it, so the UI opens without any.
+- A secret may be [a reference](secrets.md#where-a-secret-is-kept) to AWS.
+- Write `NAME=value` with nothing behind it. Quotes and comments are not for every reader of such a file:
+
+| reader | quotes | a comment behind a value | `$OTHER` |
+|---|---|---|---|
+| `.env` | taken away | taken away | replaced |
+| systemd's `EnvironmentFile=` | taken away | **kept** | kept |
+| `kubectl --from-env-file`, `docker run --env-file` | **kept** | **kept** | kept |
+| Compose's `--env-file` | taken away | taken away | replaced |
 
 """
 
