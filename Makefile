@@ -9,8 +9,10 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 LOCAL := $(VENV)/.local
 INSTALLED := $(VENV)/.installed
 LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header $(ARGS)
+# For each direct dependency, the tests that would see it misbehave.
+LOWEST := settings redaction_rules assets client store local_services celery_launcher cli secops definitions
 
-.PHONY: help install demo dev test coverage browser cluster bench year hourly faults soak stories first-hour screenshots check docs iac format lock audit clean
+.PHONY: help install demo dev test lowest coverage browser cluster bench year hourly faults soak stories first-hour screenshots check docs iac format lock audit clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,6 +40,14 @@ dev: $(LOCAL) ## Open the Dagster UI on http://127.0.0.1:3000 over the same loca
 
 test: $(INSTALLED) ## Run every test (no account, no network)
 	@$(BIN)/python -m pytest $(PARALLEL) $(ARGS)
+
+lowest: ## Try the lowest versions that pyproject.toml admits, in an environment that is removed again
+	@set -e; where=$$(mktemp -d); trap 'rm -rf "$$where"' EXIT; \
+	$(PYTHON) -m venv "$$where"; \
+	pip="$$where/bin/python -m pip install --quiet --disable-pip-version-check"; \
+	$$pip --require-hashes --no-deps -r requirements-lowest.txt; \
+	$$pip --no-deps --no-build-isolation -e .; \
+	"$$where/bin/python" -m pytest -q $(PARALLEL) -p no:cacheprovider $(LOWEST:%=zendesk_pipeline_tests/test_%.py) $(ARGS)
 
 coverage: $(INSTALLED) ## The same with coverage, which takes nearly twice the time
 	@$(BIN)/python -m pytest $(PARALLEL) --cov --cov-report=term $(ARGS)
@@ -108,6 +118,7 @@ lock: ## Pin every dependency by hash (needs uv; ARGS=--upgrade takes the newest
 	@$(LOCK) --extra dev --constraint requirements-local.txt pyproject.toml -o requirements-dev.txt
 	@$(LOCK) --extra image --constraint requirements-dev.txt pyproject.toml -o requirements-production.txt
 	@$(LOCK) --group iac -o requirements-iac.txt
+	@$(LOCK) --resolution lowest-direct --extra test pyproject.toml -o requirements-lowest.txt
 
 audit: ## Look the locked dependencies up among known vulnerabilities (needs uv and a network)
 	@uvx --quiet pip-audit --strict --disable-pip --require-hashes -r requirements.txt -r requirements-local.txt -r requirements-dev.txt -r requirements-production.txt -r requirements-iac.txt

@@ -5,12 +5,15 @@ import re
 import subprocess
 import sys
 import tomllib
+import zipfile
 from collections.abc import Iterator
 from importlib.metadata import Distribution, PackageNotFoundError, PathDistribution, distribution
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.version import Version
 
 import zendesk_pipeline
 
@@ -21,6 +24,8 @@ REQUIREMENTS = ("requirements.txt", "requirements-local.txt", "requirements-dev.
 """Each is part of the next one."""
 LOCKS = (*REQUIREMENTS, "requirements-production.txt", "requirements-iac.txt")
 """The last one is for an environment of its own, that checks deploy/ and is no part of the collector."""
+LOWEST = "requirements-lowest.txt"
+"""What `make lowest` tries; nobody runs it."""
 STARTS_PROCESSES = {"channels.py", "dev.py", "local_pipeline.py", "local_services.py", "lost_runs.py"}
 """What may start a process: the sending of alerts (this very interpreter), what serves demo and tests, and a look for a
 process by `ps` where there is no /proc."""
@@ -106,7 +111,7 @@ def _pinned(name: str) -> list[tuple[str, str]]:
     return [(parts[0], parts[-1]) for line in lines if line and (parts := line.partition(" "))]
 
 
-@pytest.mark.parametrize("name", LOCKS)
+@pytest.mark.parametrize("name", [*LOCKS, LOWEST])
 def test_every_dependency_is_pinned_by_its_content(name: str) -> None:
     """One exact version each, with the SHA-256 of every file that may be installed for it."""
     pinned = _pinned(name)
@@ -117,7 +122,7 @@ def test_every_dependency_is_pinned_by_its_content(name: str) -> None:
     assert [text for text, options in pinned if not re.search(r"--hash=sha256:[0-9a-f]{64}\b", options)] == []
 
 
-@pytest.mark.parametrize("name", [*LOCKS, "pyproject.toml"])
+@pytest.mark.parametrize("name", [*LOCKS, LOWEST, "pyproject.toml"])
 def test_no_dependency_comes_from_an_address(name: str) -> None:
     """No URL, no repository, no other index: whoever installs says where packages come from."""
     text = (ROOT / name).read_text()
@@ -142,6 +147,77 @@ def test_what_is_locked_is_what_is_asked_for() -> None:
     assert developing - {"zendesk-pipeline"} <= set(locked[2])
     for small, large in pairwise(locked):
         assert {name: large.get(name) for name in small} == small
+
+
+def test_the_lowest_versions_that_are_admitted_are_the_ones_tried() -> None:
+    """`make lowest` installs of each dependency the lowest version that pyproject.toml names, and no later one."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    texts = [*project["dependencies"], *(text for name in extras.keys() - {"dev"} for text in extras[name])]
+    asked = [Requirement(text) for text in texts if not text.startswith("zendesk-pipeline")]
+    tried = {_name(text): Version(text.partition("==")[2]) for text, _ in _pinned(LOWEST)}
+    bounds = {each.name: [Version(one.version) for one in each.specifier if one.operator == ">="] for each in asked}
+    assert len(bounds) > 30
+    assert bounds == {name: [tried[name]] for name in bounds}
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Path:
+    """A clone in which nothing is installed, as far as `make` looks at it."""
+    for name in ("Makefile", "pyproject.toml", *LOCKS):
+        (tmp_path / name).write_bytes((ROOT / name).read_bytes())
+    return tmp_path
+
+
+def _made(target: str, folder: Path) -> list[str]:
+    """The locks that `make` would install for a target."""
+    said = subprocess.run(["make", "-n", target], cwd=folder, capture_output=True, text=True, check=True).stdout  # noqa: S607 - as usual
+    assert said
+    return re.findall(r"--require-hashes --no-deps -r (\S+)", said)
+
+
+@pytest.mark.parametrize("target", ["demo", "dev"])
+def test_a_demo_installs_what_it_needs_and_no_more(target: str, clone: Path) -> None:
+    """By hash, and without the packages for development."""
+    assert _made(target, clone) == ["requirements-local.txt"]
+
+
+def test_the_tests_add_to_what_a_demo_has_installed(clone: Path) -> None:
+    """In a clone that has run a demo, `make test` installs the rest beside it, and nothing when it is run again."""
+    assert _made("test", clone) == ["requirements-local.txt", "requirements-dev.txt"]
+    (clone / ".venv").mkdir()
+    (clone / ".venv" / ".local").touch()
+    assert _made("test", clone) == ["requirements-dev.txt"]
+    (clone / ".venv" / ".installed").touch()
+    assert _made("test", clone) == []
+
+
+def test_an_older_or_newer_python_is_refused_by_name(clone: Path) -> None:
+    """The sentence says which Pythons will do and how to name one; nothing is installed."""
+    python = clone / "python"
+    python.write_text(f"""#!/bin/sh\nexec {sys.executable} -c "import sys; sys.version_info = (3, 15, 0); $2"\n""")
+    python.chmod(0o755)
+    refused = subprocess.run(
+        ["make", f"PYTHON={python}", "demo"],  # noqa: S607 - as usual
+        cwd=clone,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "Python 3.11 to 3.14 is needed, this is 3.15: make PYTHON=python3.12" in refused.stderr
+    assert refused.returncode != 0
+    assert not (clone / ".venv").exists()
+
+
+def test_the_package_has_every_file_of_the_folder(tmp_path: Path) -> None:
+    """A wheel that is built and installed elsewhere has each module, the rule sets and the licence."""
+    command = [sys.executable, "-m", "flit_core.wheel", "--outdir", str(tmp_path), str(ROOT)]
+    subprocess.run(command, check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    packed = {name for name in zipfile.ZipFile(wheel).namelist() if name.startswith("zendesk_pipeline/")}
+    files = {str(path.relative_to(ROOT)) for path in PACKAGE.rglob("*") if path.is_file()}
+    assert packed == {name for name in files if "__pycache__" not in name}
+    assert "zendesk_pipeline/rule_sets/without-personal-data.yaml" in packed
 
 
 def _name(requirement: str) -> str:
