@@ -23,6 +23,7 @@ from zendesk_pipeline.channels import Address, Outcome, addresses, send
 from zendesk_pipeline.clock import Clock
 from zendesk_pipeline.errors import SettingsError
 from zendesk_pipeline.freshness import state_of
+from zendesk_pipeline.instance_settings import missing_settings
 from zendesk_pipeline.news import (
     Channel,
     Memory,
@@ -192,6 +193,7 @@ def look(
 ) -> Look:
     """Everything that is wrong; `awake_since` is when the sensors began to run without a break."""
     seen = _Seen()
+    pools = [account.called(stream.pool) for account in accounts for stream in account.streams]
 
     def not_fresh() -> Iterator[Problem]:
         if now - awake_since < SETTLING:
@@ -215,6 +217,7 @@ def look(
         ),
         "schedules and sensors": lambda: upkeep.automation(instance, automation, now, awake_since),
         "daemons": lambda: upkeep.daemons(instance, now, awake_since),
+        "the instance's settings": lambda: missing_settings(instance, pools, now),
     }
     found: list[Problem] = []
     blind: list[Problem] = []
@@ -277,6 +280,7 @@ def _blind(name: str, error: Exception, now: float) -> Problem:
         since=now,
         link_path="/automation",
         severity="error",
+        over=f"The alerts see {name} again",
     )
 
 
@@ -311,6 +315,7 @@ def _dead_channels(channels: Sequence[_Known]) -> Iterator[Problem]:
                 since=each.channel.since,
                 link_path="/automation",
                 severity="error",
+                over=f"Alerts reach {each.address} again",
             )
 
 

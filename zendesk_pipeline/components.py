@@ -3,7 +3,7 @@
 One instance is one account. The first instance of a code location also brings the sensors, which look at all of them.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from textwrap import dedent
 from typing import Annotated, Any, Literal, Self
@@ -14,6 +14,7 @@ from dagster.components.component_scaffolding import scaffold_component
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     ValidationError,
@@ -39,7 +40,8 @@ from zendesk_pipeline.settings import OF_THE_LOCATION, Settings, sentence
 from zendesk_pipeline.streams import STREAMS
 from zendesk_pipeline.windows import timestamp
 
-REQUIRED = ("zendesk_base_url", "s3_bucket")
+PLACEHOLDERS = {"zendesk_base_url": "https://SUBDOMAIN.zendesk.com", "s3_bucket": "BUCKET"}
+"""What a scaffolded file has in the place of what has no default."""
 PREFIXES = {"s3_prefix": "crm", "state_prefix": "state", "quarantine_prefix": "quarantine"}
 """What an account's prefixes end with where they are not set: `zendesk/acme/crm/`."""
 _TEMPLATE = r"\{\{.*\}\}"
@@ -66,6 +68,12 @@ def _unless_template(value: object, validate: ValidatorFunctionWrapHandler) -> o
     """The value as it was written; what a template stands for is looked at when it is filled in."""
     if not _is_template(value):
         validate(value)
+    return value
+
+
+def _filled_in(value: object) -> object:
+    if value in PLACEHOLDERS.values():
+        raise ValueError(f"{value} is what the file was scaffolded with: write the account's own in its place")
     return value
 
 
@@ -100,8 +108,13 @@ def _fields() -> Mapping[str, Any]:
         "aws_profile": (str | None, profile),
         **{
             setting: (
-                Annotated[_type(setting, field.annotation), *field.metadata, WrapValidator(_unless_template)],
-                Field(default=... if setting in REQUIRED else None, description=field.description),
+                Annotated[
+                    _type(setting, field.annotation),
+                    *field.metadata,
+                    *([BeforeValidator(_filled_in)] if setting in PLACEHOLDERS else []),
+                    WrapValidator(_unless_template),
+                ],
+                Field(default=... if setting in PLACEHOLDERS else None, description=field.description),
             )
             for setting, field in chosen.items()
         },
@@ -176,17 +189,19 @@ class DefsYaml(Scaffolder[Any]):
 def _scaffolded(type_name: str, account: str, now: float) -> str:
     today = timestamp(int(now))[:10]
     variable = account.upper()
+    collected: Sequence[str] = Settings.model_fields["resources"].default
     return dedent(f"""\
         type: {type_name}
 
         attributes:
           # Assets, jobs and pools are called after it, and so are the variables of its secrets.
           account: {account}
-          zendesk_base_url: https://SUBDOMAIN.zendesk.com
-          s3_bucket: BUCKET
+          zendesk_base_url: {PLACEHOLDERS["zendesk_base_url"]}
+          s3_bucket: {PLACEHOLDERS["s3_bucket"]}
           # The first window; older ones cannot be collected later without moving it.
           start_date: {today}
-          resources: [{", ".join(STREAMS)}]
+          # There are more: {", ".join(name for name in STREAMS if name not in collected)}
+          resources: [{", ".join(collected)}]
 
           # The credential, by AUTH_MODE. Secrets are never written here, only where they lie. Without these lines they
           # are the variables {variable}_ZENDESK_CLIENT_ID and {variable}_ZENDESK_CLIENT_SECRET.

@@ -146,6 +146,15 @@ def _size(text: str) -> int:
 # What is quoted
 
 
+def some_words(text: str, most: int) -> str:
+    """As many words of a text as fit; at least one, and none is cut: it may be a name or a key."""
+    if len(text) <= most:
+        return text
+    whole = text[: most + 1].rfind(" ")
+    end = whole if whole > 0 else text.find(" ")
+    return f"{text[:end].rstrip(' ;,')} …" if end > 0 else text
+
+
 def harmless(text: str, *, leave: str = "") -> str:
     """Text that mentions nobody, formats nothing and links to nothing, wherever it is shown.
 

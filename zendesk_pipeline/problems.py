@@ -19,6 +19,7 @@ from dagster._core.events import JobFailureData
 from dagster_shared.error import SerializableErrorInfo
 
 from zendesk_pipeline.catch_up import SUSPICIOUS, Attempt, settled, troubles
+from zendesk_pipeline.messages import some_words
 from zendesk_pipeline.run_history import UNDER_WAY, Ours, redelivers, stays, windows_of
 from zendesk_pipeline.windows import HOUR, Span, Window, ranges
 
@@ -224,7 +225,8 @@ def _reason(entry: dg.EventLogEntry) -> str:
     data = event.event_specific_data if isinstance(event.event_specific_data, JobFailureData) else JobFailureData(None)
     failure = data.first_step_failure_event and data.first_step_failure_event.step_failure_data.user_failure_data
     if failure and failure.description:
-        return re.sub(r" \[[^\[\]]*\]$", "", failure.description.strip().split("\n", 1)[0])[:LONGEST_SENTENCE]
+        said = re.sub(r" \[[^\[\]]*\]$", "", failure.description.strip().split("\n", 1)[0])
+        return some_words(said, LONGEST_SENTENCE)
     said = re.sub(r'^Execution of run for "[^"]*" failed\. ', "", first_line(event.message or "The run failed."))
     return f"{said} ({error_chain(data.error)[-1].cls_name}; the run's log says more.)" if data.error else said
 
@@ -424,4 +426,4 @@ def count(items: Collection[object], name: str) -> str:
 
 def first_line(text: str) -> str:
     """What of a longer text goes into a message."""
-    return text.strip().split("\n", 1)[0][:LONGEST_SENTENCE]
+    return some_words(text.strip().split("\n", 1)[0], LONGEST_SENTENCE)

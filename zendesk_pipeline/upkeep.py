@@ -22,6 +22,7 @@ from dagster._core.storage.asset_check_execution_record import (
 from dagster._utils.schedules import get_latest_completed_cron_tick
 from dagster_shared.error import SerializableErrorInfo
 
+from zendesk_pipeline.messages import some_words
 from zendesk_pipeline.problems import DAY, MINUTE, Problem, Severity, error_chain, first_line, moment
 from zendesk_pipeline.settings import AuthMode
 
@@ -29,6 +30,23 @@ LATE = 10 * MINUTE
 """A tick or a daemon's heartbeat may be late by this much."""
 FAILED_TICKS = 2
 """So many in a row, of a sensor: a single one is what a restart of the code server looks like."""
+
+LONGEST_FINDING = 400
+"""Characters of what a check has found; its page has all of it."""
+UNSEEN = "it could not be looked at"
+"""How a finding begins where a check of ours could not do its work."""
+_WRITTEN_OVER = (
+    "Somebody else writes under the feed prefix, or has written over an object: find out who may, and send the window"
+    " again (docs/operations.md)."
+)
+REMEDIES: Mapping[str, str] = {
+    "objects_match_ledgers": _WRITTEN_OVER,
+    "lines_are_readable": _WRITTEN_OVER,
+    "volume_is_usual": "Look at Zendesk: is the account in use, was a rule or an integration or logging switched off?",
+    "holds_nothing_else": "SecOps reads each of them as logs: move them elsewhere.",
+    "_match_source": "Collect the window again, which delivers what is missing. Then please report it.",
+}
+"""What to do, by how the name of the check ends."""
 
 TOKENS_END = datetime(2027, 4, 30, tzinfo=UTC)
 """https://developer.zendesk.com/documentation/api-basics/authentication/oauth-migration/"""
@@ -64,7 +82,7 @@ def _planned_check(instance: dg.DagsterInstance, record: AssetCheckExecutionReco
     run = instance.get_run_by_id(record.run_id)
     alone = run and record.key.asset_key not in (run.asset_selection or ())
     if run and alone and run.status is dg.DagsterRunStatus.FAILURE:
-        yield _check_problem(record, "The run that was to evaluate it failed.", "error")
+        yield _check_problem(record, "The run that was to evaluate it failed; its log says why.", "error")
         return
     done = {AssetCheckExecutionRecordStatus.SUCCEEDED, AssetCheckExecutionRecordStatus.FAILED}
     for before in instance.event_log_storage.get_asset_check_execution_history(record.key, limit=1, status=done):
@@ -75,10 +93,26 @@ def _evaluated_check(record: AssetCheckExecutionRecord) -> Iterator[Problem]:
     evaluation = record.evaluation
     if evaluation and not evaluation.passed:
         severity = "warning" if evaluation.severity is dg.AssetCheckSeverity.WARN else "error"
-        yield _check_problem(record, first_line(evaluation.description or "It says no more."), severity)
+        number = _findings(evaluation)
+        counted = f"{number:,} finding{'s' if number > 1 else ''}: " if number else ""
+        found = some_words((evaluation.description or "It says no more.").split("\n", 1)[0], LONGEST_FINDING)
+        text = f"{counted}{found}\n{_remedy(record.key.name, found)}"
+        yield _check_problem(record, text, severity, size=max(number, 1))
 
 
-def _check_problem(record: AssetCheckExecutionRecord, text: str, severity: Severity) -> Problem:
+def _findings(evaluation: dg.AssetCheckEvaluation) -> int:
+    """How many there are, of a check of ours; 0 of another's, which need not say."""
+    entry = evaluation.metadata.get("findings")
+    return entry.value or 0 if isinstance(entry, dg.IntMetadataValue) else 0
+
+
+def _remedy(check: str, found: str) -> str:
+    if found.startswith(UNSEEN):
+        return "Nothing is known of the data before the check can look again."
+    return next((what for end, what in REMEDIES.items() if check.endswith(end)), "Its page says more.")
+
+
+def _check_problem(record: AssetCheckExecutionRecord, text: str, severity: Severity, size: int = 1) -> Problem:
     asset, name = record.key.asset_key.to_user_string(), record.key.name
     return Problem(
         cause=f"check {asset} {name}",
@@ -87,6 +121,8 @@ def _check_problem(record: AssetCheckExecutionRecord, text: str, severity: Sever
         since=record.create_timestamp,
         link_path=f"/assets/{quote(asset)}?view=checks&checkDetail={quote(name)}",
         severity=severity,
+        size=size,
+        over=f"{asset}: the check {name} passes again",
     )
 
 
@@ -104,6 +140,7 @@ def freshness(instance: dg.DagsterInstance, assets: Sequence[dg.AssetKey]) -> It
                 since=record.updated_at.timestamp(),
                 link_path=f"/assets/{quote(asset)}",
                 severity=severity,
+                over=f"{asset} is fresh again",
             )
 
 
@@ -233,6 +270,9 @@ def _tick_error(error: SerializableErrorInfo | None) -> str:
     return f"Its latest tick ended with {kinds or 'an error'}; its page says more."
 
 
+AGAIN = {"is switched off": "is switched on again", "fails": "works again", "does not run": "runs again"}
+
+
 def _automation_problem(
     each: _Instigator, state: InstigatorState | None, what: str, text: str, since: float
 ) -> Problem:
@@ -240,6 +280,7 @@ def _automation_problem(
     return Problem(
         cause=f"{each.kind} {each.name} {what}",
         title=f"The {each.kind} {each.name} {what}",
+        over=f"The {each.kind} {each.name} {AGAIN[what]}",
         text=text,
         since=since,
         link_path=f"/locations/{quote(location)}/{each.kind}s/{quote(each.name)}" if location else "/automation",
@@ -260,4 +301,5 @@ def daemons(instance: dg.DagsterInstance, now: float, awake_since: float) -> Ite
                 since=seen,
                 link_path="/deployment/daemons",
                 severity="error",
+                over=f"Dagster's {kind.lower().replace('_', ' ')} daemon is heard again",
             )

@@ -20,6 +20,7 @@ from dagster._core.scheduler.instigation import (
 from dagster_shared.serdes import serialize_value
 
 from zendesk_pipeline.alerts import DEAD, SETTLING, AlertChannels
+from zendesk_pipeline.instance_settings import MONITORING, RETRIES
 from zendesk_pipeline.windows import HOUR, Window
 from zendesk_pipeline_tests import other_people
 from zendesk_pipeline_tests.by_hand import FIRST, hours
@@ -234,6 +235,27 @@ def test_without_an_address_that_can_be_understood_the_tick_fails(
         "zendesk_pipeline.errors.SettingsError: ALERT_URLS: Apprise does not understand address 1 (slakc),"
         " 2 (no scheme). https://appriseit.com/services/ says how addresses are written.\n"
     )
+
+
+# The instance
+
+
+def test_an_instance_without_limits_is_told_once_and_when_they_are_set(
+    quiet: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A warning with what to set; no reminder; and a word when it is done."""
+    whole = (quiet.folder / "dagster.yaml").read_text()
+    with answering(Reply(b"ok")) as web:
+        monkeypatch.setenv("ALERT_URLS", _webhook(web))
+        (quiet.folder / "dagster.yaml").write_text(f"telemetry: {{enabled: false}}\n{MONITORING}\n{RETRIES}\n")
+        assert quiet.tick() == "1 problem: This Dagster instance has no limit for 2 pools"
+        assert quiet.tick() == "1 problem: This Dagster instance has no limit for 2 pools"
+        (quiet.folder / "dagster.yaml").write_text(whole)
+        assert [quiet.tick() for _ in range(6)] == ["Nothing is wrong"] * 6
+    (title, text, kind), (over, _, _) = _heard(web)
+    assert (title, kind) == ("This Dagster instance has no limit for 2 pools", "warning")
+    assert "\ndagster instance concurrency set zendesk_audit_logs 1\n" in text
+    assert over == "The pools of the streams have limits now"
 
 
 # Addresses that fail

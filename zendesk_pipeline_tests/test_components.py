@@ -9,7 +9,9 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+import yaml
 
+from zendesk_pipeline.components import PLACEHOLDERS
 from zendesk_pipeline.keys import Layout
 from zendesk_pipeline.local_services import LocalS3, SimulatedZendesk
 from zendesk_pipeline.store import Store
@@ -29,19 +31,32 @@ def project(tmp_path: Path) -> Foreign:
     return foreign(tmp_path, {})
 
 
-def test_an_account_is_scaffolded_and_everything_is_found(project: Foreign) -> None:
-    """`dg` lists the component, writes a file to fill in, and finds nothing wrong with it as it is."""
+def test_an_account_is_scaffolded_and_filled_in(project: Foreign) -> None:
+    """`dg` lists the component and writes a file; what is still to be filled in is refused with file and line."""
     assert TYPE in project.dg("list", "components", "--json").stdout
     scaffolded = project.dg("scaffold", "defs", TYPE, "acme")
     assert scaffolded.returncode == 0, scaffolded.stderr
-    assert "account: acme\n" in project.yaml("acme").read_text()
-    assert "ACME_ZENDESK_CLIENT_SECRET" in project.yaml("acme").read_text()
+    text = project.yaml("acme").read_text()
+    assert "account: acme\n" in text
+    assert "ACME_ZENDESK_CLIENT_SECRET" in text
+    assert yaml.safe_load(text)["attributes"]["resources"] == ["audit_logs", "incremental_tickets"]
+
+    said = _refused(project)
+    lines = text.splitlines()
+    for name, placeholder in PLACEHOLDERS.items():
+        number = 1 + next(place for place, line in enumerate(lines) if line.strip().startswith(name))
+        assert f"defs.yaml:{number}" in said
+        assert f"{placeholder} is what the file was scaffolded with" in said
+    project.yaml("acme").write_text(
+        text.replace("https://SUBDOMAIN.", "https://acme.").replace("s3_bucket: BUCKET", "s3_bucket: soc-logs")
+    )
 
     checked = project.dg("check", "defs")
     assert checked.returncode == 0, checked.stdout + checked.stderr
     assert "All component YAML validated successfully." in checked.stdout
     listed = project.dg("list", "defs", "--json").stdout
     assert [name for name in ("acme/audit_logs", "acme/secops_feed", "alert_sensor") if f'"{name}"' not in listed] == []
+    assert '"acme/access_logs"' not in listed
 
 
 def test_what_is_misspelt_is_shown_with_file_and_line(project: Foreign) -> None:

@@ -19,12 +19,14 @@ from dagster._daemon.types import DaemonHeartbeat
 from dagster._grpc.impl import get_external_sensor_execution
 from dagster_shared.error import SerializableErrorInfo
 
+from zendesk_pipeline.definitions import build
 from zendesk_pipeline.errors import SettingsError
 from zendesk_pipeline.problems import DAY, MINUTE, Problem
-from zendesk_pipeline.settings import AuthMode
+from zendesk_pipeline.settings import AuthMode, Settings
 from zendesk_pipeline.upkeep import (
     FAILED_TICKS,
     LATE,
+    REMEDIES,
     Automation,
     automation,
     credential,
@@ -102,7 +104,8 @@ def test_a_check_is_a_problem_while_its_latest_evaluation_failed(instance: dg.Da
     truth.evaluate(dg.AssetCheckResult(passed=False, description="2 windows have no ledger.\nMore of it."))
     (problem,) = truth.problems()
     assert (problem.title, problem.severity) == ("audit_logs: the check complete failed", "error")
-    assert problem.text == "2 windows have no ledger."
+    assert problem.text == "2 windows have no ledger.\nIts page says more."
+    assert problem.over == "audit_logs: the check complete passes again"
     assert problem.link_path == "/assets/audit_logs?view=checks&checkDetail=complete"
     truth.evaluate(dg.AssetCheckResult(passed=True))
     assert truth.problems() == []
@@ -132,7 +135,69 @@ def test_a_check_that_could_not_be_carried_out_is_a_problem(instance: dg.Dagster
     truth.evaluate(dg.AssetCheckResult(passed=True))
     instance.report_run_failed(truth.plan())
     (problem,) = truth.problems()
-    assert problem.text == "The run that was to evaluate it failed."
+    assert problem.text == "The run that was to evaluate it failed; its log says why."
+
+
+KEY = "s3://acme-logs/zendesk/crm/audit_logs/year=2026/month=11/day=12/hour=05/part-0001-of-0003-8c1f0d.ndjson"
+
+
+def test_findings_are_counted_and_no_key_is_cut(instance: dg.DagsterInstance) -> None:
+    """Growth is told, so their number is the problem's size; the verdict itself shows ten of them."""
+    truth = Truth(instance)
+    found = "; ".join(f"2026-11-12 05:00: {KEY}{number} is in no ledger" for number in range(10))
+    verdict = dg.AssetCheckResult(passed=False, description=f"{found}; and 22 more", metadata={"findings": 32})
+    truth.evaluate(verdict)
+    (problem,) = truth.problems()
+    assert problem.size == 32
+    first, what_next = problem.text.splitlines()
+    assert first.startswith(f"32 findings: 2026-11-12 05:00: {KEY}0 is in no ledger; ")
+    assert first.endswith(" …")
+    assert len(first) < 450
+    assert first.count("s3://") == sum(f"{KEY}{number}" in first for number in range(10))
+    assert what_next == "Its page says more."
+
+
+@pytest.mark.parametrize(
+    ("check", "description", "what_next"),
+    [
+        ("objects_match_ledgers", "2026-11-12 05:00: x is in no ledger", "find out who may, and send the window again"),
+        ("lines_are_readable", "2026-11-12 05:00: x has a line", "find out who may, and send the window again"),
+        ("volume_is_usual", "2026-11-12 05:00: 0 records", "Look at Zendesk"),
+        ("holds_nothing_else", "x is not ours", "move them elsewhere"),
+        ("audit_logs_match_source", "2026-11-12 05:00: 2 records", "Collect the window again"),
+        ("lines_are_readable", "it could not be looked at: S3 says no.", "Nothing is known of the data"),
+    ],
+)
+def test_a_failed_check_says_what_to_do(
+    instance: dg.DagsterInstance, check: str, description: str, what_next: str
+) -> None:
+    """By what it looks at, or that it could not look."""
+    _evaluate(instance, check, description)
+    (problem,) = failed_checks(instance, [dg.AssetCheckKey(AUDIT_LOGS, check)])
+    assert problem.text.startswith(description)
+    assert what_next in problem.text
+
+
+def test_every_check_of_ours_says_what_to_do() -> None:
+    """None is left to its page."""
+    checks = build(Settings()).resolve_asset_graph().asset_check_keys
+    assert checks
+    assert [key for key in checks if not key.name.endswith(tuple(REMEDIES))] == []
+
+
+def _evaluate(instance: dg.DagsterInstance, check: str, description: str) -> None:
+    """A run with an asset and a check that fails."""
+
+    @dg.asset(name="audit_logs")
+    def asset() -> None:
+        """Nothing."""
+
+    @dg.asset_check(asset=asset, name=check)
+    def verdict() -> dg.AssetCheckResult:
+        return dg.AssetCheckResult(passed=False, description=description)
+
+    definitions = dg.Definitions(assets=[asset], asset_checks=[verdict])
+    definitions.resolve_implicit_global_asset_job_def().execute_in_process(instance=instance)
 
 
 # Freshness

@@ -18,6 +18,7 @@ from zendesk_pipeline.accounts import Account
 from zendesk_pipeline.alerts import NAME, AlertChannels, alert_sensor
 from zendesk_pipeline.clock import Clock
 from zendesk_pipeline.definitions import build
+from zendesk_pipeline.instance_settings import MONITORING, POOLS, RETRIES
 from zendesk_pipeline_tests.runs import Project
 
 UI = "http://dagster.example:3000"
@@ -108,7 +109,7 @@ def watched(
     folder: Path, monkeypatch: pytest.MonkeyPatch, urls: Sequence[str] = (), **environment: str
 ) -> Generator[Watched]:
     """A project in an environment, its instance in a folder, its alerts to these addresses."""
-    (folder / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
+    (folder / "dagster.yaml").write_text(f"telemetry: {{enabled: false}}\n{POOLS}\n{MONITORING}\n{RETRIES}\n")
     for name, value in {**environment, "ALERT_URLS": " ".join(urls)}.items():
         monkeypatch.setenv(name, value)
     yield Watched(folder)
