@@ -56,7 +56,7 @@ browser: $(INSTALLED) ## Click through the Dagster UI in a headless Chromium (wh
 	@$(BIN)/python -m pytest -q $(ARGS) zendesk_pipeline_tests/browser/journey.py zendesk_pipeline_tests/browser/two_accounts.py
 
 cluster: $(INSTALLED) ## Try PostgreSQL and Celery workers, and kill some (PostgreSQL and Redis have to be installed)
-	@$(BIN)/python -m pytest -q $(ARGS) zendesk_pipeline_tests/cluster/postgres_storage.py zendesk_pipeline_tests/cluster/database_outage.py zendesk_pipeline_tests/cluster/celery_workers.py zendesk_pipeline_tests/cluster/unstarted_run.py
+	@$(BIN)/python -m pytest -q $(ARGS) zendesk_pipeline_tests/cluster/postgres_storage.py zendesk_pipeline_tests/cluster/database_outage.py zendesk_pipeline_tests/cluster/old_runs.py zendesk_pipeline_tests/cluster/celery_workers.py zendesk_pipeline_tests/cluster/unstarted_run.py
 
 bench: $(INSTALLED) ## Measure the pipeline against a bare loop on the same servers
 	@$(BIN)/python -m zendesk_pipeline_tests.bench $(ARGS)

@@ -258,7 +258,7 @@ class ZendeskToS3Component(dg.Component, dg.Resolvable):
         own = account_definitions(self.account)
         if beside[0] is not self:
             return own
-        shared = shared_definitions([each.account for each in beside], settings.load().dagster_ui_url)
+        shared = shared_definitions([each.account for each in beside], settings.load())
         return dg.Definitions.merge(own, shared)
 
 

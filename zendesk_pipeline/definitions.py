@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import dagster as dg
 
-from zendesk_pipeline import bindings, checks, freshness, lineage, schedules, settings
+from zendesk_pipeline import bindings, checks, freshness, lineage, run_logs, schedules, settings
 from zendesk_pipeline.accounts import Account, checked, secret
 from zendesk_pipeline.alerts import AlertChannels, alert_sensor
 from zendesk_pipeline.assets import stream_asset
@@ -32,10 +32,11 @@ def account_definitions(account: Account, clock: Clock = REAL) -> dg.Definitions
     )
 
 
-def shared_definitions(accounts: Sequence[Account], ui_url: str, clock: Clock = REAL) -> dg.Definitions:
+def shared_definitions(accounts: Sequence[Account], location: Settings, clock: Clock = REAL) -> dg.Definitions:
     """What all accounts of a code location have in common: schedules, sensors and resources.
 
-    Raises SettingsError where two accounts get into each other's way.
+    Of the location's settings those of `OF_THE_LOCATION` count. Raises SettingsError where two accounts get into each
+    other's way.
     """
     every = checked(accounts)
     caught_up = [account for account in every if account.settings.catch_up_hours]
@@ -44,25 +45,26 @@ def shared_definitions(accounts: Sequence[Account], ui_url: str, clock: Clock = 
             schedules.hourly_collection(every),
             schedules.feed_inspection(every),
             schedules.reconciliation(every),
+            *([run_logs.pruning(every, location.keep_run_logs_days, clock)] if location.keep_run_logs_days else []),
         ],
         sensors=[
             *([catch_up_sensor(caught_up, clock)] if caught_up else []),
             freshness.freshness_sensor(every, clock),
-            alert_sensor(every, ui_url=ui_url, clock=clock),
+            alert_sensor(every, ui_url=location.dagster_ui_url, clock=clock),
         ],
         resources={**bindings.resources(every), "alert_channels": AlertChannels(urls=secret("ALERT_URLS"))},
     )
 
 
-def accounts_definitions(accounts: Sequence[Account], ui_url: str, clock: Clock = REAL) -> dg.Definitions:
+def accounts_definitions(accounts: Sequence[Account], location: Settings, clock: Clock = REAL) -> dg.Definitions:
     """Everything for several accounts; raises SettingsError where two of them get into each other's way."""
     each = (account_definitions(account, clock) for account in accounts)
-    return dg.Definitions.merge(*each, shared_definitions(accounts, ui_url, clock))
+    return dg.Definitions.merge(*each, shared_definitions(accounts, location, clock))
 
 
 def build(chosen: Settings, clock: Clock = REAL) -> dg.Definitions:
     """Everything Dagster needs to know, from the settings of the environment; the sensors go by the clock."""
-    everything = accounts_definitions([Account(settings=chosen)], chosen.dagster_ui_url, clock)
+    everything = accounts_definitions([Account(settings=chosen)], chosen, clock)
     return dg.Definitions.merge(everything, dg.Definitions(executor=dg.in_process_executor))
 
 

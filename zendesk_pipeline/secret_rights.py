@@ -10,7 +10,12 @@ from zendesk_pipeline.settings import CREDENTIALS
 
 Statement = dict[str, Any]
 
-VARIABLES = (*dict.fromkeys(name for names in CREDENTIALS.values() for name in names), "ALERT_URLS", "REDACTION_KEY")
+VARIABLES = (
+    *dict.fromkeys(name for names in CREDENTIALS.values() for name in names),
+    "ALERT_URLS",
+    "HEARTBEAT_URL",
+    "REDACTION_KEY",
+)
 """The settings that may refer to a secret."""
 
 _WHOLE_ARN = re.compile(r".*-[A-Za-z0-9]{6}")

@@ -42,8 +42,12 @@ def auth_mode_of(text: str) -> AuthMode:
     raise SettingsError(f"AUTH_MODE={text} is none of {', '.join(CREDENTIALS)}.")
 
 
-OF_THE_LOCATION = frozenset({"dagster_ui_url"})
+OF_THE_LOCATION = frozenset({"dagster_ui_url", "keep_run_logs_days"})
 """Settings that are the same for all accounts of a code location, and always stay in the environment."""
+
+
+LEAST_LOG_DAYS = 31
+"""Alerts look at the failures of 30 days (`problems.LOOK_BACK`)."""
 
 
 def checked_base_url(url: str) -> str:
@@ -117,6 +121,12 @@ def _rules(setting: str) -> str:
     if setting:
         redaction_rules.load(setting)
     return setting
+
+
+def _longer_than_alerts_look(days: int) -> int:
+    if 0 < days < LEAST_LOG_DAYS:
+        raise ValueError(f"alerts read the logs of {LEAST_LOG_DAYS - 1} days: at least {LEAST_LOG_DAYS} days, or 0")
+    return days
 
 
 Prefix = Annotated[str, AfterValidator(_prefix)]
@@ -204,6 +214,11 @@ class Settings(BaseSettings):
     dagster_ui_url: str = Field(
         default="http://127.0.0.1:3000",
         description="Dagster's UI as the people on call reach it, for the links in alerts.",
+    )
+    keep_run_logs_days: Annotated[int, AfterValidator(_longer_than_alerts_look)] = Field(
+        default=90,
+        ge=0,
+        description="Days for which Dagster keeps what a run has logged; windows stay as they are. 0: for ever.",
     )
     s3_bucket: str = Field(default="", description="The bucket that the SecOps feed reads.")
     s3_prefix: Prefix = Field(

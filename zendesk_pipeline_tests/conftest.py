@@ -69,6 +69,8 @@ def _no_settings_from_outside(request: pytest.FixtureRequest, monkeypatch: pytes
         "CATCH_UP_",
         "ALERT_",
         "REDACTION_",
+        "KEEP_",
+        "HEARTBEAT_",
     )
     others = ("ASSET_OWNERS", "RESOURCES", "START_DATE", "AUTH_MODE", "MAX_PAGES", "COMPRESSION", "OUTPUT_FORMAT")
     for name in os.environ:

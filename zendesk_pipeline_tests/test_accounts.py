@@ -42,7 +42,7 @@ from zendesk_pipeline_tests.runs import QUIET, description
 from zendesk_pipeline_tests.scripted_server import Reply, answering
 
 pytestmark = [QUIET, pytest.mark.filterwarnings("ignore:Property `ScheduleDefinition.environment_vars`")]
-UI = "http://dagster.example"
+LOCATION = Settings(dagster_ui_url="http://dagster.example")
 MINUTE = 60
 URL = "https://acme.zendesk.com"
 
@@ -70,8 +70,8 @@ def _names(definitions: dg.Definitions) -> dict[str, set[str]]:
 
 
 SHARED = {
-    "jobs": {"hourly_collection", "feed_inspection", "reconciliation"},
-    "schedules": {"hourly_collection_schedule", "feed_inspection_schedule", "reconciliation_schedule"},
+    "jobs": (JOBS := {"hourly_collection", "feed_inspection", "reconciliation", "run_log_pruning"}),
+    "schedules": {f"{job}_schedule" for job in JOBS},
     "sensors": {"catch_up_sensor", "freshness_sensor", "alert_sensor"},
 }
 
@@ -98,7 +98,7 @@ def test_the_account_of_the_environment_is_called_as_ever(monkeypatch: pytest.Mo
 def test_named_accounts_are_called_after_their_names() -> None:
     """Assets, steps, groups and pools are an account's own; jobs, schedules and sensors are there once."""
     accounts = [_account("acme"), _account("beta", resources=["audit_logs"])]
-    assert _names(accounts_definitions(accounts, UI)) == {
+    assert _names(accounts_definitions(accounts, LOCATION)) == {
         "assets": {
             "acme/audit_logs",
             "acme/incremental_tickets",
@@ -343,7 +343,7 @@ def test_an_account_that_fails_fails_alone_and_is_named(
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("ACME_ZENDESK_API_TOKEN", zendesk.environment["ZENDESK_API_TOKEN"])
     accounts = [_placed(name, zendesk, s3, layout) for name in ("acme", "beta")]
-    definitions = accounts_definitions(accounts, UI)
+    definitions = accounts_definitions(accounts, LOCATION)
     with dg.DagsterInstance.ephemeral() as instance:
         results = {
             account.name: definitions.resolve_job_def("hourly_collection").execute_in_process(
@@ -380,7 +380,7 @@ def test_a_window_of_a_named_account_is_read_back(
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("ACME_ZENDESK_API_TOKEN", zendesk.environment["ZENDESK_API_TOKEN"])
     account = _placed("acme", zendesk, s3, layout)
-    made = accounts_definitions([account], UI)
+    made = accounts_definitions([account], LOCATION)
     read: list[bytes] = []
 
     @dg.asset(
@@ -427,6 +427,6 @@ def test_an_account_s_settings_are_its_runs(monkeypatch: pytest.MonkeyPatch) -> 
     """The account of the environment stands beside named ones, if both are in one code location."""
     monkeypatch.setenv("S3_BUCKET", "logs")
     alone = Account(settings=Settings())
-    both = accounts_definitions([alone, _account("acme")], UI)
+    both = accounts_definitions([alone, _account("acme")], LOCATION)
     assert {"audit_logs", "acme/audit_logs"} <= {key.to_user_string() for key in both.resolve_all_asset_keys()}
     assert set(both.resources or {}) >= {"zendesk", "s3_io_manager", "zendesk_accounts", "zendesk_buckets"}

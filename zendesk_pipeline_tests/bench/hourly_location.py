@@ -8,7 +8,6 @@ from zendesk_pipeline import settings
 from zendesk_pipeline.accounts import Account
 from zendesk_pipeline.definitions import accounts_definitions
 
-_account = Account(settings=settings.load(), minute=int(os.environ["BENCH_MINUTE"]))
-defs = dg.Definitions.merge(
-    accounts_definitions([_account], "http://127.0.0.1:3000"), dg.Definitions(executor=dg.in_process_executor)
-)
+_chosen = settings.load()
+_account = Account(settings=_chosen, minute=int(os.environ["BENCH_MINUTE"]))
+defs = dg.Definitions.merge(accounts_definitions([_account], _chosen), dg.Definitions(executor=dg.in_process_executor))
