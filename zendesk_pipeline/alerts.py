@@ -23,6 +23,8 @@ from zendesk_pipeline.channels import Address, Outcome, addresses, send
 from zendesk_pipeline.clock import Clock
 from zendesk_pipeline.errors import SettingsError
 from zendesk_pipeline.freshness import state_of
+from zendesk_pipeline.holes import began, missing_before, split, to_count
+from zendesk_pipeline.holes import count as count_holes
 from zendesk_pipeline.instance_settings import missing_settings
 from zendesk_pipeline.news import (
     Channel,
@@ -47,15 +49,17 @@ from zendesk_pipeline.problems import (
     count,
     failed_runs,
     held_windows,
+    never_asked_for,
     repeated_failures,
     run_failures,
+    set_aside,
     some,
     spans_under_way,
     stale,
     starving,
 )
 from zendesk_pipeline.resources import settled
-from zendesk_pipeline.run_history import Ours, ours_in
+from zendesk_pipeline.run_history import Ours, cancelled_spans, ours_in
 from zendesk_pipeline.secret_references import Recent
 from zendesk_pipeline.windows import HOUR, Span, Window
 
@@ -198,7 +202,9 @@ def look(
     def not_fresh() -> Iterator[Problem]:
         if now - awake_since < SETTLING:
             return iter(())
-        told = {problem.asset for problem in found}  # that says more than that the newest window is late
+        told = {
+            problem.asset for problem in found if not problem.once
+        }  # that says more than that the newest window is late
         late = [
             key
             for account in accounts
@@ -246,7 +252,14 @@ def _windows(
     patience = max(account.settings.alert_stale_hours for account in accounts)
     under_way = spans_under_way(instance, mine, created_after=now - patience * HOUR)
     awaited = awaited_windows(memory)
-    for watch, key in [(_watch(each), key) for each in accounts for key in each.stream_keys]:
+    watched = [(_watch(each), key) for each in accounts for key in each.stream_keys]
+    cancelled = cancelled_spans(instance, mine, since=now - LOOK_BACK)
+    names = [key.to_user_string() for _, key in watched]
+    counting = to_count(memory.counted, names, now)
+    memory.counted = {
+        name: memory.counted[name] for _, key in watched if (name := key.to_user_string()) in memory.counted
+    }
+    for watch, key in watched:
         asset = key.to_user_string()
         failed = runs.get(asset, [])
         recent = Span(watch.expected(now).start, int(now) + HOUR)
@@ -257,11 +270,18 @@ def _windows(
             yield from run_failures(asset, failed, held, watch.asked_again_from(now))
             yield from repeated_failures(asset, failed, held, watch.caught_up(now), now)
             yield from starving(instance, key, now)
+            if asset in counting:
+                memory.counted[asset] = count_holes(instance, key, Span(watch.start, recent.start), now)
+            older = missing_before(memory.counted.get(asset), recent.start, under_way.get(asset, ()))
+            reach = (began(instance, key) if older else None) or now
+            never, lost = split(older, reach - watch.hours * HOUR)
+            yield from never_asked_for(key, never, now)
             if now - awake_since >= SETTLING:
                 known = held.delivered
                 if not any(window.partition_key in known for window in recent):  # to say which the newest is
                     known = held_windows(instance, key, plans=False).delivered
-                yield from stale(asset, known, under_way.get(asset, ()), watch, now)
+                aside = set_aside(cancelled.get(asset, ()), failed)
+                yield from stale(key, known, under_way.get(asset, ()), watch, now, lost=lost, cancelled=aside)
         except Exception as error:  # noqa: BLE001  # one asset that cannot be looked at must not hide the others
             seen.unseen[asset] = error
 

@@ -11,6 +11,7 @@ from hashlib import blake2b
 
 import msgspec
 
+from zendesk_pipeline.holes import Counted
 from zendesk_pipeline.messages import Kind, Message, Part, harmless
 from zendesk_pipeline.problems import DAY, MINUTE, Problem, Severity, count, duration, moment
 from zendesk_pipeline.windows import Span, Window, ranges
@@ -77,6 +78,8 @@ class Memory(msgspec.Struct):
     """Since when ticks have come without a break."""
     problems: dict[str, Entry] = {}
     """By cause."""
+    counted: dict[str, Counted] = {}
+    """By asset, the windows since START_DATE that were missing."""
     channels: dict[str, Channel] = {}
     """By the salted hash of the address."""
 

@@ -21,7 +21,8 @@ from dagster_shared.error import SerializableErrorInfo
 from zendesk_pipeline.catch_up import SUSPICIOUS, Attempt, settled, troubles
 from zendesk_pipeline.messages import some_words
 from zendesk_pipeline.run_history import UNDER_WAY, Ours, redelivers, stays, windows_of
-from zendesk_pipeline.windows import HOUR, Span, Window, ranges
+from zendesk_pipeline.verification import backfill
+from zendesk_pipeline.windows import HOUR, Span, Window, ranges, some, timestamp
 
 Severity = Literal["info", "warning", "error"]
 
@@ -43,8 +44,8 @@ MOST_WINDOWS = 2000
 MOST_MATERIALIZATIONS = 50
 LEAST_HOURS = 24
 """Missing windows are looked for this far back, or as far as the catch-up sensor looks."""
-MOST_RANGES = 5
-"""Shown of a problem's windows."""
+MOST_COMMANDS = 3
+"""Of ranges to collect; more are one command from the first window to the last."""
 LONGEST_SENTENCE = 500
 
 STARVED = "Zendesk's rate limit let no request"
@@ -330,26 +331,54 @@ def repeated_failures(
     )
 
 
-def stale(
-    asset: str, delivered: Collection[str], under_way: Sequence[Span], watch: Watch, now: float
+def stale(  # what is known of an asset
+    key: dg.AssetKey,
+    delivered: Collection[str],
+    under_way: Sequence[Span],
+    watch: Watch,
+    now: float,
+    *,
+    lost: Sequence[Span] = (),
+    cancelled: Collection[Window] = (),
 ) -> Iterator[Problem]:
-    """Windows that ended longer than `stale_after` ago, are missing, and no run is at work on."""
-    missing = [
+    """Windows that ended longer than `stale_after` ago, are missing, and no run is at work on.
+
+    Args:
+        key: The asset.
+        delivered: Partition keys of the windows that may be looked for.
+        under_way: What runs are at work on.
+        watch: By which bounds.
+        now: Seconds since the epoch.
+        lost: Missing windows of before: the collection was on when they were due, and nothing asks for them any more.
+        cancelled: Windows whose latest run a person cancelled.
+    """
+    recent = [
         window
         for window in watch.expected(now)
         if watch.is_late(window, now)
         and window.partition_key not in delivered
         and not any(window in span for span in under_way)
     ]
+    missing = [*(window for span in lost for window in span), *recent]
     if not missing:
         return
+    asset = key.to_user_string()
     newest = max(filter(None, map(Window.if_hour, delivered)), default=None)
+    apart = [
+        *([_by_a_person([window for window in missing if window in cancelled])] if cancelled else []),
+        *([_nobody_asks([window for span in lost for window in span], watch)] if lost else []),
+    ]
+    seen = [window for window in recent if window not in cancelled]
+    reason = (
+        " No run is at work on what is missing: see whether runs fail or wait in the queue, and whether the schedule"
+        " and the catch-up sensor are switched on."
+    )
+    command = f"\n{collect(key, lost)}" if lost else ""
     yield Problem(
         cause=f"stale {asset}",
         title=f"{asset} is behind: {count(missing, 'window')} missing for more than {watch.stale_after} h",
-        text=f"Missing: {listed(missing)}.\nThe newest window that is delivered:"
-        f" {newest or 'none'}. No run is at work on what is missing: see whether runs"
-        " fail or wait in the queue, and whether the schedule and the catch-up sensor are switched on.",
+        text=f"Missing: {listed(missing)}.\nThe newest window that is delivered: {newest or 'none'}."
+        f"{reason if seen else ''}{''.join(f' {each}' for each in apart if each)}{command}",
         since=missing[0].end,
         link_path=_partition_path(asset, missing[0]),
         severity="error",
@@ -357,6 +386,56 @@ def stale(
         asset=asset,
         windows=tuple(ranges(missing)),
     )
+
+
+def _by_a_person(windows: Collection[Window]) -> str:
+    if not windows:
+        return ""
+    were = "was" if len(windows) == 1 else "were"
+    return f"{len(windows):,} of them {were} cancelled by a person: launch again what is wanted."
+
+
+def _nobody_asks(windows: Collection[Window], watch: Watch) -> str:
+    old = f"older than CATCH_UP_HOURS ({watch.hours})" if watch.hours else "left, with the catch-up sensor off"
+    return (
+        f"{len(windows):,} of them {'is' if len(windows) == 1 else 'are'} {old}: nothing asks for them. Collect them:"
+    )
+
+
+def set_aside(cancelled: Iterable[tuple[Span, float]], failed: Sequence[FailedRun]) -> set[Window]:
+    """The windows of runs that a person cancelled (what, and when it ended), and that no later run has tried."""
+    return {
+        window
+        for span, ended in cancelled
+        for window in span
+        if not any(run.at > ended and window in run.span for run in failed)
+    }
+
+
+def never_asked_for(key: dg.AssetKey, spans: Sequence[Span], now: float) -> Iterator[Problem]:
+    """Windows since START_DATE from before the collection was switched on: a choice to make, and not an outage."""
+    if not spans:
+        return
+    asset, windows = key.to_user_string(), [window for span in spans for window in span]
+    yield Problem(
+        cause=f"never-asked {asset}",
+        title=f"{asset}: {count(windows, 'window')} since START_DATE not collected yet",
+        text=f"Not asked for since the collection was switched on: {listed(windows)}. Nothing asks for them by itself."
+        f" Collect them:\n{collect(key, spans)}\nIf they are not wanted, set START_DATE to"
+        f" {timestamp(spans[-1].end)}.",
+        since=now,
+        link_path=_partition_path(asset, windows[0]),
+        severity="warning",
+        once=True,
+        asset=asset,
+    )
+
+
+def collect(key: dg.AssetKey, spans: Sequence[Span]) -> str:
+    """The command that collects ranges; of many it is one over all, which repeats nothing that is delivered between."""
+    wanted = spans if len(spans) <= MOST_COMMANDS else [Span(spans[0].start, spans[-1].end)]
+    account = key.path[0] if len(key.path) > 1 else ""
+    return "\n".join(backfill(key.path[-1], span, account) for span in wanted)
 
 
 def starving(instance: dg.DagsterInstance, key: dg.AssetKey, now: float) -> Iterator[Problem]:
@@ -411,12 +490,6 @@ def duration(seconds: float) -> str:
 def listed(windows: Collection[Window]) -> str:
     """Windows for people: the first few ranges, and how many windows there are."""
     return f"{some([str(span) for span in ranges(windows)])} ({count(windows, 'window')}, UTC)"
-
-
-def some(items: Sequence[str]) -> str:
-    """The first few of a list."""
-    more = len(items) - MOST_RANGES
-    return ", ".join(items[:MOST_RANGES]) + (f" and {more} more" if more > 0 else "")
 
 
 def count(items: Collection[object], name: str) -> str:

@@ -6,6 +6,7 @@ that it is about, never by its tags alone, and nothing that its tags hold ends a
 
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import dagster as dg
@@ -124,3 +125,19 @@ def cancelled_by_people(instance: dg.DagsterInstance, runs: Collection[dg.Dagste
     events = ((each.run_id, each.event_log_entry.dagster_event) for each in asked)
     people = {run_id for run_id, event in events if event and not (event.message or "").startswith(NOT_BY_A_PERSON)}
     return {run.run_id for run in runs if run.status is dg.DagsterRunStatus.CANCELED and run.run_id in people}
+
+
+def cancelled_spans(instance: dg.DagsterInstance, mine: Ours, *, since: float) -> dict[str, list[tuple[Span, float]]]:
+    """By asset, what runs were about that somebody has terminated since then, and when they ended."""
+    created = datetime.fromtimestamp(since, UTC)
+    wanted = dg.RunsFilter(statuses=[dg.DagsterRunStatus.CANCELED], created_after=created)
+    records = instance.get_run_records(wanted, limit=MOST_CANCELLATIONS)
+    people = cancelled_by_people(instance, [record.dagster_run for record in records], since)
+    found: dict[str, list[tuple[Span, float]]] = {}
+    for record in records:
+        run, span = record.dagster_run, windows_of(record.dagster_run)
+        if span and run.run_id in people:
+            ended = record.end_time or record.update_timestamp.timestamp()
+            for key in mine.among(instance, run):
+                found.setdefault(key.to_user_string(), []).append((span, ended))
+    return found

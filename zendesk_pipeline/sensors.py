@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import zip_longest
 
 import dagster as dg
+import msgspec
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 
 from zendesk_pipeline.accounts import Account
@@ -22,6 +23,7 @@ from zendesk_pipeline.catch_up import (
     troubles,
 )
 from zendesk_pipeline.clock import Clock
+from zendesk_pipeline.holes import Counted, count, missing_before, to_count
 from zendesk_pipeline.lost_runs import is_forgiven
 from zendesk_pipeline.run_history import (
     BROKEN_OFF,
@@ -34,7 +36,7 @@ from zendesk_pipeline.run_history import (
     windows_of,
 )
 from zendesk_pipeline.streams import Stream
-from zendesk_pipeline.windows import HOUR, Span, Window, ranges
+from zendesk_pipeline.windows import HOUR, Span, Window, ranges, some
 
 INTERVAL = 60
 """Seconds between two looks."""
@@ -63,23 +65,65 @@ def catch_up_sensor(accounts: Sequence[Account], clock: Clock) -> dg.SensorDefin
         now = clock.now()
         mine = ours_in(context, keys)
         tried = {each: recent_attempts(context.instance, mine, since=now - 2 * each * HOUR) for each in hours}
+        known = remembered(context.cursor)
+        counting = to_count(known, [key.to_user_string() for key in keys], now)
         looks: list[_Look] = []
         for account, stream in streams:
             attempts = tried[account.settings.catch_up_hours].get(account.stream_key(stream), [])
+            name = account.stream_key(stream).to_user_string()
             try:
                 looks.append(_look(context.instance, account, stream, attempts, now=now, loaded_at=loaded_at))
+                if name in counting:
+                    known[name] = _counted(context.instance, account, stream, now)
+                looks.append(_Look(notes=_note_holes(account, stream, known.get(name), attempts, now)))
             except Exception as error:  # one stream that cannot be looked at must not stop the others
-                context.log.exception("%s could not be looked at", account.stream_key(stream).to_user_string())
+                context.log.exception("%s could not be looked at", name)
                 looks.append(_Look(notes=[_unseen(account.stream_key(stream), error)]))
         notes = [note for look in looks for note in look.notes]
         for note in notes:
             context.log.warning(note)
         requests = _in_turn(look.requests for look in looks)
+        names = {key.to_user_string() for key in keys}
+        cursor = msgspec.json.encode({name: each for name, each in known.items() if name in names}).decode()
         if requests:
-            return dg.SensorResult(run_requests=requests[:MOST_REQUESTS])
-        return dg.SensorResult(skip_reason="; ".join(notes) or "Every window is delivered or under way.")
+            return dg.SensorResult(run_requests=requests[:MOST_REQUESTS], cursor=cursor)
+        every = "Every window is delivered or under way."
+        return dg.SensorResult(skip_reason="; ".join(notes) or every, cursor=cursor)
 
     return sensor
+
+
+def remembered(cursor: str | None) -> dict[str, Counted]:
+    """What a cursor holds: by asset, the windows that were missing; nothing where it cannot be read."""
+    try:
+        return msgspec.json.decode(cursor or "{}", type=dict[str, Counted])
+    except msgspec.DecodeError:
+        return {}
+
+
+def _older(account: Account, now: float) -> Span:
+    """The windows that are too old for the sensor."""
+    first = account.first.start
+    return Span(first, settled(first, now - account.delay, account.settings.catch_up_hours).start)
+
+
+def _counted(instance: dg.DagsterInstance, account: Account, stream: Stream, now: float) -> Counted:
+    return count(instance, account.stream_key(stream), _older(account, now), now)
+
+
+def _note_holes(
+    account: Account, stream: Stream, counted: Counted | None, attempts: Sequence[Attempt], now: float
+) -> list[str]:
+    """What is missing of the windows that the sensor does not ask for."""
+    older, name = _older(account, now), account.stream_key(stream).to_user_string()
+    if older and counted is None:
+        return [f"{name}: windows before {Window(older.end)} are still to be counted"]
+    missing = missing_before(counted, older.end, [each.span for each in attempts if each.failed_at is None])
+    if not missing:
+        return []
+    windows, hours = sum(map(len, missing)), account.settings.catch_up_hours
+    many = f"{windows:,} windows older than {hours} h are" if windows > 1 else f"1 window older than {hours} h is"
+    return [f"{name}: {many} missing: {some([str(span) for span in missing])}; a backfill collects what is wanted"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -251,5 +295,5 @@ def _note_refusal(key: dg.AssetKey, refused: Refusal) -> str:
 
 
 def _note_aside(key: dg.AssetKey, windows: Collection[Window]) -> str:
-    spans = ", ".join(map(str, ranges(windows)))
+    spans = some([str(span) for span in ranges(windows)])
     return f"{key.to_user_string()} {spans}: cancelled by a person and left alone; launch it again if it is wanted"

@@ -1,6 +1,6 @@
 """Hourly windows and ranges of them, in whole seconds since the epoch, UTC."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import groupby
@@ -8,6 +8,8 @@ from itertools import groupby
 HOUR = 3600
 LAST_TIME = 253_402_300_799
 """The end of the year 9999: later than that no window can be named."""
+MOST_SHOWN = 5
+"""Of a list that goes into a sentence."""
 PARTITION_KEY_FORMAT = "%Y-%m-%d-%H:%M"
 """What Dagster's HourlyPartitionsDefinition writes, such as `2026-11-12-05:00`."""
 
@@ -96,3 +98,9 @@ def ranges(windows: Iterable[Window]) -> Iterator[Span]:
     for _, group in groupby(numbered, lambda item: item[1].start - item[0] * HOUR):
         members = [window for _, window in group]
         yield Span(members[0].start, members[-1].end)
+
+
+def some(items: Sequence[str]) -> str:
+    """The first few of a list, in words."""
+    more = len(items) - MOST_SHOWN
+    return ", ".join(items[:MOST_SHOWN]) + (f" and {more:,} more" if more > 0 else "")

@@ -3,6 +3,7 @@
 import json
 import logging
 import sqlite3
+import time
 from collections.abc import Iterator
 from email.message import EmailMessage
 from pathlib import Path
@@ -20,14 +21,15 @@ from dagster._core.scheduler.instigation import (
 from dagster_shared.serdes import serialize_value
 
 from zendesk_pipeline.alerts import DEAD, SETTLING, AlertChannels
+from zendesk_pipeline.catch_up import GRACE
 from zendesk_pipeline.instance_settings import MONITORING, RETRIES
-from zendesk_pipeline.windows import HOUR, Window
+from zendesk_pipeline.windows import HOUR, Span, Window
 from zendesk_pipeline_tests import other_people
 from zendesk_pipeline_tests.by_hand import FIRST, hours
 from zendesk_pipeline_tests.receivers import post_office, silence
 from zendesk_pipeline_tests.runs import QUIET, damage
 from zendesk_pipeline_tests.scripted_server import Reply, ScriptedServer, answering
-from zendesk_pipeline_tests.watched import REPOSITORY, UI, Watched, watched
+from zendesk_pipeline_tests.watched import HOURS, REPOSITORY, UI, Watched, watched
 
 pytestmark = [QUIET, pytest.mark.filterwarnings("ignore:Property `ScheduleDefinition.environment_vars`")]
 SPAN = hours(3)
@@ -150,6 +152,88 @@ def test_windows_that_nobody_collects_are_told(quiet: Watched) -> None:
     assert "audit_logs is behind: 1 window missing for more than 3 h" in ticks[-1]
     _deliver(quiet, FIRST)
     assert "is behind" not in quiet.tick()
+
+
+# What the catch-up sensor does not ask for
+
+
+def _asleep(quiet: Watched, hours_later: float) -> str:
+    """Time without a tick, then ticks until missing windows are looked for; what the last one has logged."""
+    quiet.now += hours_later * HOUR
+    for _ in range(SETTLING // 300 + 1):
+        quiet.tick(after=300)
+    return quiet.log
+
+
+def test_windows_that_an_outage_made_too_old_are_told_with_the_command_until_they_are_delivered(quiet: Watched) -> None:
+    """The daemon was down for 30 h with CATCH_UP_HOURS=24: what the sensor collects then does not solve the rest."""
+    with quiet.instance() as instance:
+        event = dg.AssetMaterialization("audit_logs", partition=FIRST.partition_key)
+        instance.report_runless_asset_event(event)
+    quiet.now = max(quiet.now, time.time())  # when the first window was delivered, by Dagster's own clock
+    begin = Window.of(int(quiet.now))
+    _deliver_audit_logs(quiet, Span(FIRST.start, begin.start))
+    log = _asleep(quiet, 30)
+    lost = [*Span(begin.start, Window.of(int(quiet.now) - GRACE).start - HOURS * HOUR)]
+    assert len(lost) > 3
+    command = (
+        "dagster asset materialize -m zendesk_pipeline.definitions --select audit_logs --partition-range"
+        f' "{lost[0].partition_key}...{lost[-1].partition_key}"'
+    )
+    assert f"{len(lost)} of them are older than CATCH_UP_HOURS (24): nothing asks for them. Collect them:" in log
+    assert _logged(command) in log
+
+    _deliver_audit_logs(quiet, Span(lost[-1].end, int(quiet.now) // HOUR * HOUR))
+    quiet.tick()
+    assert f"audit_logs is behind: {len(lost)} windows missing for more than 3 h" in quiet.log
+    assert _logged(command) in quiet.log
+
+    _deliver_audit_logs(quiet, Span(lost[0].start, lost[-1].end))
+    quiet.tick()
+    assert "audit_logs is behind" not in quiet.log
+
+
+def test_windows_from_before_the_collection_was_on_are_a_hint_and_told_once(
+    quiet: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """START_DATE lies weeks back and nobody has launched a backfill: no error, and no reminder."""
+    quiet.now = time.time()
+    with answering(Reply(b"ok")) as web:
+        monkeypatch.setenv("ALERT_URLS", _webhook(web))
+        begin = Window.of(int(quiet.now)).start - HOURS * HOUR
+        _deliver_audit_logs(quiet, Span(begin, begin + HOURS * HOUR))
+        log = _asleep(quiet, 0)
+        _asleep(quiet, 1)
+    never = (begin - FIRST.start) // HOUR
+    assert f"audit_logs: {never:,} windows since START_DATE not collected yet. Not asked for since" in log
+    assert _logged(f'audit_logs --partition-range "{FIRST.partition_key}...') in log
+    told = [text for _, text, _ in _heard(web) if "audit_logs: " in text and "since START_DATE" in text]
+    assert [text.count("WARNING: audit_logs: ") for text in told] == [1]
+    assert not any("ERROR: audit_logs" in text for _, text, _ in _heard(web))
+
+
+def test_what_a_person_cancelled_is_called_so(quiet: Watched) -> None:
+    """It is missing all the same."""
+    with quiet.instance() as instance:
+        tags = {"dagster/partition": FIRST.partition_key}
+        run = dg.DagsterRun(job_name="__ASSET_JOB", tags=tags, asset_selection=frozenset({dg.AssetKey("audit_logs")}))
+        instance.add_run(run)
+        instance.report_run_canceling(run)
+        instance.report_run_canceled(run)
+    log = _asleep(quiet, 3)
+    assert "that is delivered: none. 1 of them was cancelled by a person: launch again what is wanted." in log
+
+
+def _logged(text: str) -> str:
+    """As it stands in a log whose lines are JSON."""
+    return json.dumps(text)[1:-1]
+
+
+def _deliver_audit_logs(project: Watched, span: Span) -> None:
+    with project.instance() as instance:
+        for window in span:
+            event = dg.AssetMaterialization("audit_logs", partition=window.partition_key)
+            instance.report_runless_asset_event(event)
 
 
 # What is not ours

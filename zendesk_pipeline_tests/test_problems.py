@@ -14,7 +14,6 @@ from zendesk_pipeline.catch_up import GRACE, SUSPICIOUS
 from zendesk_pipeline.local_services import SimulatedZendesk
 from zendesk_pipeline.problems import (
     LOOK_BACK,
-    MOST_RANGES,
     FailedRun,
     Held,
     Problem,
@@ -32,7 +31,7 @@ from zendesk_pipeline.problems import (
 )
 from zendesk_pipeline.run_history import ours
 from zendesk_pipeline.simulator.faults import Rule
-from zendesk_pipeline.windows import HOUR, Span, Window
+from zendesk_pipeline.windows import HOUR, MOST_SHOWN, Span, Window
 from zendesk_pipeline_tests.by_hand import FIRST, hours
 from zendesk_pipeline_tests.runs import QUIET, RANGE_END, RANGE_START, Project, project
 
@@ -306,7 +305,7 @@ WATCH = Watch(start=FIRST.start, hours=24, stale_after=3)
 
 
 def _stale(delivered: Collection[str], now: float, under_way: Sequence[Span] = ()) -> list[Problem]:
-    return list(stale("audit_logs", delivered, under_way, WATCH, now))
+    return list(stale(AUDIT_LOGS, delivered, under_way, WATCH, now))
 
 
 def test_a_window_may_be_missing_for_so_long() -> None:
@@ -352,7 +351,7 @@ def test_a_run_that_only_waits_is_not_under_way_for_ever(running: Project) -> No
 def test_without_a_catch_up_sensor_windows_are_looked_for_all_the_same() -> None:
     """CATCH_UP_HOURS=0 leaves it to people to collect them, and these have to know."""
     watch = Watch(start=FIRST.start, hours=0, stale_after=3)
-    (problem,) = stale("audit_logs", [], [], watch, FIRST.end + 3 * HOUR)
+    (problem,) = stale(AUDIT_LOGS, [], [], watch, FIRST.end + 3 * HOUR)
     assert problem.windows == (hours(1),)
 
 
@@ -395,7 +394,7 @@ def test_ranges_hold_each_window_once(numbers: set[int]) -> None:
 def test_long_lists_are_cut() -> None:
     """The first few ranges, and how many more there are."""
     windows = [Window(FIRST.start + 2 * number * HOUR) for number in range(1000)]
-    assert listed(windows).endswith(f" and {1000 - MOST_RANGES} more (1,000 windows, UTC)")
+    assert listed(windows).endswith(f" and {1000 - MOST_SHOWN} more (1,000 windows, UTC)")
 
 
 @pytest.mark.parametrize(

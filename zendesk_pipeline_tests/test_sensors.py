@@ -369,6 +369,40 @@ def test_records_that_were_to_be_sent_again_are_left_to_the_person(
     assert ("2026-11-12-05:00",) * 2 not in _asked(look(collector))
 
 
+# What is too old for the sensor
+
+
+def test_what_is_too_old_for_the_sensor_is_named_until_it_is_delivered() -> None:
+    """From START_DATE on: that every window is delivered is said only where it is so."""
+    chosen = Settings(resources=(AUDIT_LOGS.name,), start_date=START, catch_up_hours=2)
+    clock = FakeClock(SPAN.end + GRACE)
+    sensor = catch_up_sensor([Account(settings=chosen)], clock.clock)
+    with dg.DagsterInstance.ephemeral() as instance:
+
+        def tick(cursor: str | None) -> tuple[str, str | None]:
+            result = sensor(dg.build_sensor_context(instance=instance, cursor=cursor))
+            assert isinstance(result, dg.SensorResult)
+            assert not result.run_requests
+            assert result.skip_reason
+            return result.skip_reason.skip_message or "", result.cursor
+
+        for window in list(SPAN)[2:]:
+            instance.report_runless_asset_event(dg.AssetMaterialization("audit_logs", partition=window.partition_key))
+        said, cursor = tick(None)
+        assert said == (
+            "audit_logs: 2 windows older than 2 h are missing: 2026-11-12 04:00 to 2026-11-12 05:00;"
+            " a backfill collects what is wanted"
+        )
+        clock.time += 60
+        instance.report_runless_asset_event(dg.AssetMaterialization("audit_logs", partition=FIRST.partition_key))
+        said, cursor = tick(cursor)
+        assert said.startswith("audit_logs: 1 window older than 2 h is missing: 2026-11-12 05:00;")
+        clock.time += 60
+        later = Window(FIRST.end).partition_key
+        instance.report_runless_asset_event(dg.AssetMaterialization("audit_logs", partition=later))
+        assert tick(cursor)[0] == "Every window is delivered or under way."
+
+
 def test_catch_up_hours_bound_how_far_it_looks_back(monkeypatch: pytest.MonkeyPatch) -> None:
     """CATCH_UP_HOURS=0 switches it off, another number is what its description says."""
     monkeypatch.setenv("CATCH_UP_HOURS", "5")
