@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Mapping
 from datetime import datetime
+from math import ceil
 
 import dagster as dg
 from dagster._core.execution.context.metadata_logging import AssetMetadataHandle, OutputMetadataAccumulator
@@ -10,9 +11,12 @@ from dagster._core.execution.context.metadata_logging import AssetMetadataHandle
 from zendesk_pipeline.accounts import Account
 from zendesk_pipeline.bindings import bucket_key, zendesk_key, zendesk_of
 from zendesk_pipeline.io_manager import Metadata, PageStream
+from zendesk_pipeline.lineage import location
+from zendesk_pipeline.long_runs import finished_before, put_off_end
 from zendesk_pipeline.streams import Stream
 from zendesk_pipeline.windows import Span, Window
 
+MINUTE = 60
 MANY_WINDOWS = 1000
 """From here on Dagster's own way to give windows their metadata takes seconds: its time grows by the square."""
 
@@ -34,6 +38,18 @@ def hourly_windows(start: datetime) -> dg.HourlyPartitionsDefinition:
     return dg.HourlyPartitionsDefinition(start_date=start, timezone="UTC")
 
 
+def description(account: Account, stream: Stream) -> str:
+    """What a stream holds, where it goes, what a green hour means, and when one comes."""
+    minute = max(account.begins, ceil(account.settings.settle_seconds / MINUTE))
+    late = " A record that Zendesk shows only later comes with one of the next hours." if stream.shows_late else ""
+    return (
+        f"{stream.description}\n\n"
+        f"It goes to `{location(account)}`, which Google SecOps reads. A green hour is there whole: every record that"
+        f" Zendesk shows of it, once.{late} An hour is collected by itself {minute} minutes after its end; what is"
+        " missing or failed is asked for again."
+    )
+
+
 def stream_asset(
     account: Account, stream: Stream, *, freshness: dg.FreshnessPolicy | None = None
 ) -> dg.AssetsDefinition:
@@ -41,7 +57,7 @@ def stream_asset(
 
     @dg.asset(
         key=account.stream_key(stream),
-        description=stream.description,
+        description=description(account, stream),
         group_name=account.group,
         kinds={"zendesk", "s3"},
         owners=account.settings.asset_owners,
@@ -56,15 +72,21 @@ def stream_asset(
     def collect(context: dg.AssetExecutionContext, config: DeliveryConfig) -> PageStream:
         zendesk = zendesk_of(context, account)
         span = asked_span(context)
-        lookback = zendesk.lookback(stream, config.look_back_at_most)
+        run, at_most = context.run, config.look_back_at_most
+
+        def lookback(rest: Span) -> int:
+            """What is behind the rest of the range and in it can be read: there the look-back is as long as ever."""
+            return zendesk.lookback(stream, None if at_most is None else at_most + rest.start - span.start)
 
         return PageStream(
             stream=stream,
             span=span,
             lookback=lookback,
             redeliver=config.redeliver,
-            pages=lambda: zendesk.pages(stream, span, lookback),
+            pages=lambda rest: zendesk.pages(stream, rest, lookback(rest)),
             describe=lambda told: describe(context, told),
+            before=finished_before(context.instance, run, context.asset_key, span),
+            goes_on=lambda now: put_off_end(context.instance, run.run_id, now),
         )
 
     return collect

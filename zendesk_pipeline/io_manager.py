@@ -1,9 +1,11 @@
 """The IO manager: pages into the bucket, one materialization a window."""
 
 import gc
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import Any
 
 import dagster as dg
@@ -19,6 +21,7 @@ from zendesk_pipeline.delivery import Delivery, Tally
 from zendesk_pipeline.errors import DeliveryError, PipelineError, RefusedError, SettingsError
 from zendesk_pipeline.inspection import Inspector, Waiting, feed
 from zendesk_pipeline.keys import Layout
+from zendesk_pipeline.long_runs import Reports
 from zendesk_pipeline.pages import Page
 from zendesk_pipeline.prefetch import prefetched
 from zendesk_pipeline.progress import Progress
@@ -29,13 +32,15 @@ from zendesk_pipeline.run_history import STAYS
 from zendesk_pipeline.settings import not_set
 from zendesk_pipeline.store import DeniedError, Store, signed_once
 from zendesk_pipeline.streams import STREAMS, Stream
-from zendesk_pipeline.windows import Span, Window
+from zendesk_pipeline.windows import HOUR, Span, Window
 
 Metadata = Mapping[str, Any]
 
 MOST_OBJECTS_LISTED = 100
 OBJECTS_A_COLLECTION = 20_000
 """That are new and alive when the garbage collector looks at them; Python's own default is 700."""
+READERS = 4
+"""Threads that look into the ledgers of windows that a run need not read again."""
 RECORDS_AHEAD = 500
 """Read before they are wanted, in whole pages and at least one: small pages come too unevenly for one."""
 
@@ -46,12 +51,17 @@ class PageStream:
 
     stream: Stream
     span: Span
-    lookback: int
-    """Seconds before the span that the pages cover as well."""
+    lookback: Callable[[Span], int]
+    """Seconds before the rest of the span that its pages cover as well."""
     redeliver: bool
-    pages: Callable[[], Iterator[Page]]
+    pages: Callable[[Span], Iterator[Page]]
+    """Of the rest of the span: without what need not be read again."""
     describe: Callable[[Mapping[Window, Metadata]], None]
     """Takes the metadata of the windows' materializations, of all at once."""
+    before: Mapping[Window, Metadata] = field(default_factory=dict[Window, Metadata])
+    """The windows that the runs which this one continues have finished, and their metadata."""
+    goes_on: Callable[[float], object] = lambda _: None
+    """Told at the beginning and now and then, with the time, that the run makes progress."""
 
 
 class S3IOManager(dg.ConfigurableIOManager):
@@ -87,19 +97,37 @@ class S3IOManager(dg.ConfigurableIOManager):
         Of a range that fails, the windows that were finished are reported as materialized all the same.
         """
         try:
-            delivery = self._delivery(obj, context.log.warning)
+            rest = self._rest(obj)
+            delivery = self._delivery(obj, rest, context.log.warning)
         except PipelineError as problem:
             raise _failure(context, problem, f"{obj.stream.name} {obj.span}: nothing was read.") from None
         _warn_of_temporary(context)
+        log: Callable[[str], object] = context.log.info
+        done = list(Span(obj.span.start, rest.start))
+        if done:
+            log(
+                f"{obj.stream.name}: {Span(done[0].start, rest.start)} was finished by the run that this one continues."
+            )
+        reports = Reports(clock=self._clock)
+
+        def report() -> None:
+            """What is finished by now; the latest window may yet get a record that comes out of order."""
+            if reports.due:
+                self._report(context, obj.stream, delivery, reports.new(delivery.finished[:-1]))
+                obj.goes_on(self._clock.now())
+
         try:
-            self._deliver(obj, delivery, context.log.info)
+            obj.goes_on(self._clock.now())
+            self._deliver(obj, rest, delivery, log, report)
         except BaseException as problem:
-            self._report_finished(context, obj.stream, delivery)
+            # Dagster reports a range only when all of it succeeded: report what is done before the failure goes on.
+            self._report(context, obj.stream, delivery, reports.new(delivery.finished))
             if isinstance(problem, PipelineError):
-                raise _failure(context, problem, _what_is_missing(obj, delivery)) from None
+                raise _failure(context, problem, _what_is_missing(obj, {*done, *delivery.finished})) from None
             raise
-        obj.describe({window: self._metadata(obj.stream, window, delivery.tallies[window]) for window in obj.span})
-        self._report_late(context, obj, delivery)
+        told = {window: self._metadata(obj.stream, window, delivery.tallies[window]) for window in rest}
+        obj.describe({**{window: obj.before[window] for window in done}, **told})
+        self._report_late(context, obj, rest, delivery)
         _warn_of_temporary(context)
 
     def load_input(self, context: dg.InputContext) -> Iterator[bytes]:
@@ -137,18 +165,44 @@ class S3IOManager(dg.ConfigurableIOManager):
             records = records_in(stream, content_of(delivered.key, found.body))
             yield from (record for record in records if Window.of(record.time) == window)
 
-    def _deliver(self, pages: PageStream, delivery: Delivery, log: Callable[[str], object]) -> None:
-        progress = Progress(name=pages.stream.name, span=pages.span, clock=self._clock, log=log)
+    def _rest(self, pages: PageStream) -> Span:
+        """The span without the first windows that were finished before, as their ledgers say as well."""
+        store, layout, name, first = self._store(), self._layout(), pages.stream.name, pages.span.start
+
+        def is_complete(window: Window) -> bool:
+            try:
+                stored = store.get(layout.ledger(name, window))
+                return stored is not None and ledgers.decode(stored.body, ledgers.empty(name, window)).complete
+            except (DeniedError, ValueError):
+                return False  # whoever walks it finds out, and says so
+
+        candidates = list(takewhile(pages.before.__contains__, pages.span))
+        with ThreadPoolExecutor(READERS, thread_name_prefix="reader") as pool:
+            complete = sum(1 for _ in takewhile(bool, pool.map(is_complete, candidates)))
+        return Span(first + complete * HOUR, pages.span.end)
+
+    def _deliver(
+        self,
+        pages: PageStream,
+        rest: Span,
+        delivery: Delivery,
+        log: Callable[[str], object],
+        report: Callable[[], object],
+    ) -> None:
+        if not len(rest):
+            return
+        progress = Progress(name=pages.stream.name, span=rest, clock=self._clock, log=log)
         with delivery, _rarely_collected():
-            for page in prefetched(pages.pages(), ahead=max(1, RECORDS_AHEAD // pages.stream.page_size)):
+            for page in prefetched(pages.pages(rest), ahead=max(1, RECORDS_AHEAD // pages.stream.page_size)):
                 delivery.take(page)
                 progress.tell(page)
+                report()
 
-    def _delivery(self, pages: PageStream, warn: Callable[[str], object]) -> Delivery:
+    def _delivery(self, pages: PageStream, rest: Span, warn: Callable[[str], object]) -> Delivery:
         return Delivery(
             stream=pages.stream,
-            span=pages.span,
-            lookback=pages.lookback,
+            span=rest,
+            lookback=pages.lookback(rest),
             store=self._store(),
             layout=self._layout(),
             form=BatchFormat(
@@ -183,18 +237,20 @@ class S3IOManager(dg.ConfigurableIOManager):
     def _layout(self) -> Layout:
         return Layout(feed=self.feed_prefix, state=self.state_prefix, quarantine=self.quarantine_prefix)
 
-    def _report_finished(self, context: dg.OutputContext, stream: Stream, delivery: Delivery) -> None:
-        """Dagster reports a range only when all of it succeeded: report what is done before the failure goes on."""
-        for window in delivery.finished:
+    def _report(
+        self, context: dg.OutputContext, stream: Stream, delivery: Delivery, finished: Iterable[Window]
+    ) -> None:
+        """Materialize windows now, whatever becomes of the run."""
+        for window in finished:
             metadata = self._metadata(stream, window, delivery.tallies[window])
             context.log_event(
                 dg.AssetMaterialization(context.asset_key, partition=window.partition_key, metadata=metadata)
             )
 
-    def _report_late(self, context: dg.OutputContext, pages: PageStream, delivery: Delivery) -> None:
-        """Records that showed up late belong to windows outside the run: note them there."""
+    def _report_late(self, context: dg.OutputContext, pages: PageStream, rest: Span, delivery: Delivery) -> None:
+        """Records that showed up late belong to windows before those that were read: note them there."""
         for window, tally in delivery.tallies.items():
-            if tally.records and window not in pages.span:
+            if tally.records and window not in rest:
                 metadata = self._metadata(pages.stream, window, tally)
                 context.log_event(
                     dg.AssetObservation(context.asset_key, partition=window.partition_key, metadata=metadata)
@@ -263,8 +319,7 @@ def _failure(context: dg.OutputContext, problem: PipelineError, where: str) -> d
     return dg.Failure(f"{problem} [{where}]", allow_retries=not stays)
 
 
-def _what_is_missing(pages: PageStream, delivery: Delivery) -> str:
-    finished = set(delivery.finished)
+def _what_is_missing(pages: PageStream, finished: Collection[Window]) -> str:
     missing = [window for window in pages.span if window not in finished]
     first = f"; the first that is not: {missing[0]}" if missing and finished else ""
     return f"{pages.stream.name} {pages.span}: {len(finished)} of {len(pages.span)} windows are finished{first}"

@@ -26,12 +26,17 @@ def api(account: Account, stream: Stream) -> dg.AssetSpec:
     )
 
 
+def location(account: Account) -> str:
+    """Where the objects of an account go; the bucket may not be set."""
+    return f"s3://{account.settings.s3_bucket or '…'}/{account.settings.s3_prefix}"
+
+
 def feed(account: Account) -> dg.AssetSpec:
     """What Google SecOps reads; the bucket may not be set."""
     bucket, prefix = account.settings.s3_bucket, account.settings.s3_prefix
     console = f"https://s3.console.aws.amazon.com/s3/buckets/{bucket}?prefix={prefix}"
     metadata = {
-        "location": f"s3://{bucket or '…'}/{prefix}",
+        "location": location(account),
         **({"console": dg.MetadataValue.url(console)} if bucket else {}),
         "feeds": dg.MetadataValue.url("https://docs.cloud.google.com/chronicle/docs/administration/feed-management"),
     }

@@ -442,9 +442,12 @@ def starving(instance: dg.DagsterInstance, key: dg.AssetKey, now: float) -> Iter
     """An asset that spent most of the last hour waiting for the rate limit, backfills of old windows aside."""
     wanted = dg.AssetRecordsFilter(asset_key=key, after_timestamp=now - HOUR)
     records = instance.fetch_materializations(wanted, limit=MOST_MATERIALIZATIONS).records
-    events = [event for record in records if (event := record.asset_materialization)]
+    newest_last = [event for record in reversed(records) if (event := record.asset_materialization)]
+    events = {event.partition: event for event in newest_last}  # a long run reports a window early and at its end
     waited = sum(
-        _waited(event) for event in events if (window := Window.if_hour(event.partition)) and window.end > now - RECENT
+        _waited(event)
+        for partition, event in events.items()
+        if (window := Window.if_hour(partition)) and window.end > now - RECENT
     )
     if waited < STARVING:
         return

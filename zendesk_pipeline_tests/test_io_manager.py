@@ -283,9 +283,9 @@ def _asset(*pages: Page, then: BaseException | None = None) -> dg.AssetsDefiniti
         return PageStream(
             stream=AUDIT_LOGS,
             span=SPAN,
-            lookback=0,
+            lookback=lambda _: 0,
             redeliver=False,
-            pages=walk,
+            pages=lambda _: walk(),
             describe=partial(describe, context),
         )
 

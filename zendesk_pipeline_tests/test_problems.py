@@ -370,7 +370,8 @@ def test_waiting_for_most_of_an_hour_is_a_problem(instance: dg.DagsterInstance) 
     now = time.time()
     newest = Window.of(int(now) - HOUR)
     _waited(instance, FIRST, 50_000)
-    _waited(instance, newest, 25 * 60)
+    for _ in range(2):  # a long run reports it early, and at its end
+        _waited(instance, newest, 25 * 60)
     assert list(starving(instance, AUDIT_LOGS, now + 1)) == []
     _waited(instance, Window(newest.start - HOUR), 25 * 60)
     (problem,) = starving(instance, AUDIT_LOGS, now + 1)
