@@ -82,8 +82,8 @@ class Account:
         return self.key(stream.name)
 
     def api_key(self, stream: Stream) -> dg.AssetKey:
-        """The key of the asset that stands for a stream's source."""
-        return self.key("zendesk_api", stream.name)
+        """The key of the asset that stands for a stream's source; the graph shows the last part alone."""
+        return self.key("zendesk", f"{stream.name}_api")
 
     @property
     def feed_key(self) -> dg.AssetKey:

@@ -17,7 +17,7 @@ REAL = Clock()
 
 def account_definitions(account: Account, clock: Clock = REAL) -> dg.Definitions:
     """The assets and checks of one account."""
-    policy = freshness.policy(account.settings.alert_stale_hours, account.delay)
+    policy = freshness.policy(account)
     return dg.Definitions(
         assets=[
             *(lineage.api(account, stream) for stream in account.streams),

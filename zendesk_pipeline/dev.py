@@ -17,12 +17,14 @@ from typing import TYPE_CHECKING
 from urllib.error import URLError
 
 import click
+from msgspec.json import encode
 
 from zendesk_pipeline import databases, lost_runs
 from zendesk_pipeline import local_pipeline as local
 from zendesk_pipeline.local_pipeline import LocalError, LocalPipeline
 from zendesk_pipeline.local_services import ACCESS_KEY, LOOPBACK, SECRET_KEY
 from zendesk_pipeline.programs import install
+from zendesk_pipeline.settings import Settings
 from zendesk_pipeline.windows import HOUR, Span, timestamp
 
 if TYPE_CHECKING:
@@ -131,6 +133,12 @@ def answers(url: str) -> bool:
     return False
 
 
+def trouble() -> list[dict[str, str | int]]:
+    """The fault in which Zendesk refuses a page and all its retries: one run gives up, and the next one succeeds."""
+    retries: int = Settings.model_fields["http_retries"].default
+    return [{"path": "audit_logs", "kind": "status", "code": 503, "times": retries + 1}]
+
+
 def _directions(pipeline: LocalPipeline, port: int) -> str:
     zendesk, s3 = pipeline.zendesk, pipeline.s3
     return f"""
@@ -142,8 +150,8 @@ def _directions(pipeline: LocalPipeline, port: int) -> str:
 Try:
   In the UI, Runs: within a minute or two catch_up_sensor asks for the hours that are missing.
   hourly_collection_schedule is on: each hour is collected five minutes after its end.
-  Trouble, on demand:
-    curl {zendesk.url}/_simulator/faults -d '[{{"path": "audit_logs", "kind": "status", "code": 503, "times": 3}}]'
+  Trouble, on demand: the next run of audit_logs fails, and what it was to collect comes by itself some minutes later.
+    curl {zendesk.url}/_simulator/faults -d '{encode(trouble()).decode()}'
   What Zendesk was asked:
     curl {zendesk.url}/_simulator/requests
 Ctrl-C ends all of it; the data stays in .local/ (make clean removes it).

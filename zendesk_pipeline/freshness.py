@@ -5,57 +5,91 @@ switches it off (`freshness.enabled: false`), and a sensor tells Dagster the sta
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 
 import dagster as dg
 from dagster._core.definitions.freshness import FreshnessState, FreshnessStateChange
 
 from zendesk_pipeline.accounts import Account
+from zendesk_pipeline.checks import keep_verdicts
 from zendesk_pipeline.clock import Clock
 from zendesk_pipeline.sensors import INTERVAL, newest_delivered
 from zendesk_pipeline.windows import HOUR, Span, Window
 
-WARN_MINUTES = 30
-"""After the end of a window that is not delivered."""
+WARN_HOURS = 2
+"""From the end of the newest delivered window on: the next one ended an hour ago."""
 
 
-def policy(fail_hours: int, delay: float = 0) -> dg.FreshnessPolicy:
-    """How old the end of the newest delivered window may be: an hour more than the newest complete one is late.
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """Whole hours since the end of the newest delivered window.
 
-    `delay` are the seconds by which the account's collection begins later than the earliest may.
+    Dagster's UI (1.13.29) rounds what it shows of a policy, and differently in two places: an hour and a half is "an
+    hour" here and "2 hours" there. Whole hours are the same everywhere.
     """
-    late = timedelta(hours=1, seconds=delay)
-    return dg.FreshnessPolicy.time_window(
-        warn_window=late + timedelta(minutes=WARN_MINUTES), fail_window=late + timedelta(hours=fail_hours)
-    )
+
+    warn: int
+    """From here on the state is WARN."""
+    fail: int
+    """From here on it is FAIL."""
+
+    @property
+    def policy(self) -> dg.FreshnessPolicy:
+        """The bounds as the UI shows them; there is no warning where the failure comes first."""
+        warn = timedelta(hours=self.warn) if self.warn < self.fail else None
+        return dg.FreshnessPolicy.time_window(warn_window=warn, fail_window=timedelta(hours=self.fail))
 
 
-def state(newest: Window | None, first: Window, now: float, *, fail_hours: int) -> FreshnessState:
+def bounds(fail_hours: int, delay: float = 0) -> Bounds:
+    """A window may be late by an hour, and by `fail_hours`.
+
+    An hour more where the account's collection begins more than half an hour later than the earliest may (`delay`, in
+    seconds).
+    """
+    later = int(delay > HOUR / 2)
+    return Bounds(warn=WARN_HOURS + later, fail=1 + fail_hours + later)
+
+
+def policy(account: Account) -> dg.FreshnessPolicy:
+    """That of the account's assets, by its minute and ALERT_STALE_HOURS."""
+    return bounds(account.settings.alert_stale_hours, account.delay).policy
+
+
+def state(newest: Window | None, first: Window, now: float, limits: Bounds) -> FreshnessState:
     """The state of an asset whose newest delivered window is `newest`; `first` is the first there can be."""
-    late = now - (newest.end if newest else first.start) - HOUR
-    if late >= fail_hours * HOUR:
+    age = now - (newest.end if newest else first.start)
+    if age >= limits.fail * HOUR:
         return FreshnessState.FAIL
-    if late >= WARN_MINUTES * 60:
+    if age >= limits.warn * HOUR:
         return FreshnessState.WARN
     return FreshnessState.PASS if newest else FreshnessState.UNKNOWN
 
 
 def state_of(account: Account, newest: Window | None, now: float) -> FreshnessState:
     """The state of an asset of an account, by the account's first window, minute and ALERT_STALE_HOURS."""
-    return state(newest, account.first, now - account.delay, fail_hours=account.settings.alert_stale_hours)
+    return state(newest, account.first, now, bounds(account.settings.alert_stale_hours, account.delay))
 
 
 def freshness_sensor(accounts: Sequence[Account], clock: Clock) -> dg.SensorDefinition:
-    """The sensor that keeps the freshness of the assets, where Dagster's daemon does not; `clock` has the time."""
+    """The sensor that tells Dagster what is true of assets and checks where it would show something else.
+
+    `clock` has the time.
+    """
     keys = [key for account in accounts for key in account.stream_keys]
 
     @dg.sensor(
         name="freshness_sensor",
         minimum_interval_seconds=INTERVAL,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Keeps the freshness of the assets: is the newest complete window delivered?",
+        description="Keeps the freshness of the assets: is the newest complete window delivered? Keeps the verdict of a"
+        " check that a failed collection did not come to.",
     )
     def sensor(context: dg.SensorEvaluationContext) -> dg.SkipReason:
+        kept = keep_verdicts(context.instance, accounts)
+        if kept:
+            checks = ", ".join(f"{key.asset_key.to_user_string()} {key.name}" for key in kept)
+            context.log.info("Kept the verdicts of checks that a failed collection did not come to: %s", checks)
         if context.instance.freshness_enabled:
             return dg.SkipReason(
                 "Dagster's own freshness is on, and takes any materialization for fresh:"

@@ -1,5 +1,6 @@
 """The asset checks, in real runs over the simulated Zendesk and a real bucket."""
 
+import asyncio
 import gzip
 import json
 from collections.abc import Generator, Iterator
@@ -9,6 +10,8 @@ from typing import Any
 
 import dagster as dg
 import pytest
+from dagster._core.loader import LoadingContextForTest
+from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 
 from zendesk_pipeline import checks, inspection
 from zendesk_pipeline.checks import LATE_HOURS, MOST_WINDOWS, SAMPLED_HOURS, WINDOW_CHECKS, sample
@@ -47,11 +50,11 @@ def _seen(verdict: dg.AssetCheckEvaluation) -> dict[str, Any]:
     return {name: value.value for name, value in verdict.metadata.items()}
 
 
-def _checked_alone(collector: Project) -> dg.ExecuteInProcessResult:
+def _checked_alone(collector: Project, *, raise_on_error: bool = True) -> dg.ExecuteInProcessResult:
     """The checks of the audit logs, without collecting anything."""
     names = {dg.AssetCheckKey(dg.AssetKey("audit_logs"), each.name) for each in WINDOW_CHECKS}
     job = collector.definitions.resolve_implicit_global_asset_job_def().get_subset(asset_check_selection=names)
-    return job.execute_in_process(instance=collector.instance)
+    return job.execute_in_process(instance=collector.instance, raise_on_error=raise_on_error)
 
 
 @contextmanager
@@ -222,6 +225,79 @@ def test_a_writer_that_may_not_read_the_feed_is_not_blamed(
         verdicts = _verdicts(collector.run("audit_logs", hours(1)))
     assert all(each.passed for each in verdicts.values())
     assert (verdicts["objects_match_ledgers"].description or "").startswith("Not looked at: S3 refuses ListBucket")
+
+
+# Where nothing was collected
+
+
+def _shown(instance: dg.DagsterInstance) -> dict[str, tuple[str, str]]:
+    """What Dagster's UI says of each check of the audit logs: its status, and the sentence."""
+    keys = [dg.AssetCheckKey(dg.AssetKey("audit_logs"), each.name) for each in WINDOW_CHECKS]
+    records = instance.event_log_storage.get_latest_asset_check_execution_by_key(keys)
+    shown: dict[str, tuple[str, str]] = {}
+    for key, record in records.items():
+        status = asyncio.run(record.resolve_status(LoadingContextForTest(instance)))
+        evaluated = record.status is not AssetCheckExecutionRecordStatus.PLANNED
+        said = record.evaluation.description if evaluated and record.evaluation else None
+        shown[key.name] = (status.value, said or "")
+    return shown
+
+
+def _look(collector: Project) -> None:
+    """One look of the sensor that runs each minute."""
+    sensor = collector.definitions.resolve_sensor_def("freshness_sensor")
+    sensor(dg.build_sensor_context(instance=collector.instance))
+
+
+def test_a_failed_collection_leaves_the_verdicts_as_they_were(
+    collector: Project, bucket: Bucket, zendesk: SimulatedZendesk
+) -> None:
+    """Dagster shows three failed checks although nothing was looked at; a minute later it shows the last verdicts."""
+    collector.run("audit_logs", hours(1))
+    bucket.put(bucket.stored()[0], b"no JSON\n")
+    collector.run("audit_logs", hours(1))
+    before = _shown(collector.instance)
+    zendesk.control.add_faults(Rule(path="audit_logs", kind="status", code=503, times=0))
+    assert not collector.run("audit_logs", hours(1, skip=1)).success
+    assert {status for status, _ in _shown(collector.instance).values()} == {"EXECUTION_FAILED"}
+    _look(collector)
+    assert _shown(collector.instance) == before
+    assert [before[each.name][0] for each in WINDOW_CHECKS] == ["FAILED", "FAILED", "SUCCEEDED"]
+    zendesk.control.clear_faults()
+    verdict = _verdicts(collector.run("audit_logs", hours(1, skip=1)))["objects_match_ledgers"]
+    assert str(FIRST) in (verdict.description or "")
+
+
+def test_before_anything_is_collected_no_check_has_failed(collector: Project, zendesk: SimulatedZendesk) -> None:
+    """The first run of all fails: the checks say that they have not looked, once."""
+    zendesk.control.add_faults(Rule(path="audit_logs", kind="status", code=503, times=0))
+    collector.run("audit_logs", hours(1))
+    for _ in range(2):
+        _look(collector)
+    assert set(_shown(collector.instance).values()) == {("SUCCEEDED", "Not looked at yet: nothing was collected.")}
+    key = dg.AssetCheckKey(dg.AssetKey("audit_logs"), "objects_match_ledgers")
+    assert len(collector.instance.event_log_storage.get_asset_check_execution_history(key, limit=9)) == 2
+
+
+def test_a_check_that_broke_itself_stays_failed(collector: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was collected and could not be looked at is no verdict that holds: the UI goes on showing it."""
+    collector.run("audit_logs", hours(1))
+    with monkeypatch.context() as broken:
+        broken.setattr(checks, "_windows", None)
+        assert not collector.run("audit_logs", hours(1)).success
+        assert not _checked_alone(collector, raise_on_error=False).success
+    _look(collector)
+    assert {status for status, _ in _shown(collector.instance).values()} == {"EXECUTION_FAILED"}
+
+
+def test_a_run_under_way_is_left_alone(collector: Project) -> None:
+    """Its checks are planned, and the next thing that is said of them is their verdict."""
+    collector.run("audit_logs", hours(1))
+    job = collector.definitions.resolve_implicit_global_asset_job_def()
+    collector.instance.create_run_for_job(job.get_subset(asset_selection={dg.AssetKey("audit_logs")}))
+    before = _shown(collector.instance)
+    _look(collector)
+    assert _shown(collector.instance) == before
 
 
 # The feed

@@ -6,11 +6,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import requests
 
+from zendesk_pipeline.dev import trouble
+from zendesk_pipeline.local_services import SimulatedZendesk
+from zendesk_pipeline.simulator.faults import Rule
+from zendesk_pipeline_tests.by_hand import hours
 from zendesk_pipeline_tests.local_processes import Started, started
 from zendesk_pipeline_tests.ports import lasting_port
+from zendesk_pipeline_tests.runs import QUIET, description, project
 
 LOCATION = '{repositoryName: "__repository__", repositoryLocationName: "zendesk_pipeline"}'
 QUESTION = f"""{{
@@ -110,6 +116,19 @@ def test_the_next_start_goes_on_where_the_last_one_ended(first: Seen, second: Se
     assert "Collecting the first" not in second.output
     assert min(_materialized(second)) >= 24
     assert {path.name for path in (folder / ".local").iterdir()} >= {"start", "seaweedfs", "dagster"}
+
+
+@QUIET
+def test_the_fault_on_demand_fails_one_run(
+    environment: dict[str, str], zendesk: SimulatedZendesk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the page says: a run fails with one sentence, and the next one collects the hour."""
+    zendesk.control.add_faults(*msgspec.convert(trouble(), list[Rule]))
+    with project(environment, monkeypatch) as collector:
+        failed, good = (collector.run("audit_logs", hours(1)) for _ in range(2))
+    assert not failed.success
+    assert "Zendesk answered 503 to /api/v2/audit_logs" in description(failed)
+    assert good.success
 
 
 def test_two_at_a_time_are_refused(tmp_path: Path) -> None:

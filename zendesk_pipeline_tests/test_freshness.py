@@ -9,7 +9,7 @@ from dagster._core.definitions.freshness import FreshnessState, TimeWindowFreshn
 from zendesk_pipeline import settings
 from zendesk_pipeline.accounts import Account
 from zendesk_pipeline.definitions import build
-from zendesk_pipeline.freshness import freshness_sensor, state
+from zendesk_pipeline.freshness import bounds, freshness_sensor, state
 from zendesk_pipeline.settings import Settings
 from zendesk_pipeline.streams import AUDIT_LOGS
 from zendesk_pipeline.windows import HOUR, Window
@@ -51,8 +51,8 @@ def _state(instance: dg.DagsterInstance) -> FreshnessState | None:
 @pytest.mark.parametrize(
     ("newest", "late", "expected"),
     [
-        pytest.param(True, 29 * MINUTE, FreshnessState.PASS, id="in time"),
-        pytest.param(True, 30 * MINUTE, FreshnessState.WARN, id="half an hour late"),
+        pytest.param(True, HOUR - 1, FreshnessState.PASS, id="in time"),
+        pytest.param(True, HOUR, FreshnessState.WARN, id="an hour late"),
         pytest.param(True, 3 * HOUR - 1, FreshnessState.WARN, id="nearly three hours late"),
         pytest.param(True, 3 * HOUR, FreshnessState.FAIL, id="three hours late"),
         pytest.param(False, 29 * MINUTE, FreshnessState.UNKNOWN, id="nothing was due"),
@@ -64,7 +64,7 @@ def test_lateness_is_counted_from_the_end_of_the_window_that_is_missing(
 ) -> None:
     """That is the window after the newest delivered one, or the first there can be."""
     missing_end = FIRST.end + HOUR if newest else FIRST.end
-    assert state(FIRST if newest else None, FIRST, missing_end + late, fail_hours=3) is expected
+    assert state(FIRST if newest else None, FIRST, missing_end + late, bounds(3)) is expected
 
 
 def test_a_backfill_of_old_windows_makes_nothing_fresh(instance: dg.DagsterInstance) -> None:
@@ -114,7 +114,7 @@ def test_the_limit_is_a_setting(instance: dg.DagsterInstance, monkeypatch: pytes
         assert isinstance(found, TimeWindowFreshnessPolicy)
         assert found.fail_window.to_timedelta().total_seconds() == (int(hours) + 1) * HOUR
         assert found.warn_window
-        assert found.warn_window.to_timedelta().total_seconds() == 90 * MINUTE
+        assert found.warn_window.to_timedelta().total_seconds() == 2 * HOUR
 
 
 def test_where_dagster_judges_itself_it_is_left_to_it() -> None:

@@ -33,6 +33,12 @@ def test_it_leads_from_zendesk_to_secops() -> None:
     }
 
 
+def test_no_two_boxes_of_the_graph_have_one_name() -> None:
+    """Dagster shows the last part of a key: it tells what a stream is from where it comes from."""
+    names = [key.path[-1] for key in _specs()]
+    assert sorted(names) == sorted(set(names))
+
+
 def test_only_the_streams_can_be_materialized() -> None:
     """The rest belongs to others."""
     graph = build(settings.load()).resolve_asset_graph()
@@ -45,6 +51,21 @@ def test_everything_has_a_description_a_kind_and_a_group() -> None:
         assert (spec.description or "").endswith(".")
         assert spec.kinds
         assert spec.group_name == "zendesk"
+
+
+def test_a_stream_says_where_it_goes_and_when_an_hour_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the settings: the bucket, the minute of the schedule, and what has to settle before."""
+    for name, value in {"S3_BUCKET": "acme-logs", "S3_PREFIX": "zd/"}.items():
+        monkeypatch.setenv(name, value)
+    said = _specs()[dg.AssetKey("audit_logs")].description or ""
+    assert "`s3://acme-logs/zd/`" in said
+    assert "A green hour is there whole" in said
+    assert "5 minutes after its end" in said
+    assert "comes with one of the next hours" in said
+    monkeypatch.setenv("SETTLE_SECONDS", "900")
+    slow = _specs()
+    assert "15 minutes after its end" in (slow[dg.AssetKey("audit_logs")].description or "")
+    assert "next hours" not in (slow[dg.AssetKey("incremental_tickets")].description or "")
 
 
 def test_links_lead_to_the_account_the_bucket_and_the_documentation(monkeypatch: pytest.MonkeyPatch) -> None:
