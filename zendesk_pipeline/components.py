@@ -34,11 +34,11 @@ from zendesk_pipeline.accounts import (
     checked_source,
 )
 from zendesk_pipeline.clock import Clock
-from zendesk_pipeline.definitions import account_definitions, shared_definitions
 from zendesk_pipeline.errors import SettingsError
 from zendesk_pipeline.settings import OF_THE_LOCATION, Settings, sentence
 from zendesk_pipeline.streams import STREAMS
 from zendesk_pipeline.windows import timestamp
+from zendesk_pipeline.wiring import account_definitions, shared_definitions
 
 PLACEHOLDERS = {"zendesk_base_url": "https://SUBDOMAIN.zendesk.com", "s3_bucket": "BUCKET"}
 """What a scaffolded file has in the place of what has no default."""
@@ -258,7 +258,7 @@ class ZendeskToS3Component(dg.Component, dg.Resolvable):
         own = account_definitions(self.account)
         if beside[0] is not self:
             return own
-        shared = shared_definitions([each.account for each in beside], settings.load())
+        shared = shared_definitions([each.account for each in beside], settings.load_location())
         return dg.Definitions.merge(own, shared)
 
 

@@ -62,7 +62,7 @@ def account(chosen: Settings) -> Generator[Account]:
     """The resources that a run would have, secrets from the environment."""
     import dagster as dg  # noqa: PLC0415 - slow to import
 
-    from zendesk_pipeline.definitions import build  # noqa: PLC0415 - to import it is to read the settings
+    from zendesk_pipeline.wiring import build  # noqa: PLC0415 - the same
 
     defined = build(chosen).resources or {}
     wanted: dict[str, Any] = {name: defined[name] for name in ("zendesk", "s3_io_manager")}

@@ -2,15 +2,22 @@
 
 import os
 import re
+from collections.abc import Collection
 from datetime import UTC, datetime
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    InitSettingsSource,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 
 from zendesk_pipeline import env_file, redaction_rules
 from zendesk_pipeline.errors import SettingsError
@@ -284,22 +291,57 @@ OPTIONAL = frozenset({*(name.upper() for name in Settings.model_fields), *BESIDE
 """Variables that do without, so that nothing would say that an empty line has taken one away."""
 
 
+OF_A_LOCATION = frozenset({*(name.upper() for name in OF_THE_LOCATION), "ALERT_URLS", "HEARTBEAT_URL"})
+"""Of those, the ones that count where accounts are described elsewhere."""
+
+
 def load() -> Settings:
     """The settings of this process's environment.
 
     Raises SettingsError, with one sentence for each that is wrong, and where a `.env` that Dagster reads in this folder
     has empty lines that could take exported variables away.
     """
-    refuse_empty_lines()
+    return _loaded(Settings, OPTIONAL)
+
+
+def load_location() -> Settings:
+    """The settings of `OF_THE_LOCATION`, from the environment, and the defaults of all others.
+
+    For projects of other people, whose environment may have variables that are called as ours are. Raises SettingsError
+    as `load` does, for what belongs to the location alone.
+    """
+    return _loaded(_LocationSettings, OF_A_LOCATION)
+
+
+class _LocationSettings(Settings):
+    """What is the same for all accounts."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        *_: Any,
+        **__: Any,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Of the environment, nothing else."""
+        del init_settings
+        shared = {name: value for name, value in env_settings().items() if name in OF_THE_LOCATION}
+        return (InitSettingsSource(settings_cls, shared),)
+
+
+def _loaded(what: type[Settings], optional: Collection[str]) -> Settings:
+    refuse_empty_lines(optional)
     try:
-        return Settings()
+        return what()
     except ValidationError as wrong:
         raise SettingsError(" ".join(map(sentence, wrong.errors()))) from None
 
 
-def refuse_empty_lines() -> None:
+def refuse_empty_lines(names: Collection[str] = OPTIONAL) -> None:
     """Raise SettingsError where a `.env` that is read in this folder could take exported variables away."""
-    env_file.refuse_empty(OPTIONAL, Path.cwd(), os.environ)
+    env_file.refuse_empty(names, Path.cwd(), os.environ)
 
 
 def not_set(variable: str, what: str, because: str = "") -> SettingsError:

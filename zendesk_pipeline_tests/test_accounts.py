@@ -23,7 +23,6 @@ from zendesk_pipeline.accounts import (
 )
 from zendesk_pipeline.alerts import look
 from zendesk_pipeline.components import account_of
-from zendesk_pipeline.definitions import accounts_definitions, build
 from zendesk_pipeline.errors import SettingsError
 from zendesk_pipeline.freshness import freshness_sensor
 from zendesk_pipeline.keys import Layout
@@ -35,6 +34,7 @@ from zendesk_pipeline.sensors import MOST_REQUESTS, catch_up_sensor
 from zendesk_pipeline.settings import Settings
 from zendesk_pipeline.store import Store
 from zendesk_pipeline.windows import HOUR, Window
+from zendesk_pipeline.wiring import accounts_definitions, build
 from zendesk_pipeline_tests.by_hand import FIRST, hours
 from zendesk_pipeline_tests.conftest import FakeClock
 from zendesk_pipeline_tests.deliveries import Bucket

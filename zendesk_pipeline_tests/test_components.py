@@ -100,6 +100,20 @@ def test_a_secret_that_was_written_into_the_file_is_refused_and_not_repeated(pro
     assert "s3cr3t-value" not in said
 
 
+def test_variables_of_the_project_that_are_called_as_ours_are_left_alone(project: Foreign) -> None:
+    """Accounts are described in YAML: of the environment, and of a `.env`, only what is the location's counts."""
+    project.write("acme", **PLACE)
+    (project.folder / ".env").write_text("RESOURCES=\n")
+    theirs = {"START_DATE": "1 April", "COMPRESSION": "zstd", "S3_PREFIX": "/", "REDACTION_RULES": "rules.toml"}
+    loaded = Foreign(folder=project.folder, environment={**project.environment, **theirs}).dg("check", "defs")
+    assert loaded.returncode == 0, loaded.stdout + loaded.stderr
+
+    short = {**project.environment, "KEEP_RUN_LOGS_DAYS": "30"}
+    assert "KEEP_RUN_LOGS_DAYS is wrong: alerts read" in _refused(Foreign(folder=project.folder, environment=short))
+    (project.folder / ".env").write_text("ALERT_URLS=\n")
+    assert "has an empty line: ALERT_URLS=." in _refused(project)
+
+
 @pytest.fixture
 def two(tmp_path: Path, zendesk: SimulatedZendesk, s3: LocalS3) -> Callable[..., Foreign]:
     """A project with two accounts that deliver into two buckets."""

@@ -56,7 +56,7 @@ class Patient:
     @cached_property
     def wiring(self) -> Mapping[str, Any]:
         """The resources by name, made as Dagster gets them."""
-        from zendesk_pipeline.definitions import build  # noqa: PLC0415  # slow to import, and loads the settings
+        from zendesk_pipeline.wiring import build  # noqa: PLC0415  # slow to import
 
         return build(self.settings).resources or {}
 

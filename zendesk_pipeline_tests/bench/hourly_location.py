@@ -6,7 +6,7 @@ import dagster as dg
 
 from zendesk_pipeline import settings
 from zendesk_pipeline.accounts import Account
-from zendesk_pipeline.definitions import accounts_definitions
+from zendesk_pipeline.wiring import accounts_definitions
 
 _chosen = settings.load()
 _account = Account(settings=_chosen, minute=int(os.environ["BENCH_MINUTE"]))
