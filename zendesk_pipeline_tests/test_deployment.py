@@ -6,6 +6,7 @@ the same files with the tools that know them, and `test_ecs.py` has the part of 
 
 import json
 import re
+import shlex
 import subprocess
 import sys
 import tomllib
@@ -17,6 +18,7 @@ from pathlib import Path
 from threading import Thread
 from typing import Any, ClassVar, cast
 
+import dagster as dg
 import pytest
 import sqlalchemy
 import yaml
@@ -28,9 +30,10 @@ from dagster_postgres.utils import pg_url_from_config
 from packaging.requirements import Requirement
 
 from zendesk_pipeline.settings import Settings
-from zendesk_pipeline_tests import settings_doc
+from zendesk_pipeline_tests import kept_runs, settings_doc
 from zendesk_pipeline_tests.launching import launch
 from zendesk_pipeline_tests.ports import lasting_port
+from zendesk_pipeline_tests.test_lost_runs import Left
 
 ROOT = Path(__file__).parents[1]
 DEPLOY = ROOT / "deploy"
@@ -205,7 +208,7 @@ def _needed(name: str, extra: str) -> Iterator[str]:
 
 def commands() -> dict[str, list[str]]:
     """What each service runs, the code server by the image's own command."""
-    return {name: SERVICES[name].get("command", json.loads(instructions("CMD")[0])) for name in OURS}
+    return {**{name: SERVICES[name]["command"] for name in OURS}, "code": json.loads(instructions("CMD")[0])}
 
 
 @pytest.mark.parametrize("name", OURS)
@@ -221,16 +224,30 @@ def test_each_command_and_its_healthcheck_are_installed(name: str) -> None:
     assert said
 
 
-def test_the_code_server_serves_and_says_so(environment: dict[str, str], tmp_path: Path) -> None:
-    """Started by the image's command, it becomes healthy by the healthcheck of compose; stopped, it is not."""
-    port = lasting_port()
-    command, check = (
-        [str(BIN / words[0]), *(str(port) if word == served_port() else word for word in words[1:])]
-        for words in (commands()["code"], SERVICES["code"]["healthcheck"]["test"][1:])
-    )
-    assert str(port) in command
-    assert str(port) in check
-    started = {**PLACE, **environment, "PATH": f"{BIN}:/usr/bin:/bin", "TMPDIR": str(tmp_path), "HOME": str(tmp_path)}
+def test_the_code_server_ends_what_a_crash_has_left_and_serves(environment: dict[str, str], tmp_path: Path) -> None:
+    """Started by the command of compose, which ends in the image's own, it becomes healthy by its healthcheck.
+
+    Runs that were launched at the host by which compose names it have no process in a new container.
+    """
+    shell, option, line = SERVICES["code"]["command"]
+    assert line.endswith(f" && exec {shlex.join(commands()['code'])}")
+    port = str(lasting_port())
+    command = [shell, option, line.replace(served_port(), port)]
+    check = [word.replace(served_port(), port) for word in SERVICES["code"]["healthcheck"]["test"][1:]]
+    started = {
+        **PLACE,
+        **environment,
+        "PATH": f"{BIN}:/usr/bin:/bin",
+        "TMPDIR": str(tmp_path),
+        "HOME": str(tmp_path),
+        "DAGSTER_HOME": str(kept_runs.home(tmp_path / "dagster")),
+    }
+    here = SERVICES["daemon"]["environment"]["DAGSTER_CODE_HOST"]
+    with dg.DagsterInstance.from_config(started["DAGSTER_HOME"]) as instance:
+        with subprocess.Popen([sys.executable, "-c", ""]) as process:
+            pass
+        lost = Left(instance).run(host=here)
+        Left(instance).reports(lost, process.pid)
     with (tmp_path / "log").open("wb") as log, subprocess.Popen(command, env=started, stdout=log, stderr=log) as server:
         try:
             tries = (_healthy(check, started) for _ in range(60) if server.poll() is None)
@@ -239,6 +256,8 @@ def test_the_code_server_serves_and_says_so(environment: dict[str, str], tmp_pat
             server.terminate()
     assert healthy, (tmp_path / "log").read_text()
     assert server.returncode == 0
+    with dg.DagsterInstance.from_config(started["DAGSTER_HOME"]) as instance:
+        assert Left(instance).status(lost) is dg.DagsterRunStatus.FAILURE
     assert not _healthy(check, started)
 
 
