@@ -270,7 +270,7 @@ def _windows(
             yield from run_failures(asset, failed, held, watch.asked_again_from(now))
             yield from repeated_failures(asset, failed, held, watch.caught_up(now), now)
             yield from starving(instance, key, now)
-            if asset in counting:
+            if asset in counting and now - awake_since >= SETTLING:
                 memory.counted[asset] = count_holes(instance, key, Span(watch.start, recent.start), now)
             older = missing_before(memory.counted.get(asset), recent.start, under_way.get(asset, ()))
             reach = (began(instance, key) if older else None) or now
