@@ -14,7 +14,14 @@ from urllib.parse import quote
 import dagster as dg
 from dagster._core.definitions.freshness import FreshnessState
 from dagster._core.definitions.selector import RepositorySelector
-from dagster._core.scheduler.instigation import InstigatorState, InstigatorStatus, InstigatorTick, TickStatus
+from dagster._core.scheduler.instigation import (
+    InstigatorState,
+    InstigatorStatus,
+    InstigatorTick,
+    ScheduleInstigatorData,
+    SensorInstigatorData,
+    TickStatus,
+)
 from dagster._core.storage.asset_check_execution_record import (
     AssetCheckExecutionRecord,
     AssetCheckExecutionRecordStatus,
@@ -248,9 +255,18 @@ def _ticks(
     if len(ticks) == each.failures and all(tick.status is TickStatus.FAILURE for tick in ticks):
         yield _automation_problem(each, state, "fails", _tick_error(ticks[0].error), ticks[-1].timestamp)
     latest = ticks[0].timestamp if ticks else 0.0
-    if max(latest, awake_since) < each.due:
+    if max(latest, awake_since, _on_since(state)) < each.due:
         last = f"Its latest tick was at {moment(latest)}" if ticks else "It has not had a tick"
         yield _automation_problem(each, state, "does not run", f"{last}. Restart dagster-daemon.", each.due)
+
+
+def _on_since(state: InstigatorState | None) -> float:
+    """When it was switched on, or was new; a nightly schedule then has its first tick up to a day later."""
+    match state and state.instigator_data:
+        case ScheduleInstigatorData(start_timestamp=began) | SensorInstigatorData(last_sensor_start_timestamp=began):
+            return began or 0.0
+        case _:
+            return 0.0
 
 
 def _latest_ticks(instance: dg.DagsterInstance, state: InstigatorState | None, limit: int) -> Sequence[InstigatorTick]:

@@ -414,6 +414,25 @@ def test_after_a_break_everything_has_time_to_start(dagster: Dagster) -> None:
     assert len(dagster.problems(now=later + HOUR, awake=later)) == 2
 
 
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("hourly", ScheduleInstigatorData("5 * * * *", start_timestamp=NOW + DAY - MINUTE)),
+        ("minutely", SensorInstigatorData(last_sensor_start_timestamp=NOW + DAY - MINUTE)),
+    ],
+)
+def test_what_is_new_or_was_just_switched_on_has_time_for_its_first_tick(
+    dagster: Dagster, name: str, data: ScheduleInstigatorData | SensorInstigatorData
+) -> None:
+    """An upgrade brings a nightly schedule at noon: nothing was due before. What then stays away is a problem."""
+    dagster.instance.update_instigator_state(dagster.state(name).with_data(data))
+
+    def silent(now: float) -> bool:
+        return any(f" {name} does not run" in problem for problem in dagster.problems(now=now))
+
+    assert (silent(NOW + DAY), silent(NOW + DAY + 2 * HOUR)) == (False, True)
+
+
 def test_a_schedule_that_never_ticked_is_a_problem(home: dg.DagsterInstance) -> None:
     """The daemon does not know it, though it should run."""
     (problem,) = Dagster(home).problems(Automation(schedules=[_hourly]))
