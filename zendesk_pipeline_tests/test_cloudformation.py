@@ -638,7 +638,9 @@ def test_prefixes_are_those_of_the_settings(parameter: str, setting: str) -> Non
     said = cloudformation.template()["Parameters"][parameter]
     assert said["Default"] == Settings.model_fields[setting].default
     assert said["Description"].startswith(f"{setting.upper()}. ")
-    for prefix in ("a/", "zendesk/crm2/", "A.b_c-1/d/", "/a/", "a", "a//b/", "", "ä/", "a b/", "a/*", "../", "./", "a/./b/", "a/../b/", "..a/.b/"):
+    well_formed = ("a/", "zendesk/crm2/", "A.b_c-1/d/", "..a/.b/")
+    refused = ("/a/", "a", "a//b/", "", "ä/", "a b/", "a/*", "../", "./", "a/./b/", "a/../b/")
+    for prefix in (*well_formed, *refused):
         assert bool(re.fullmatch(said["AllowedPattern"], prefix)) is _takes(setting, prefix), prefix
 
 

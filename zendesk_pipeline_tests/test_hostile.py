@@ -27,8 +27,8 @@ pytestmark = QUIET
 
 KEY = re.compile(r"(?:[A-Za-z0-9_.-]+/)+[A-Za-z0-9_.-]+")
 DEPTH = 1_000_000
-"""Beyond what any parser of ours takes: 1,000 up to Python 3.12, 10,000 with 3.13; from 3.14 on as much as the stack has
-room for, which is some 200,000 with the usual 8 MB."""
+"""Beyond what any parser of ours takes: 1,000 up to Python 3.12, 10,000 with 3.13; from 3.14 on as much as the stack
+has room for, which is some 200,000 with the usual 8 MB."""
 
 each_stream = pytest.mark.parametrize("stream", [pytest.param(stream, id=name) for name, stream in STREAMS.items()])
 
