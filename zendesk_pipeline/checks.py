@@ -41,6 +41,8 @@ SAMPLED_HOURS = 30 * 24
 """The reconciliation takes a window of so many last ones,"""
 LATE_HOURS = 24
 """but of none of these, where records that show up late may be missing until the next windows are collected."""
+MOST_READ_AGAIN = 3
+"""Windows, the oldest in which the reconciliation has missed records."""
 WINDOWS = "windows_with_findings"
 """The metadata that a verdict remembers them by."""
 
@@ -185,7 +187,8 @@ def reconciliation(account: Account, stream: Stream, clock: Clock) -> dg.AssetCh
         name=key.name,
         asset=account.feed_key,
         description=f"A delivered window of the last {SAMPLED_HOURS // 24} days, another one each day, is read again at"
-        " Zendesk: everything it shows of that hour is delivered.",
+        " Zendesk: everything it shows of that hour is delivered. A window that is not whole is read each day until"
+        " it is.",
         pool=account.called(stream.pool),
         required_resource_keys={bucket_key(account), zendesk_key(account)},
     )
@@ -193,20 +196,25 @@ def reconciliation(account: Account, stream: Stream, clock: Clock) -> dg.AssetCh
         s3_io_manager = bucket_of(context, account)
         zendesk = zendesk_of(context, account)
         error = dg.AssetCheckSeverity.ERROR
-        window = sample(delivered_windows(context.instance, asset), clock.now())
-        if window is None:
+        known = _found_before(context.instance, key)
+        sampled = sample(delivered_windows(context.instance, asset), clock.now())
+        windows = [window for window in known[:MOST_READ_AGAIN] if window != sampled] + ([sampled] if sampled else [])
+        if not windows:
             return _result(key, error, [], {}, otherwise="No window of that time has been delivered.")
+        findings: dict[Window, str] = {}
+        shown: set[str] = set()
         try:
             inspector = s3_io_manager.inspector(stream)
-            pages = zendesk.pages(stream, Span(window.start, window.end), lookback=0)
-            shown = [record.identity for page in pages for record in page.records if Window.of(record.time) == window]
-            findings = [f"{each.window}: {each.text}" for each in inspector.undelivered(window, shown)]
+            for window in windows:
+                pages = zendesk.pages(stream, Span(window.start, window.end), lookback=0)
+                shown = {each.identity for page in pages for each in page.records if Window.of(each.time) == window}
+                findings.update({each.window: each.text for each in inspector.undelivered(window, shown)})
         except (PipelineError, ValueError) as problem:
-            return _unseen(key, error, problem)
-        looked_at = {"window": str(window), "records_at_zendesk": len(set(shown))}
-        return _result(
-            key, error, findings, looked_at, otherwise=f"{window}: {len(set(shown))} records, all delivered."
-        )
+            return _unseen(key, error, problem, sorted({*known, *findings}))
+        later = [window for window in known if window not in windows]
+        texts = [f"{window}: {text}" for window, text in findings.items()] + _later(later)
+        looked_at = {"window": str(windows[-1]), "records_at_zendesk": len(shown), **_remembered({*findings, *later})}
+        return _result(key, error, texts, looked_at, otherwise=f"{windows[-1]}: {len(shown)} records, all delivered.")
 
     return check
 
@@ -253,9 +261,13 @@ def _verdict(
     except (PipelineError, ValueError) as problem:
         return _unseen(key, check.severity, problem, known)
     texts = [f"{finding.window}: {finding.text}" for finding in findings]
-    texts += [f"{window}: found before, and looked at again after the others" for window in later]
+    texts += _later(later)
     found = {finding.window for finding in findings}.union(later)
     return _result(key, check.severity, texts, {"windows": len({*windows, *again}), **_remembered(found)})
+
+
+def _later(windows: Iterable[Window]) -> list[str]:
+    return [f"{window}: found before, and looked at again after the others" for window in windows]
 
 
 def _remembered(found: Iterable[Window]) -> Mapping[str, Any]:

@@ -204,16 +204,17 @@ def _unseen(key: dg.AssetKey, error: Exception) -> str:
 def _successes(
     instance: dg.DagsterInstance, key: dg.AssetKey, missing: Collection[Window], attempts: Sequence[Attempt]
 ) -> list[float]:
-    """When windows of an asset were delivered since its trouble began: the first times, and the latest."""
-    failed = [
-        each.failed_at
-        for each in attempts
-        if each.failed_at is not None and any(window in each.span for window in missing)
-    ]
-    if not failed:
+    """When windows of an asset were delivered since its trouble began: the first times, and the latest.
+
+    Where only other windows were refused, the latest alone: it says whether the stream still is.
+    """
+    failed = [(each, each.failed_at) for each in attempts if each.failed_at is not None]
+    here = [at for each, at in failed if any(window in each.span for window in missing)]
+    since = here or [at for each, at in failed if each.stays]
+    if not since:
         return []
-    wanted = dg.AssetRecordsFilter(asset_key=key, after_timestamp=min(failed))
-    first = instance.fetch_materializations(wanted, limit=MOST_SUCCESSES, ascending=True).records
+    wanted = dg.AssetRecordsFilter(asset_key=key, after_timestamp=min(since))
+    first = instance.fetch_materializations(wanted, limit=MOST_SUCCESSES, ascending=True).records if here else ()
     latest = instance.fetch_materializations(wanted, limit=1).records
     return [record.timestamp for record in (*first, *latest)]
 

@@ -85,15 +85,22 @@ def failed_checks(instance: dg.DagsterInstance, checks: Sequence[dg.AssetCheckKe
 
 
 def _planned_check(instance: dg.DagsterInstance, record: AssetCheckExecutionRecord) -> Iterator[Problem]:
-    """While a check is under way, the evaluation before counts, and where its run failed at the asset itself."""
+    """While a check is under way, the evaluation before counts; so it does where its run failed before the check."""
     run = instance.get_run_by_id(record.run_id)
-    alone = run and record.key.asset_key not in (run.asset_selection or ())
-    if run and alone and run.status is dg.DagsterRunStatus.FAILURE:
+    if run and run.status is dg.DagsterRunStatus.FAILURE and _was_its_turn(instance, run, record):
         yield _check_problem(record, "The run that was to evaluate it failed; its log says why.", "error")
         return
     done = {AssetCheckExecutionRecordStatus.SUCCEEDED, AssetCheckExecutionRecordStatus.FAILED}
     for before in instance.event_log_storage.get_asset_check_execution_history(record.key, limit=1, status=done):
         yield from _evaluated_check(before)
+
+
+def _was_its_turn(instance: dg.DagsterInstance, run: dg.DagsterRun, record: AssetCheckExecutionRecord) -> bool:
+    """Whether a run was for checks alone, or had collected what this one looks at and then broke at it."""
+    if record.key.asset_key not in (run.asset_selection or ()):
+        return True
+    step = record.event.step_key if record.event else None
+    return bool(step) and any(each.start_time for each in instance.get_run_step_stats(run.run_id, [step]))
 
 
 def _evaluated_check(record: AssetCheckExecutionRecord) -> Iterator[Problem]:

@@ -13,16 +13,19 @@ import pytest
 from dagster._core.loader import LoadingContextForTest
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 
-from zendesk_pipeline import checks, inspection
+from zendesk_pipeline import checks, inspection, settings
 from zendesk_pipeline.checks import LATE_HOURS, MOST_WINDOWS, SAMPLED_HOURS, WINDOW_CHECKS, sample
+from zendesk_pipeline.definitions import build
 from zendesk_pipeline.keys import Layout
 from zendesk_pipeline.local_services import LocalS3, SimulatedZendesk, local_s3
 from zendesk_pipeline.policies import writer_policy
 from zendesk_pipeline.settings import Settings
 from zendesk_pipeline.simulator.faults import Rule
 from zendesk_pipeline.store import Store
+from zendesk_pipeline.upkeep import failed_checks
 from zendesk_pipeline.windows import HOUR, Window
 from zendesk_pipeline_tests.by_hand import FIRST, audit_logs, hours
+from zendesk_pipeline_tests.conftest import FakeClock
 from zendesk_pipeline_tests.deliveries import Bucket, Deliveries
 from zendesk_pipeline_tests.runs import QUIET, Project, metadata, project
 
@@ -290,6 +293,22 @@ def test_a_check_that_broke_itself_stays_failed(collector: Project, monkeypatch:
     assert {status for status, _ in _shown(collector.instance).values()} == {"EXECUTION_FAILED"}
 
 
+def test_a_check_that_breaks_in_a_collection_is_told(collector: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its windows are delivered, so nothing else tells of that run; one that fails before its checks is told itself."""
+    names = [dg.AssetCheckKey(dg.AssetKey("audit_logs"), each.name) for each in WINDOW_CHECKS]
+    collector.run("audit_logs", hours(1))
+    with monkeypatch.context() as broken:
+        broken.setattr(checks, "_windows", None)
+        assert not collector.run("audit_logs", hours(1, skip=1)).success
+    told = list(failed_checks(collector.instance, names))
+    assert {problem.text for problem in told} == {"The run that was to evaluate it failed; its log says why."}
+    assert len(told) == len(names)
+    monkeypatch.setenv("S3_BUCKET", "no-such-bucket")
+    running = Project(definitions=build(settings.load()), instance=collector.instance)
+    assert not running.run("audit_logs", hours(1, skip=1)).success
+    assert list(failed_checks(collector.instance, names)) == []
+
+
 def test_a_run_under_way_is_left_alone(collector: Project) -> None:
     """Its checks are planned, and the next thing that is said of them is their verdict."""
     collector.run("audit_logs", hours(1))
@@ -362,6 +381,31 @@ def test_a_sample_is_compared_with_zendesk(collector: Project, bucket: Bucket) -
     assert verdict.severity is dg.AssetCheckSeverity.ERROR
     assert verdict.description == f"{FIRST}: 1 records that Zendesk shows are not delivered"
     assert dropped not in str(verdict)
+
+
+def test_what_a_sample_has_missed_is_missed_until_it_is_delivered(collector: Project, bucket: Bucket) -> None:
+    """Another window is the sample of another day; the verdict stays until the window is collected again."""
+    collector.run("audit_logs", hours(3))
+    third = list(hours(3))[2]
+    ledger = bucket.layout.ledger("audit_logs", third)
+    held = json.loads(bucket.body(ledger))
+    held["objects"][0]["identities"].pop()
+    bucket.put(ledger, gzip.compress(json.dumps(held).encode()))
+
+    def of_a_day_with(*, third_sampled: bool) -> dg.AssetCheckEvaluation:
+        days = (float(hours(48).end + day * 24 * HOUR) for day in range(30))
+        day = next(now for now in days if (sample(hours(3), now) == third) is third_sampled)
+        definitions = build(settings.load(), FakeClock(day).clock)
+        return _verdicts(_feed_run(Project(definitions=definitions, instance=collector.instance), "reconciliation"))[
+            "audit_logs_match_source"
+        ]
+
+    missed = f"{third}: 1 records that Zendesk shows are not delivered"
+    assert [of_a_day_with(third_sampled=sampled).description for sampled in (True, False)] == [missed, missed]
+    assert collector.run("audit_logs", hours(3)).success
+    again = of_a_day_with(third_sampled=False)
+    assert again.passed
+    assert "windows_with_findings" not in again.metadata
 
 
 def test_where_nothing_is_delivered_there_is_nothing_to_compare(collector: Project, zendesk: SimulatedZendesk) -> None:

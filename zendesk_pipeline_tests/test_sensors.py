@@ -268,6 +268,23 @@ def test_a_stream_that_is_refused_is_asked_for_by_one_run_and_then_at_once(
     assert [first for first, _ in _asked(look(collector))] == ["2026-11-12-04:00", "2026-11-12-08:00"]
 
 
+def test_a_refusal_that_is_over_is_not_remembered(
+    collector: Project, look: Look, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Windows that are missing later, for another reason, are asked for as if it had not been: all ranges at once."""
+    first, second, third, fourth = SPAN
+    with monkeypatch.context() as changed:
+        changed.setenv("ZENDESK_API_TOKEN", "a-wrong-one")
+        assert not collector.run("audit_logs", Span(first.start, first.end)).success
+    assert collector.run("audit_logs", Span(first.start, first.end)).success
+    assert collector.run("audit_logs", Span(third.start, third.end)).success
+    assert _asked(look(collector)) == [(second.partition_key,) * 2, (fourth.partition_key,) * 2]
+
+    for window in (second, fourth):
+        _under_way(collector, dg.DagsterRunStatus.STARTED, window.partition_key, window.partition_key)
+    assert "Every window is delivered or under way." in str(look(collector).skip_reason)
+
+
 @pytest.mark.parametrize(
     ("changed", "stays"),
     [({"ZENDESK_API_TOKEN": ""}, True), ({"S3_BUCKET": "no-such-bucket"}, True), ({}, False)],
