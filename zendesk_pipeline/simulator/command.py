@@ -81,7 +81,7 @@ def _serve(server: SimulatorServer) -> None:
 def simulate(host: str, port: int, since: float | None, now: float | None, **arguments: object) -> None:
     """Run a simulated Zendesk: audit logs, access logs and exports, with their quirks, over HTTP.
 
-    The same options give the same records whenever it is started; as time goes on there are more.
+    The same options, --since among them, give the same records whenever it is started; as time goes on there are more.
     """
     replay: tuple[Path, ...] = arguments.pop("replay")  # pyright: ignore[reportAssignmentType]  # as its option says
     source = Source(_history_options(arguments, since, now), replay)
