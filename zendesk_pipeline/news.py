@@ -42,7 +42,7 @@ class Entry(msgspec.Struct):
     """What is well again when it has ended."""
     asset: str = ""
     windows: list[tuple[int, int]] = []
-    """Those of the asset that have to be delivered."""
+    """Those of the asset that have to be delivered: all that the problem was ever about, for the word at its end."""
     ended: float | None = None
     left: int = 0
     """Windows that were still missing when it was given up."""
@@ -114,33 +114,36 @@ def update(
     nothing has ended.
     """
     for problem in problems:
-        _note(memory, problem, delivered, now)
+        _note(memory, problem, now)
     current = {problem.cause for problem in problems}
     for cause, entry in memory.problems.items():
         if complete and entry.asset not in unseen and cause not in current and entry.ended is None:
             _end(entry, delivered, now)
 
 
-def _note(memory: Memory, problem: Problem, delivered: Mapping[str, Collection[str]], now: float) -> None:
+def _note(memory: Memory, problem: Problem, now: float) -> None:
     entry = memory.problems.get(problem.cause)
     if entry is None or entry.ended is not None:
         entry = memory.problems[problem.cause] = Entry(problem.title, min(problem.since, now), now)
-    windows = {*_missing(entry, delivered), *(window for span in problem.windows for window in span)}
+    windows = {*_windows(entry), *(window for span in problem.windows for window in span)}
     entry.title, entry.over, entry.asset, entry.seen = problem.title, problem.over, problem.asset, now
     entry.windows = [(span.start, span.end) for span in ranges(windows)]
 
 
 def _missing(entry: Entry, delivered: Mapping[str, Collection[str]]) -> list[Window]:
     held = delivered.get(entry.asset, ())
-    windows = (window for bounds in entry.windows for window in Span(*bounds))
-    return [window for window in windows if window.partition_key not in held]
+    return [window for window in _windows(entry) if window.partition_key not in held]
+
+
+def _windows(entry: Entry) -> list[Window]:
+    return [window for bounds in entry.windows for window in Span(*bounds)]
 
 
 def awaited_windows(memory: Memory) -> Mapping[str, Collection[Window]]:
     """By asset, the windows that have to be delivered before remembered problems are solved."""
     awaited: dict[str, set[Window]] = {}
     for entry in memory.problems.values():
-        awaited.setdefault(entry.asset, set()).update(window for bounds in entry.windows for window in Span(*bounds))
+        awaited.setdefault(entry.asset, set()).update(_windows(entry))
     return awaited
 
 
@@ -266,9 +269,8 @@ def _over(cause: str, entry: Entry) -> str:
     if entry.over:
         return entry.over
     if entry.windows:
-        windows = [window for bounds in entry.windows for window in Span(*bounds)]
         had = "were missing" if cause.startswith("stale ") else "had failed"
-        return f"Delivered now: {count(windows, 'window')} of {entry.asset} that {had}"
+        return f"Delivered now: {count(_windows(entry), 'window')} of {entry.asset} that {had}"
     return f"No longer so: {entry.title}"
 
 

@@ -159,6 +159,19 @@ def test_a_problem_about_windows_is_solved_when_they_are_delivered() -> None:
     assert listener.memory.problems == {}
 
 
+def test_the_windows_that_were_delivered_first_are_counted_at_the_end() -> None:
+    """Who was told of three hears of three, although a look in between has seen one of them delivered."""
+    listener = Listener()
+    listener.hears([ABOUT_WINDOWS])
+    rest = hours(2, skip=1)
+    smaller = replace(ABOUT_WINDOWS, title="audit_logs: 2 windows failed", size=2, windows=(rest,))
+    first = {"audit_logs": DELIVERED["audit_logs"] - {window.partition_key for window in rest}}
+    assert listener.hears([smaller], NOW + MINUTE, first) is None
+    assert _title(listener.hears([], NOW + HOUR, DELIVERED)) == (
+        "Delivered now: 3 windows of audit_logs that had failed"
+    )
+
+
 def test_windows_that_are_still_missing_are_not_solved() -> None:
     """A retry under way makes the problem invisible for a while: silence, and no second alert when it fails too."""
     listener = Listener()
