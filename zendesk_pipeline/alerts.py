@@ -267,12 +267,13 @@ def _windows(
         try:
             held = held_windows(instance, key, plans=bool(failed), among=among)
             seen.delivered[asset] = held.delivered.keys()
-            yield from run_failures(asset, failed, held, watch.asked_again_from(now))
+            at_work = under_way.get(asset, ())
+            yield from run_failures(asset, failed, held, watch.asked_again_from(now), at_work)
             yield from repeated_failures(asset, failed, held, watch.caught_up(now), now)
             yield from starving(instance, key, now)
             if asset in counting and now - awake_since >= SETTLING:
                 memory.counted[asset] = count_holes(instance, key, Span(watch.start, recent.start), now)
-            older = missing_before(memory.counted.get(asset), recent.start, under_way.get(asset, ()))
+            older = missing_before(memory.counted.get(asset), recent.start, at_work)
             reach = (began(instance, key) if older else None) or now
             never, lost = split(older, reach - watch.hours * HOUR)
             yield from never_asked_for(key, never, now)
@@ -281,7 +282,7 @@ def _windows(
                 if not any(window.partition_key in known for window in recent):  # to say which the newest is
                     known = held_windows(instance, key, plans=False).delivered
                 aside = set_aside(cancelled.get(asset, ()), failed)
-                yield from stale(key, known, under_way.get(asset, ()), watch, now, lost=lost, cancelled=aside)
+                yield from stale(key, known, at_work, watch, now, lost=lost, cancelled=aside)
         except Exception as error:  # noqa: BLE001  # one asset that cannot be looked at must not hide the others
             seen.unseen[asset] = error
 

@@ -240,8 +240,18 @@ def error_chain(error: SerializableErrorInfo | None) -> list[SerializableErrorIn
 # What is wrong with windows
 
 
-def run_failures(asset: str, runs: Iterable[FailedRun], held: Held, asked_again_from: float) -> Iterator[Problem]:
-    """Failed runs whose windows are still missing, grouped by what their sentences have in common."""
+def run_failures(
+    asset: str, runs: Iterable[FailedRun], held: Held, asked_again_from: float, under_way: Sequence[Span] = ()
+) -> Iterator[Problem]:
+    """Failed runs whose windows are still missing, grouped by what their sentences have in common.
+
+    Args:
+        asset: Of whose windows.
+        runs: Failed ones.
+        held: What is delivered and planned of it.
+        asked_again_from: The start of the first window that is asked for again by itself.
+        under_way: What runs are at work on by now, such as the retry of a run whose process has died.
+    """
     groups: dict[str, list[FailedRun]] = {}
     missing: dict[str, set[Window]] = {}
     for run in runs:
@@ -251,22 +261,34 @@ def run_failures(asset: str, runs: Iterable[FailedRun], held: Held, asked_again_
             missing.setdefault(cause, set()).update(windows)
     for cause, failed in groups.items():
         latest = max(failed, key=lambda run: run.at)
-        asked_again = [window for window in missing[cause] if window.start >= asked_again_from and not latest.redeliver]
-        what_next = _what_next(latest, len(asked_again), len(missing[cause]))
+        left = {window for window in missing[cause] if not any(window in span for span in under_way)}
+        what_next = _what_next(latest, missing[cause], left, asked_again_from)
         yield _run_failure(cause, asset, sorted(failed, key=lambda run: run.at), missing[cause], what_next)
 
 
-def _what_next(latest: FailedRun, asked_again: int, of: int) -> str:
+def _what_next(
+    latest: FailedRun, missing: Collection[Window], left: Collection[Window], asked_again_from: float
+) -> str:
+    """What becomes of the missing windows; no run is at work on those that are left."""
     if latest.redeliver:
         return "It was to send records again: the catch-up sensor does not repeat that, launch it again."
-    if not asked_again:
-        they, themselves = ("It is", "itself") if of == 1 else ("They are", "themselves")
+    seen_to = sum(window.start >= asked_again_from for window in missing)
+    if latest.stays and seen_to:
+        return _after_the_fix(seen_to, len(missing))
+    of, one = len(missing), len(missing) == 1
+    under_way, asked_again = of - len(left), sum(window.start >= asked_again_from for window in left)
+    if under_way == of:
+        return f"{'It is' if one else 'They are'} under way again."
+    if not under_way + asked_again:
+        they, themselves = ("It is", "itself") if one else ("They are", "themselves")
         return f"{they} not asked for again by {themselves}: launch a backfill."
-    if latest.stays:
-        return _after_the_fix(asked_again, of)
-    if asked_again == of:
-        return f"The catch-up sensor asks for {'it' if of == 1 else 'them'} again."
-    return f"The catch-up sensor asks for {asked_again:,} of them again; for the others, launch a backfill."
+    some_of_them = "it" if one else "them" if asked_again == of else f"{asked_again:,} of them"
+    said = [
+        *([f"Under way again: {under_way:,} of them."] if under_way else []),
+        *([f"The catch-up sensor asks for {some_of_them} again."] if asked_again else []),
+        *(["For the others, launch a backfill."] if under_way + asked_again < of else []),
+    ]
+    return " ".join(said)
 
 
 def _after_the_fix(asked_again: int, of: int) -> str:

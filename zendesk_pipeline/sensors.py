@@ -156,10 +156,12 @@ def _look(
     spans = due(expected, delivered, attempts, now, successes, delivered_at=again, loaded_at=loaded_at)
     refused = refusal(attempts, successes, loaded_at) if missing else None
     aside = set_aside(missing, attempts)
+    under_way = [each.span for each in attempts if each.failed_at is None]
+    troubled = [_note(key, each, again=any(each.window in span for span in under_way)) for each in trouble.values()]
     return _Look(
         requests=[_request(account, key, span, look_back_at_most(span, trouble)) for span in spans],
         notes=[
-            *([_note_refusal(key, refused)] if refused else [_note(key, each) for each in trouble.values()]),
+            *([_note_refusal(key, refused, tried_now=bool(under_way))] if refused else troubled),
             *([_note_aside(key, aside)] if aside else []),
         ],
     )
@@ -281,17 +283,21 @@ def _request(account: Account, key: dg.AssetKey, span: Span, look_back: int | No
     return dg.RunRequest(asset_selection=[key], run_config=config, tags={**bounds, **account.tags})
 
 
-def _note(key: dg.AssetKey, trouble: Trouble) -> str:
+def _note(key: dg.AssetKey, trouble: Trouble, *, again: bool) -> str:
+    """`again`: whether a run over the window is under way, such as Dagster's retry of one that died."""
     at = datetime.fromtimestamp(trouble.next_try, UTC)
     where = f"{key.to_user_string()} {trouble.window}"
-    return f"{where}: {trouble.failures} run(s) broke off there, it is tried again from {at:%Y-%m-%d %H:%M} on"
+    what_next = "under way again" if again else f"tried again from {at:%Y-%m-%d %H:%M} on"
+    return f"{where}: {trouble.failures} run(s) broke off there, it is {what_next}"
 
 
-def _note_refusal(key: dg.AssetKey, refused: Refusal) -> str:
+def _note_refusal(key: dg.AssetKey, refused: Refusal, *, tried_now: bool) -> str:
+    """`tried_now`: whether a run of the stream is under way."""
     at = datetime.fromtimestamp(refused.next_try, UTC)
+    trial = "a run that is under way tries it" if tried_now else f"one run tries it from {at:%Y-%m-%d %H:%M} on"
     return (
         f"{key.to_user_string()} is refused ({refused.failures} run(s)), which stays until somebody fixes what the"
-        f" latest run says: one run tries it from {at:%Y-%m-%d %H:%M} on, and then all that is missing is asked for"
+        f" latest run says: {trial}, and then all that is missing is asked for"
     )
 
 

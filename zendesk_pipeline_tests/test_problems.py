@@ -236,7 +236,7 @@ def test_streams_fail_by_themselves() -> None:
     ("windows", "back", "said"),
     [
         (5, 24, "The catch-up sensor asks for them again."),
-        (5, 2, "The catch-up sensor asks for 2 of them again; for the others, launch a backfill."),
+        (5, 2, "The catch-up sensor asks for 2 of them again. For the others, launch a backfill."),
         (5, 0, "They are not asked for again by themselves: launch a backfill."),
         (1, 24, "The catch-up sensor asks for it again."),
         (1, 0, "It is not asked for again by itself: launch a backfill."),
@@ -248,6 +248,25 @@ def test_what_the_catch_up_sensor_will_not_do_is_said(windows: int, back: int, s
     now = hours(5).end + GRACE
     (problem,) = run_failures("audit_logs", [_failed(hours(windows))], NOTHING, watch.asked_again_from(now))
     assert problem.text.endswith(said)
+
+
+@pytest.mark.parametrize(
+    ("windows", "retried", "back", "said"),
+    [
+        (5, 5, 24, "They are under way again."),
+        (5, 5, 0, "They are under way again."),
+        (1, 1, 24, "It is under way again."),
+        (5, 2, 24, "Under way again: 2 of them. The catch-up sensor asks for 3 of them again."),
+        (5, 2, 0, "Under way again: 2 of them. For the others, launch a backfill."),
+        (5, 2, 2, "Under way again: 2 of them. The catch-up sensor asks for 2 of them again. For the others, launch a"),
+    ],
+)
+def test_what_a_run_is_at_work_on_again_is_said(windows: int, retried: int, back: int, said: str) -> None:
+    """Dagster starts a run that died again within seconds: the sensor does not ask for its windows then."""
+    watch = Watch(start=FIRST.start, hours=back, stale_after=3)
+    from_then = watch.asked_again_from(hours(5).end + GRACE)
+    (problem,) = run_failures("audit_logs", [_failed(hours(windows))], NOTHING, from_then, [hours(retried)])
+    assert f"One run failed. {said}" in problem.text
 
 
 @pytest.mark.parametrize(

@@ -101,8 +101,12 @@ def test_a_failed_range_is_tried_again_from_where_it_broke_off_and_is_named(
     waiting = look(collector)
     clock.time += 1
     assert _asked(waiting) == []
-    assert "audit_logs 2026-11-12 05:00: 1 run(s) broke off there" in str(waiting.skip_reason)
+    assert "audit_logs 2026-11-12 05:00: 1 run(s) broke off there, it is tried again from" in str(waiting.skip_reason)
     assert _asked(look(collector))[0][0] == "2026-11-12-05:00"
+
+    _under_way(collector, dg.DagsterRunStatus.STARTED, "2026-11-12-05:00", "2040-01-01-00:00")
+    retried = str(look(collector).skip_reason)
+    assert "audit_logs 2026-11-12 05:00: 1 run(s) broke off there, it is under way again" in retried
 
 
 @pytest.mark.parametrize(("retried", "asked"), [("false", [FIRST.partition_key]), ("true", [])])
@@ -261,7 +265,12 @@ def test_a_stream_that_is_refused_is_asked_for_by_one_run_and_then_at_once(
     clock.time += 1
     assert _asked(waiting) == []
     assert "audit_logs is refused (2 run(s)), which stays until somebody fixes" in str(waiting.skip_reason)
+    assert "says: one run tries it from 20" in str(waiting.skip_reason)
     assert [first for first, _ in _asked(look(collector))] == ["2026-11-12-04:00"]
+
+    trial = _under_way(collector, dg.DagsterRunStatus.STARTED, "2026-11-12-04:00", "2026-11-12-07:00")
+    assert "says: a run that is under way tries it, and then" in str(look(collector).skip_reason)
+    collector.instance.delete_run(trial.run_id)
 
     assert collector.run("audit_logs", Span(SPAN.end - HOUR, SPAN.end)).success
     assert _asked(look(collector))[0] == ("2026-11-12-04:00", "2026-11-12-06:00")
