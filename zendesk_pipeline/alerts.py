@@ -202,9 +202,8 @@ def look(
     def not_fresh() -> Iterator[Problem]:
         if now - awake_since < SETTLING:
             return iter(())
-        told = {
-            problem.asset for problem in found if not problem.once
-        }  # that says more than that the newest window is late
+        # What is told already says more than that the newest window is late.
+        told = {problem.asset for problem in found if not problem.once}
         late = [
             key
             for account in accounts
@@ -230,7 +229,7 @@ def look(
     for name, find in kinds.items():
         try:
             found += find()
-        except Exception as error:  # noqa: BLE001  # one eye gone blind, after an upgrade say, must not close the others
+        except Exception as error:  # noqa: BLE001  # one failing detector must not stop the others
             blind.append(_blind(name, error, now))
     complete = not blind
     blind += [_blind(f"the runs and windows of {asset}", error, now) for asset, error in seen.unseen.items()]
