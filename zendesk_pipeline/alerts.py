@@ -61,6 +61,7 @@ from zendesk_pipeline.problems import (
 from zendesk_pipeline.resources import settled
 from zendesk_pipeline.run_history import Ours, cancelled_spans, ours_in
 from zendesk_pipeline.secret_references import Recent
+from zendesk_pipeline.sensors import newest_delivered
 from zendesk_pipeline.windows import HOUR, Span, Window
 
 NAME = "alert_sensor"
@@ -222,6 +223,7 @@ def look(
         ),
         "schedules and sensors": lambda: upkeep.automation(instance, automation, now, awake_since),
         "daemons": lambda: upkeep.daemons(instance, now, awake_since),
+        "the pruning of run logs": lambda: upkeep.pruning(instance, automation.location),
         "the instance's settings": lambda: missing_settings(instance, pools, now),
     }
     found: list[Problem] = []
@@ -254,6 +256,7 @@ def _windows(
     watched = [(_watch(each), key) for each in accounts for key in each.stream_keys]
     cancelled = cancelled_spans(instance, mine, since=now - LOOK_BACK)
     names = [key.to_user_string() for _, key in watched]
+    caught_up = now - awake_since >= SETTLING
     counting = to_count(memory.counted, names, now)
     memory.counted = {
         name: memory.counted[name] for _, key in watched if (name := key.to_user_string()) in memory.counted
@@ -270,16 +273,17 @@ def _windows(
             yield from run_failures(asset, failed, held, watch.asked_again_from(now), at_work)
             yield from repeated_failures(asset, failed, held, watch.caught_up(now), now)
             yield from starving(instance, key, now)
-            if asset in counting and now - awake_since >= SETTLING:
+            if asset in counting and caught_up:
                 memory.counted[asset] = count_holes(instance, key, Span(watch.start, recent.start), now)
             older = missing_before(memory.counted.get(asset), recent.start, at_work)
             reach = (began(instance, key) if older else None) or now
             never, lost = split(older, reach - watch.hours * HOUR)
             yield from never_asked_for(key, never, now)
-            if now - awake_since >= SETTLING:
-                known = held.delivered
+            if caught_up:
+                known = set(held.delivered)
                 if not any(window.partition_key in known for window in recent):  # to say which the newest is
-                    known = held_windows(instance, key, plans=False).delivered
+                    newest = newest_delivered(instance, key, recent)
+                    known |= {newest.partition_key} if newest else set()
                 aside = set_aside(cancelled.get(asset, ()), failed)
                 yield from stale(key, known, at_work, watch, now, lost=lost, cancelled=aside)
         except Exception as error:  # noqa: BLE001  # one asset that cannot be looked at must not hide the others

@@ -32,8 +32,8 @@ class DaemonError(PipelineError):
     """Dagster's daemon, or a part of it, does not run."""
 
 
-class UntoldError(PipelineError):
-    """The service outside could not be told."""
+class UnknownError(PipelineError):
+    """Whether the daemon lives could not be seen, or not be told to the service outside."""
 
 
 @click.command
@@ -41,12 +41,15 @@ class UntoldError(PipelineError):
 def heartbeat(context: click.Context) -> None:
     """Look whether Dagster's daemon lives, and if so tell it to HEARTBEAT_URL.
 
-    The exit status is 1 where the daemon is dead, and 2 where it lives and that could not be told.
+    The exit status is 1 where the daemon is dead, and 2 where that could not be seen, or where it lives and that could
+    not be told.
     """
-    from dagster import DagsterInstance  # noqa: PLC0415 - slow to import
-
-    with DagsterInstance.from_config(str(databases.home(os.environ))) as instance:
-        silent = list(_silent(instance, time.time()))
+    home = str(databases.home(os.environ))
+    try:
+        silent = _look(home)
+    except UnknownError as problem:
+        click.echo(f"Error: {problem.message}", err=True)
+        context.exit(2)
     if silent:
         raise DaemonError(
             f"Dagster's daemon is dead: {'; '.join(silent)}. Nothing is collected, and no alert is sent. Restart"
@@ -61,6 +64,20 @@ def heartbeat(context: click.Context) -> None:
     except PipelineError as problem:
         click.echo(f"Error: {problem.message}", err=True)
         context.exit(2)
+
+
+def _look(home: str) -> list[str]:
+    """The parts of the daemon that give no sign of life; raises UnknownError where Dagster's records do not open."""
+    from dagster import DagsterInstance  # noqa: PLC0415 - slow to import
+
+    try:
+        with DagsterInstance.from_config(home) as instance:
+            return list(_silent(instance, time.time()))
+    except Exception as error:  # noqa: BLE001  # of SQLAlchemy, of a driver, of Dagster: whatever does not open
+        raise UnknownError(
+            f"Dagster's records cannot be read ({type(error).__name__}), so nobody knows whether its daemon lives; is"
+            " its database up? Whoever expects a sign of life hears none."
+        ) from None
 
 
 def _address() -> str:
@@ -89,4 +106,6 @@ def _tell(address: str, sleep: Callable[[float], None]) -> None:
         except (OSError, HTTPException, ValueError):
             if tries_left:
                 sleep(PAUSE)
-    raise UntoldError(f"{NAME} does not answer as it should, {TRIES} times: whoever expects a sign of life hears none.")
+    raise UnknownError(
+        f"{NAME} does not answer as it should, {TRIES} times: whoever expects a sign of life hears none."
+    )

@@ -42,6 +42,8 @@ INTERVAL = 60
 """Seconds between two looks."""
 MATERIALIZED, PLANNED = dg.DagsterEventType.ASSET_MATERIALIZATION, dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED
 MOST_SUCCESSES = 100
+DAYS_BACK = 2, 30
+"""How far the newest delivered window is looked for before all windows are asked for."""
 MOST_REQUESTS = 25
 """Of one look: the daemon launches them one after another. The next look asks for the others."""
 
@@ -243,9 +245,15 @@ def delivered_windows(
 
 
 def newest_delivered(instance: dg.DagsterInstance, key: dg.AssetKey, recent: Span) -> Window | None:
-    """The newest window that has been materialized; `recent` is where it usually is."""
-    windows = delivered_windows(instance, key, among=recent) or delivered_windows(instance, key)
-    return max(windows, default=None)
+    """The newest window that has been materialized; `recent` is where it usually is.
+
+    In an outage the look goes back further and further: to ask for all windows of ten years takes long, each minute.
+    """
+    for days in (0, *DAYS_BACK):
+        among = Span(recent.start - days * 24 * HOUR, recent.end)
+        if windows := delivered_windows(instance, key, among=among):
+            return max(windows)
+    return max(delivered_windows(instance, key), default=None)
 
 
 def recent_attempts(instance: dg.DagsterInstance, mine: Ours, *, since: float) -> Mapping[dg.AssetKey, list[Attempt]]:

@@ -26,11 +26,13 @@ from dagster._core.storage.asset_check_execution_record import (
     AssetCheckExecutionRecord,
     AssetCheckExecutionRecordStatus,
 )
+from dagster._core.storage.dagster_run import FINISHED_STATUSES
 from dagster._utils.schedules import get_latest_completed_cron_tick
 from dagster_shared.error import SerializableErrorInfo
 
 from zendesk_pipeline.messages import some_words
 from zendesk_pipeline.problems import DAY, MINUTE, Problem, Severity, error_chain, first_line, moment
+from zendesk_pipeline.run_logs import JOB as PRUNING
 from zendesk_pipeline.settings import AuthMode
 
 LATE = 10 * MINUTE
@@ -54,6 +56,9 @@ REMEDIES: Mapping[str, str] = {
     "_match_source": "Collect the window again, which delivers what is missing. Then please report it.",
 }
 """What to do, by how the name of the check ends."""
+
+MOST_PRUNINGS = 50
+"""Runs of one name that are looked through for the latest of this code location."""
 
 TOKENS_END = datetime(2027, 4, 30, tzinfo=UTC)
 """https://developer.zendesk.com/documentation/api-basics/authentication/oauth-migration/"""
@@ -326,3 +331,23 @@ def daemons(instance: dg.DagsterInstance, now: float, awake_since: float) -> Ite
                 severity="error",
                 over=f"Dagster's {kind.lower().replace('_', ' ')} daemon is heard again",
             )
+
+
+def pruning(instance: dg.DagsterInstance, location: str) -> Iterator[Problem]:
+    """The nightly job that keeps Dagster's own records small, where its latest run failed: no asset shows that."""
+    ended = dg.RunsFilter(job_name=PRUNING, statuses=FINISHED_STATUSES)
+    for record in instance.get_run_records(ended, limit=MOST_PRUNINGS):
+        run = record.dagster_run
+        if run.remote_job_origin and run.remote_job_origin.location_name == location:
+            if run.status is dg.DagsterRunStatus.FAILURE:
+                yield Problem(
+                    cause=f"job {PRUNING}",
+                    title=f"The job {PRUNING} fails",
+                    text="The logs of old runs stay, and Dagster's own records grow; no window is touched. The run's"
+                    " log says why. It runs again the next night.",
+                    since=record.end_time or record.update_timestamp.timestamp(),
+                    link_path=f"/runs/{run.run_id}",
+                    severity="warning",
+                    over=f"The job {PRUNING} works again",
+                )
+            return

@@ -84,6 +84,14 @@ def test_a_backfill_of_old_windows_makes_nothing_fresh(instance: dg.DagsterInsta
     assert _state(instance) is FreshnessState.PASS
 
 
+@pytest.mark.parametrize("days", [0, 1, 20, 40])
+def test_in_an_outage_the_newest_window_is_found_however_long_ago(instance: dg.DagsterInstance, days: int) -> None:
+    """The look goes back step by step, so that a look each minute does not ask for all windows of ten years."""
+    for window in (START, FIRST):
+        _deliver(instance, window)
+    assert _tick(instance, FIRST.end + days * 24 * HOUR).endswith(f"newest window {FIRST}")
+
+
 def test_half_hours_of_an_older_release_are_no_windows(instance: dg.DagsterInstance) -> None:
     """Neither does a look end at one, nor does it make anything fresh."""
     for key in ("2026-11-12-05:30", "2026-11-11"):

@@ -63,6 +63,16 @@ def test_an_address_that_does_not_answer_is_no_fault_of_the_daemon(home: Path, m
     assert values(unit("heartbeat.service"), "SuccessExitStatus") == ["2"]
 
 
+def test_a_database_that_does_not_answer_is_no_dead_daemon(home: Path) -> None:
+    """Exit status 2, so the daemon is not restarted; nothing of the database's address is shown, nobody is told."""
+    storage = "storage: {postgres: {postgres_url: 'postgresql://someone:a-secret@127.0.0.1:1/dagster'}}\n"
+    (home / "dagster.yaml").write_text(storage)
+    with answering(Reply(b"OK")) as service:
+        code, output = said(home, service.url)
+        assert service.received == []
+    assert (code, "Dagster's records cannot be read" in output, "a-secret" in output) == (2, True, False)
+
+
 def test_without_an_address_it_says_that_nobody_is_told(home: Path) -> None:
     """The look itself works all the same."""
     beats(home, 60)

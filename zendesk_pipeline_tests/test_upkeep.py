@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 import dagster as dg
 import pytest
 from dagster._core.definitions.freshness import FreshnessState, FreshnessStateChange
+from dagster._core.remote_origin import GrpcServerCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
 from dagster._core.scheduler.instigation import (
     InstigatorState,
     InstigatorStatus,
@@ -33,6 +34,7 @@ from zendesk_pipeline.upkeep import (
     daemons,
     failed_checks,
     freshness,
+    pruning,
 )
 from zendesk_pipeline.windows import HOUR
 from zendesk_pipeline_tests.watched import LOCATION, REPOSITORY
@@ -458,3 +460,46 @@ def test_a_part_of_the_daemon_that_fell_silent_is_a_problem(home: dg.DagsterInst
     assert list(daemons(home, NOW, NOW - LATE)) == []
     assert problem.title == "Dagster's backfill daemon is silent"
     assert problem.since == NOW - HOUR
+
+
+# The pruning of run logs
+
+
+def test_a_pruning_that_fails_is_a_problem_until_one_succeeds(instance: dg.DagsterInstance) -> None:
+    """No asset shows it. That of another code location is another's, and one under way says nothing yet."""
+
+    def launched(location: str = "zendesk_pipeline") -> dg.DagsterRun:
+        place = GrpcServerCodeLocationOrigin(host="localhost", port=1, location_name=location)
+        origin = RemoteJobOrigin(RemoteRepositoryOrigin(place, "__repository__"), "run_log_pruning")
+        run = dg.DagsterRun(job_name="run_log_pruning", remote_job_origin=origin)
+        instance.add_run(run)
+        return run
+
+    def titles() -> list[str]:
+        return [problem.title for problem in pruning(instance, "zendesk_pipeline")]
+
+    def failed(location: str = "zendesk_pipeline") -> dg.DagsterRun:
+        run = launched(location)
+        instance.report_run_failed(run)
+        return run
+
+    failed("theirs")
+    assert titles() == []
+    ours = failed()
+    failed("theirs")
+    launched()
+    (problem,) = pruning(instance, "zendesk_pipeline")
+    assert (problem.title, problem.link_path) == ("The job run_log_pruning fails", f"/runs/{ours.run_id}")
+    record = instance.get_run_record_by_id(ours.run_id)
+    assert record
+    assert problem.since == record.end_time
+    done = launched()
+    instance.handle_new_event(_success(done))
+    assert titles() == []
+
+
+def _success(run: dg.DagsterRun) -> dg.EventLogEntry:
+    event = dg.DagsterEvent(event_type_value=dg.DagsterEventType.RUN_SUCCESS.value, job_name=run.job_name)
+    return dg.EventLogEntry(
+        error_info=None, level=20, user_message="", run_id=run.run_id, timestamp=NOW, dagster_event=event
+    )
