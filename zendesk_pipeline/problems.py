@@ -21,7 +21,7 @@ from dagster_shared.error import SerializableErrorInfo
 from zendesk_pipeline.catch_up import SUSPICIOUS, Attempt, settled, troubles
 from zendesk_pipeline.messages import some_words
 from zendesk_pipeline.run_history import UNDER_WAY, Ours, redelivers, stays, windows_of
-from zendesk_pipeline.verification import backfill
+from zendesk_pipeline.verification import backfills
 from zendesk_pipeline.windows import HOUR, Span, Window, ranges, some, timestamp
 
 Severity = Literal["info", "warning", "error"]
@@ -457,7 +457,7 @@ def collect(key: dg.AssetKey, spans: Sequence[Span]) -> str:
     """The command that collects ranges; of many it is one over all, which repeats nothing that is delivered between."""
     wanted = spans if len(spans) <= MOST_COMMANDS else [Span(spans[0].start, spans[-1].end)]
     account = key.path[0] if len(key.path) > 1 else ""
-    return "\n".join(backfill(key.path[-1], span, account) for span in wanted)
+    return "\n".join(command for span in wanted for command in backfills(key.path[-1], span, account))
 
 
 def starving(instance: dg.DagsterInstance, key: dg.AssetKey, now: float) -> Iterator[Problem]:

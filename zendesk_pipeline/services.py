@@ -162,7 +162,6 @@ def _closed_by_alias(service: Any) -> Outcome:
         params={"identifierType": "alias"},
         json={"source": service.app_desc},
         headers={"Authorization": f"GenieKey {service.apikey}"},
-        verify=service.verify_certificate,
         timeout=service.request_timeout,
         allow_redirects=False,
     )

@@ -13,7 +13,7 @@ from zendesk_pipeline.settings import Settings
 from zendesk_pipeline.store import Store
 from zendesk_pipeline.streams import Stream
 from zendesk_pipeline.takeover import Index, Left, TakeOver, others, read
-from zendesk_pipeline.verification import backfill
+from zendesk_pipeline.verification import backfills
 from zendesk_pipeline.windows import Span, Window, timestamp
 
 MOST_NAMED = 10
@@ -184,7 +184,7 @@ def _steps(task: Task, span: Span, *, noted: bool) -> Iterator[tuple[str, list[s
         yield ("Start Dagster.", [])
     yield (
         "Add what lacks; what the recipe delivered is not delivered again.",
-        [backfill(part.stream.name, span, past.named().account) for part in task.parts],
+        [line for part in task.parts for line in backfills(part.stream.name, span, past.named().account)],
     )
     yield (
         "See that nothing differs.",

@@ -16,7 +16,7 @@ from zendesk_pipeline.errors import PipelineError
 from zendesk_pipeline.past import Account
 from zendesk_pipeline.settings import Settings
 from zendesk_pipeline.streams import Stream
-from zendesk_pipeline.verification import Kind, Verification, WindowReport, backfill
+from zendesk_pipeline.verification import Kind, Verification, WindowReport, backfills
 from zendesk_pipeline.windows import Span, Window, ranges
 
 DIFFERS, NOT_LOOKED_AT, INTERRUPTED = 1, 3, 130
@@ -212,7 +212,10 @@ def _say_verdict(look: Look, found: dict[str, Sums]) -> None:
         else f"Nothing differs: {against} on {windows:,} windows with {delivered:,} records."
     )
     commands = [
-        backfill(name, span, past.named().account) for name, sums in found.items() for span in _to_collect(sums)
+        command
+        for name, sums in found.items()
+        for span in _to_collect(sums)
+        for command in backfills(name, span, past.named().account)
     ]
     kinds = {kind for sums in found.values() for kind in sums.counts}
     advice = [text for kind, text in OTHERWISE.items() if kind in kinds]

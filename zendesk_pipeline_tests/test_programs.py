@@ -9,7 +9,7 @@ import pytest
 from packaging.requirements import Requirement
 
 from zendesk_pipeline.programs import called, install
-from zendesk_pipeline.verification import backfill
+from zendesk_pipeline.verification import backfills
 from zendesk_pipeline_tests.by_hand import hours
 
 BIN = Path(sys.executable).parent
@@ -36,8 +36,8 @@ def test_in_the_projects_folder_it_is_short(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.chdir(BIN.parents[1])
     monkeypatch.setenv("PATH", "/usr/bin:/bin")
     assert called("dagster") == f"{BIN.parent.name}/bin/dagster"
-    assert backfill("audit_logs", hours(1)).startswith(f"{called('dagster')} asset materialize ")
-    assert backfill("audit_logs", hours(1), "acme").startswith(f"{called('dg')} launch ")
+    assert backfills("audit_logs", hours(1))[0].startswith(f"{called('dagster')} asset materialize ")
+    assert backfills("audit_logs", hours(1), "acme")[0].startswith(f"{called('dg')} launch ")
 
 
 def test_another_program_of_the_name_is_not_meant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,22 +1,31 @@
 """Each way in which a past window can differ, made in a real bucket and found again."""
 
+import sqlite3
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
 
+import dagster as dg
 import pytest
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
+from sqlalchemy.exc import OperationalError
 
+from zendesk_pipeline.definitions import build
 from zendesk_pipeline.errors import ProtocolError
 from zendesk_pipeline.inspection import IN_FLIGHT, Inspector
 from zendesk_pipeline.keys import Layout
 from zendesk_pipeline.pages import Page
 from zendesk_pipeline.programs import called
 from zendesk_pipeline.records import Record
+from zendesk_pipeline.settings import Settings
 from zendesk_pipeline.store import Store
 from zendesk_pipeline.streams import AUDIT_LOGS, INCREMENTAL_TICKETS
-from zendesk_pipeline.verification import Seen, Verification, WindowReport, backfill, by_window
+from zendesk_pipeline.verification import MOST_OF_A_RUN, Seen, Verification, WindowReport, backfills, by_window
 from zendesk_pipeline.windows import HOUR, Span, Window
 from zendesk_pipeline_tests.by_hand import FIRST, audit_log, audit_logs, hours, numbered, paged, ticket
 from zendesk_pipeline_tests.deliveries import Bucket, Deliveries, walk
+from zendesk_pipeline_tests.runs import RANGE_END, RANGE_START
 
 SPAN = hours(3)
 SECOND = Window(FIRST.end)
@@ -278,11 +287,48 @@ def test_seen_remembers_the_first_window() -> None:
     assert seen.elsewhere({"2", "3"}, SECOND) == ["2"]
 
 
-def test_the_command_for_a_range() -> None:
-    """One window is a partition, several are a range; both ends belong to it."""
+def test_the_commands_for_a_range() -> None:
+    """One window is a partition, several are a range, both ends belong to it; a very long one is several runs."""
     start = f"{called('dagster')} asset materialize -m zendesk_pipeline.definitions --select audit_logs"
 
-    assert backfill("audit_logs", Span(FIRST.start, FIRST.end)) == f"{start} --partition 2026-11-12-05:00"
-    assert backfill("audit_logs", Span(FIRST.start, FIRST.start + 3 * HOUR)) == (
+    assert backfills("audit_logs", Span(FIRST.start, FIRST.end)) == [f"{start} --partition 2026-11-12-05:00"]
+    assert backfills("audit_logs", Span(FIRST.start, FIRST.start + 3 * HOUR)) == [
         f'{start} --partition-range "2026-11-12-05:00...2026-11-12-07:00"'
-    )
+    ]
+    assert backfills("audit_logs", Span(FIRST.start, FIRST.start + (2 * MOST_OF_A_RUN + 1) * HOUR)) == [
+        f'{start} --partition-range "2026-11-12-05:00...2027-04-27-20:00"',
+        f'{start} --partition-range "2027-04-27-21:00...2027-10-11-12:00"',
+        f"{start} --partition 2027-10-11-13:00",
+    ]
+
+
+@pytest.mark.parametrize(("windows", "taken"), [(MOST_OF_A_RUN, True), (32_766 // 8 + 1, False)])
+def test_a_run_that_a_command_asks_for_fits_into_any_sqlite(windows: int, *, taken: bool) -> None:
+    """Dagster writes eight values a window in one statement: SQLite as its authors ship it takes 4,095 windows."""
+    span = Span(FIRST.start, FIRST.start + windows * HOUR)
+    job = build(Settings(resources=("audit_logs",))).resolve_implicit_global_asset_job_def()
+    tags = {RANGE_START: Window(span.start).partition_key, RANGE_END: Window(span.end - HOUR).partition_key}
+
+    def create(instance: dg.DagsterInstance) -> None:
+        instance.create_run_for_job(job_def=job, tags=tags, asset_selection={dg.AssetKey("audit_logs")})
+
+    with _as_shipped(), dg.DagsterInstance.ephemeral() as instance:
+        if taken:
+            create(instance)
+        else:
+            with pytest.raises(OperationalError, match="too many SQL variables"):
+                create(instance)
+
+
+@contextmanager
+def _as_shipped() -> Generator[None]:
+    """Connections to SQLite have the limit of its authors; Debian, for one, has a higher one."""
+
+    def limit(connection: sqlite3.Connection, _: object) -> None:
+        connection.setlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER, 32_766)
+
+    event.listen(Engine, "connect", limit)
+    try:
+        yield
+    finally:
+        event.remove(Engine, "connect", limit)

@@ -136,7 +136,7 @@ def test_what_lacks_is_collected_by_the_command_that_is_named(
     assert "\n2 of 6 windows differ.\n" in said.stdout
     assert "77001" not in said.stdout
     assert "secret" not in said.stdout + said.stderr
-    commands = [shlex.split(line) for line in said.stdout.splitlines() if line.startswith("  dagster ")]
+    commands = [shlex.split(line) for line in said.stdout.splitlines() if " asset materialize " in line]
     assert [command[-2:] for command in commands] == [
         ["--partition", SECOND.partition_key],
         ["--partition", FIRST.partition_key],
