@@ -40,7 +40,7 @@ def as_shipped(connection, _):
     partitions_def=dg.HourlyPartitionsDefinition(start_date="2026-01-01-00:00"),
     backfill_policy=dg.BackfillPolicy.single_run(),
 )
-def table():
+def table() -> None:
     return None
 
 
