@@ -162,6 +162,7 @@ def _closed_by_alias(service: Any) -> Outcome:
         params={"identifierType": "alias"},
         json={"source": service.app_desc},
         headers={"Authorization": f"GenieKey {service.apikey}"},
+        verify=service.verify_certificate,  # Apprise's, of the address: on, but for who wrote `verify=no` into it
         timeout=service.request_timeout,
         allow_redirects=False,
     )

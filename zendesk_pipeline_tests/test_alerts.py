@@ -18,6 +18,7 @@ from dagster._core.scheduler.instigation import (
     InstigatorType,
     ScheduleInstigatorData,
 )
+from dagster._daemon.types import DaemonHeartbeat
 from dagster_shared.serdes import serialize_value
 
 from zendesk_pipeline.alerts import DEAD, SETTLING, AlertChannels
@@ -160,6 +161,9 @@ def test_windows_that_nobody_collects_are_told(quiet: Watched) -> None:
 def _asleep(quiet: Watched, hours_later: float) -> str:
     """Time without a tick, then ticks until missing windows are looked for; what the last one has logged."""
     quiet.now += hours_later * HOUR
+    with quiet.instance() as instance:  # whose daemon lives: its silence would be more than a message shows
+        for kind in instance.get_required_daemon_types():
+            instance.add_daemon_heartbeat(DaemonHeartbeat(quiet.now + SETTLING, kind, "id", []))
     for _ in range(SETTLING // 300 + 1):
         quiet.tick(after=300)
     return quiet.log

@@ -307,7 +307,7 @@ def test_a_body_that_drips_is_given_up(dripping: Reply, fake_clock: Clocks) -> N
     began = clock.monotonic()
     with answering(dripping) as server, pytest.raises(PageTooHeavyError, match="still sending"):
         first_page(client_for(server.url, clock, timeout=0.1))
-    assert clock.monotonic() - began < 2
+    assert clock.monotonic() - began < 6  # the whole takes ten seconds
 
 
 def test_pages_come_over_one_connection(fake_clock: Clocks) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -264,11 +265,37 @@ def test_a_run_that_was_just_started_is_waited_for(
     assert left.status(living) is Status.STARTING
 
 
-def test_both_ways_to_ask_for_a_process_agree(process: "subprocess.Popen[bytes]") -> None:
-    """With /proc, and with the `ps` of systems that have none."""
+@pytest.mark.parametrize(
+    ("etime", "seconds"), [("00:07", 7), ("12:34", 754), ("01:00:00", 3600), ("2-03:04:05", 183_845)]
+)
+def test_the_age_of_a_process_as_ps_writes_it(
+    etime: str, seconds: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Minutes and seconds, hours before them, days before those."""
+    _ps(f"echo '   {etime}'", tmp_path, monkeypatch)
+    began = lost_runs._by_ps(1)
+    assert began is not None
+    assert abs(time.time() - seconds - began) < 5
+
+
+def test_both_ways_to_ask_for_a_process_agree(
+    process: "subprocess.Popen[bytes]", tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With /proc, and with the `ps` of systems that have none; else by a stand-in."""
+    if shutil.which("ps") is None:
+        age = '[ -d /proc/$4 ] && echo "00:$(printf %02d $(($(date +%s) - $(stat -c %Y /proc/$4))))"'
+        _ps(age, tmp_path, monkeypatch)
     by_proc, by_ps = lost_runs._by_proc(process.pid), lost_runs._by_ps(process.pid)
     assert by_proc is not None
     assert by_ps is not None
     assert abs(by_proc - by_ps) < 5
     assert abs(by_proc - time.time()) < 300
     assert (lost_runs._by_ps(gone := killed(process)), lost_runs._began(gone)) == (None, None)
+
+
+def _ps(script: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A `ps` that comes first."""
+    program = folder / "ps"
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
