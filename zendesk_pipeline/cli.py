@@ -78,7 +78,7 @@ def main(context: click.Context, defs: Path | None, account: str | None) -> None
     os.environ.update(account_file.variables(read, os.environ))
     click.echo(account_file.described(read), err=True)
     options = ["--defs", str(defs), *(["--account", account] if account else [])]
-    context.obj = past.Named(account=read.name, program=f"{called(PACKAGE)} {shlex.join(options)}")
+    context.obj = past.Named(account=read.name, delay=read.delay, program=f"{called(PACKAGE)} {shlex.join(options)}")
 
 
 def _read_env_file(*, tells_itself: bool) -> None:

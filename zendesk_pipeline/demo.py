@@ -82,9 +82,11 @@ def demo(hours: int, keep: Path | None) -> None:
         with local.one_interruption():
             holds = _demo(display, hours, keep)
     except KeyboardInterrupt:
-        display.say("\nStopped: nothing is left running, and nothing on disk.")
+        display.say("\nStopped: nothing is left running, and nothing of it on disk.")
         sys.exit(130)
-    display.say("Nothing is left running, and nothing on disk." if keep is None else f"The bucket is copied to {keep}.")
+    display.say(
+        "Nothing is left running, and nothing of it on disk." if keep is None else f"The bucket is copied to {keep}."
+    )
     sys.exit(not holds)
 
 

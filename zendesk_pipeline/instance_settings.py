@@ -28,6 +28,10 @@ run_retries:
   max_retries: 2
   retry_on_asset_or_op_failure: false"""
 
+FRESHNESS = """\
+freshness:
+  enabled: false"""
+
 
 def missing_settings(instance: dg.DagsterInstance, pools: Sequence[str], now: float) -> Iterator[Problem]:
     """What the instance is without; `pools` are those of the streams."""
@@ -66,6 +70,15 @@ def missing_settings(instance: dg.DagsterInstance, pools: Sequence[str], now: fl
             title="This Dagster instance does not repeat runs whose worker crashed",
             text=f"What they were to collect waits for the catch-up sensor. {_set(RETRIES)}",
             over="This Dagster instance repeats runs whose worker crashed",
+            since=now,
+        )
+    if instance.freshness_enabled:
+        yield _problem(
+            "freshness",
+            title="This Dagster instance judges freshness by itself",
+            text="It takes any materialization for fresh, that of an old window in a backfill too, and this pipeline"
+            f" leaves it to it. {_set(FRESHNESS)}",
+            over="This Dagster instance leaves freshness to the pipeline",
             since=now,
         )
 

@@ -40,13 +40,16 @@ class Named:
 
     account: str = ""
     """Its name; empty for that of the environment."""
+    delay: int = 0
+    """Seconds by which its collection begins later than the earliest may."""
     program: str = field(default_factory=lambda: called(PACKAGE))
     """How another command about the same account begins."""
 
 
 def named() -> Named:
     """What the command line says of it."""
-    return click.get_current_context().find_object(Named) or Named()
+    context = click.get_current_context(silent=True)
+    return (context and context.find_object(Named)) or Named()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +89,7 @@ def shown(zendesk: "ZendeskResource", stream: Stream, span: Span) -> Iterator[tu
 
 def settled_until(chosen: Settings, now: float) -> int:
     """The end of the last window that has been collected by now, if all went well."""
-    return Window.of(int(now - max(GRACE, chosen.settle_seconds))).start
+    return Window.of(int(now - named().delay - max(GRACE, chosen.settle_seconds))).start
 
 
 @dataclass(slots=True)

@@ -1,7 +1,7 @@
 """The sensors. The names are an interface: Dagster remembers by them what is switched on."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from itertools import zip_longest
 
@@ -11,6 +11,7 @@ from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PART
 
 from zendesk_pipeline.accounts import Account
 from zendesk_pipeline.catch_up import (
+    GRACE,
     Attempt,
     Refusal,
     Trouble,
@@ -89,7 +90,7 @@ def catch_up_sensor(accounts: Sequence[Account], clock: Clock) -> dg.SensorDefin
         cursor = msgspec.json.encode({name: each for name, each in known.items() if name in names}).decode()
         if requests:
             return dg.SensorResult(run_requests=requests[:MOST_REQUESTS], cursor=cursor)
-        every = "Every window is delivered or under way."
+        every = "Every window that is due is delivered or under way."
         return dg.SensorResult(skip_reason="; ".join(notes) or every, cursor=cursor)
 
     return sensor
@@ -147,19 +148,30 @@ def _look(
 ) -> _Look:
     key = account.stream_key(stream)
     expected = settled(account.first.start, now - account.delay, account.settings.catch_up_hours)
-    if not expected:
+    young = _failed_early(account, expected, attempts, now)
+    if not expected and not young:
         return _Look()
-    held = instance.get_latest_storage_id_by_partition(key, MATERIALIZED, {each.partition_key for each in expected})
+    asked = {each.partition_key for each in (*expected, *young)}
+    held = instance.get_latest_storage_id_by_partition(key, MATERIALIZED, asked)
     again = failed_again(instance, key, held, attempts)
     delivered = {window for window in expected if window.partition_key in held and window not in again}
     missing = [window for window in expected if window not in delivered]
-    successes = _successes(instance, key, missing, attempts)
-    trouble = troubles(missing, attempts, successes, again)
+    waiting = [window for window in young if window.partition_key not in held or window in again]
+    successes = _successes(instance, key, [*missing, *waiting], attempts)
+    trouble = troubles([*missing, *waiting], attempts, successes, again)
     spans = due(expected, delivered, attempts, now, successes, delivered_at=again, loaded_at=loaded_at)
-    refused = refusal(attempts, successes, loaded_at) if missing else None
+    refused = refusal(attempts, successes, loaded_at) if missing or waiting else None
     aside = set_aside(missing, attempts)
     under_way = [each.span for each in attempts if each.failed_at is None]
-    troubled = [_note(key, each, again=any(each.window in span for span in under_way)) for each in trouble.values()]
+    tried_from = {window: window.end + GRACE + account.delay for window in waiting}
+    troubled = [
+        _note(
+            key,
+            replace(each, next_try=max(each.next_try, tried_from.get(each.window, 0.0))),
+            again=any(each.window in span for span in under_way),
+        )
+        for each in trouble.values()
+    ]
     return _Look(
         requests=[_request(account, key, span, look_back_at_most(span, trouble)) for span in spans],
         notes=[
@@ -167,6 +179,16 @@ def _look(
             *([_note_aside(key, aside)] if aside else []),
         ],
     )
+
+
+def _failed_early(account: Account, expected: Span, attempts: Sequence[Attempt], now: float) -> list[Window]:
+    """The windows behind the expected ones that have ended and that a run has failed of already.
+
+    They are left to the schedule for some minutes yet, and are not to be called delivered.
+    """
+    failed = [each.span for each in attempts if each.failed_at is not None and not each.cancelled]
+    ended = Span(max(expected.end, account.first.start), max(account.first.start, Window.of(int(now)).start))
+    return [window for window in ended if any(window in span for span in failed)] if ended else []
 
 
 def failed_again(

@@ -9,11 +9,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 from click.testing import CliRunner
 
-from zendesk_pipeline import settings
+from zendesk_pipeline import past, settings
 from zendesk_pipeline.account_file import described, read, variables
+from zendesk_pipeline.accounts import Account
 from zendesk_pipeline.cli import main
 from zendesk_pipeline.errors import SettingsError
 from zendesk_pipeline.local_services import LocalS3
@@ -211,3 +213,12 @@ def test_the_bucket_is_read_with_the_account_s_profile(write: Write, s3: LocalS3
     )
     assert told.returncode == 0, told.stderr
     assert "0 of 24" in told.stdout
+
+
+@pytest.mark.parametrize(("minute", "end"), [(5, 12), (46, 11)])
+def test_commands_wait_for_the_minute_of_an_account(minute: int, end: int) -> None:
+    """At 12:24 the hour before noon is collected by an account that begins at minute 5, and not by one of minute 46."""
+    named = past.Named(account="acme", delay=Account(settings=Settings(), name="acme", minute=minute).delay)
+    at = datetime(2026, 11, 14, 12, 24, tzinfo=UTC).timestamp()
+    with click.Context(click.Command("verify"), obj=named):
+        assert past.settled_until(Settings(), at) == datetime(2026, 11, 14, end, tzinfo=UTC).timestamp()

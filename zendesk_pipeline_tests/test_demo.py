@@ -101,7 +101,7 @@ def test_ctrl_c_is_a_sentence_and_leaves_nothing(tmp_path: Path) -> None:
         assert len(shown.descendants()) >= 3
         shown.process.send_signal(signal.SIGINT)
         lines = list(shown.lines())
-        assert lines[-1] == "Stopped: nothing is left running, and nothing on disk.\n", "".join(lines)
+        assert lines[-1] == "Stopped: nothing is left running, and nothing of it on disk.\n", "".join(lines)
         assert shown.process.wait() == 130
         assert shown.descendants() == []
         assert list(shown.temporary.iterdir()) == []

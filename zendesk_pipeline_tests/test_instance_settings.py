@@ -9,7 +9,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from zendesk_pipeline.instance_settings import FREE_SLOTS, MONITORING, POOLS, RETRIES, missing_settings
+from zendesk_pipeline.instance_settings import FREE_SLOTS, FRESHNESS, MONITORING, POOLS, RETRIES, missing_settings
 from zendesk_pipeline.problems import Problem
 
 NOW = 1_794_657_600.0
@@ -25,22 +25,23 @@ def _problems(home: Path, *settings: str, pools: Sequence[str] = (POOL,)) -> lis
 
 
 def test_what_an_instance_is_without_is_told_with_what_to_set(tmp_path: Path) -> None:
-    """Dagster's defaults have neither limits nor monitoring nor retries; the texts have the commands and blocks."""
+    """Dagster's defaults have no limits, monitoring or retries, and judge freshness; the texts have what to paste."""
     problems = _problems(tmp_path)
     assert [problem.title for problem in problems] == [
         "This Dagster instance has no limit for the pool acme__zendesk_audit_logs",
         "This Dagster instance does not notice runs that died",
         "This Dagster instance does not repeat runs whose worker crashed",
+        "This Dagster instance judges freshness by itself",
     ]
     assert f"dagster instance concurrency set {POOL} 1\n" in problems[0].text
-    blocks = zip(problems, (POOLS, MONITORING, RETRIES), strict=True)
+    blocks = zip(problems, (POOLS, MONITORING, RETRIES, FRESHNESS), strict=True)
     assert [problem.cause for problem, block in blocks if block not in problem.text] == []
     assert {(problem.severity, problem.once) for problem in problems} == {("warning", True)}
 
 
 def test_with_the_blocks_that_are_told_nothing_is_missing(tmp_path: Path) -> None:
     """Pasted as they are."""
-    assert _problems(tmp_path, POOLS, MONITORING, RETRIES) == []
+    assert _problems(tmp_path, POOLS, MONITORING, RETRIES, FRESHNESS) == []
 
 
 def test_the_dagster_yaml_of_this_project_has_everything(tmp_path: Path) -> None:
@@ -53,11 +54,12 @@ def test_the_dagster_yaml_of_this_project_has_everything(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("settings", "causes"),
     [
-        ([MONITORING, RETRIES], ["instance pools"]),
-        ([POOLS, RETRIES], ["instance run_monitoring"]),
-        ([POOLS, MONITORING.replace(f"  {FREE_SLOTS}: 30", ""), RETRIES], ["instance slots"]),
-        ([POOLS, MONITORING], ["instance run_retries"]),
-        (["concurrency: {pools: {default_limit: 3}}", MONITORING, RETRIES], []),
+        ([MONITORING, RETRIES, FRESHNESS], ["instance pools"]),
+        ([POOLS, RETRIES, FRESHNESS], ["instance run_monitoring"]),
+        ([POOLS, MONITORING.replace(f"  {FREE_SLOTS}: 30", ""), RETRIES, FRESHNESS], ["instance slots"]),
+        ([POOLS, MONITORING, FRESHNESS], ["instance run_retries"]),
+        (["concurrency: {pools: {default_limit: 3}}", MONITORING, RETRIES, FRESHNESS], []),
+        ([POOLS, MONITORING, RETRIES], ["instance freshness"]),
     ],
 )
 def test_each_setting_is_looked_at_by_itself(tmp_path: Path, settings: list[str], causes: list[str]) -> None:
@@ -68,14 +70,14 @@ def test_each_setting_is_looked_at_by_itself(tmp_path: Path, settings: list[str]
 def test_a_limit_of_the_pool_alone_is_enough(tmp_path: Path) -> None:
     """As the command that is told sets it; pools of others need none."""
     pools = [POOL, "acme__zendesk_export"]
-    (problem,) = _problems(tmp_path, MONITORING, RETRIES, pools=pools)
+    (problem,) = _problems(tmp_path, MONITORING, RETRIES, FRESHNESS, pools=pools)
     assert (problem.title, problem.size) == ("This Dagster instance has no limit for 2 pools", 2)
     (command, another) = [line.split() for line in problem.text.splitlines() if line.startswith("dagster instance")]
     _run(tmp_path, command)
-    (problem,) = _problems(tmp_path, MONITORING, RETRIES, pools=pools)
+    (problem,) = _problems(tmp_path, MONITORING, RETRIES, FRESHNESS, pools=pools)
     assert problem.title == "This Dagster instance has no limit for the pool acme__zendesk_export"
     _run(tmp_path, another)
-    assert _problems(tmp_path, MONITORING, RETRIES, pools=pools) == []
+    assert _problems(tmp_path, MONITORING, RETRIES, FRESHNESS, pools=pools) == []
 
 
 def _run(home: Path, command: Sequence[str]) -> None:

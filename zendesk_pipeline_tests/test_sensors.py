@@ -86,7 +86,23 @@ def test_hours_that_the_schedule_missed_are_asked_for_as_one_range(collector: Pr
     assert collector.run("audit_logs", SPAN).success
     after = look(collector)
     assert _asked(after) == []
-    assert "Every window is delivered or under way." in str(after.skip_reason)
+    assert "Every window that is due is delivered or under way." in str(after.skip_reason)
+
+
+def test_a_window_that_failed_while_it_is_left_to_the_schedule_is_not_called_delivered(
+    collector: Project, look: Look, clock: FakeClock, zendesk: SimulatedZendesk
+) -> None:
+    """The schedule's run fails minutes after its end: the tick says so, and from when on it is tried again."""
+    newest = Window(SPAN.end)
+    assert collector.run("audit_logs", SPAN).success
+    zendesk.control.add_faults(Rule(path="audit_logs", kind="status", code=500, times=0))
+    assert not collector.run("audit_logs", Span(newest.start, newest.end)).success
+
+    clock.time = newest.end + 6 * 60
+    waiting = look(collector)
+    assert _asked(waiting) == []
+    assert f"audit_logs {newest}: 1 run(s) broke off there, it is tried again from" in str(waiting.skip_reason)
+    assert "delivered" not in str(waiting.skip_reason)
 
 
 def test_a_failed_range_is_tried_again_from_where_it_broke_off_and_is_named(
@@ -291,7 +307,7 @@ def test_a_refusal_that_is_over_is_not_remembered(
 
     for window in (second, fourth):
         _under_way(collector, dg.DagsterRunStatus.STARTED, window.partition_key, window.partition_key)
-    assert "Every window is delivered or under way." in str(look(collector).skip_reason)
+    assert "Every window that is due is delivered or under way." in str(look(collector).skip_reason)
 
 
 @pytest.mark.parametrize(
@@ -426,7 +442,7 @@ def test_what_is_too_old_for_the_sensor_is_named_until_it_is_delivered() -> None
         clock.time += 60
         later = Window(FIRST.end).partition_key
         instance.report_runless_asset_event(dg.AssetMaterialization("audit_logs", partition=later))
-        assert tick(cursor)[0] == "Every window is delivered or under way."
+        assert tick(cursor)[0] == "Every window that is due is delivered or under way."
 
 
 def test_catch_up_hours_bound_how_far_it_looks_back(monkeypatch: pytest.MonkeyPatch) -> None:

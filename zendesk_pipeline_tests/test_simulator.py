@@ -690,6 +690,7 @@ def test_the_server_ends_cleanly_on_a_signal(number: signal.Signals) -> None:
     command = [sys.executable, "-m", "zendesk_pipeline.simulator", "--port", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout
+        assert process.stdout.readline().endswith(":00Z gives the same again.\n")
         assert process.stdout.readline().startswith("Simulated Zendesk on http://127.0.0.1:")
         process.send_signal(number)
         assert process.wait(10) == 0

@@ -35,6 +35,7 @@ HIGH_VOLUME = 2500
 
 https://developer.zendesk.com/api-reference/introduction/rate-limits/
 """
+OWN_ADDRESS = "Open ZENDESK_BASE_URL in a browser: is it the account's own address?"
 NOT_ACCEPTED = {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.TOO_MANY_REQUESTS}
 """Fine answers to somebody without a credential."""
 
@@ -70,7 +71,12 @@ def host_verdict(hello: Hello, url: str) -> Verdict:
     answer, ends_at = hello.answer, hello.certificate_ends_at
     if answer.status not in {HTTPStatus.OK, *NOT_ACCEPTED}:
         problem = refusal(ME, answer.status, answer.headers, b"", remedy="", now=hello.heard_at)
-        return failed(problem.message, "Open ZENDESK_BASE_URL in a browser: is it the account's own address?")
+        remedy = (
+            "Look at https://status.zendesk.com, and try again."
+            if answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR
+            else OWN_ADDRESS
+        )
+        return failed(problem.message, remedy)
     if url.startswith("http:"):
         return ok("It answers, on this machine, without TLS.")
     if ends_at is None:

@@ -84,7 +84,10 @@ def simulate(host: str, port: int, since: float | None, now: float | None, **arg
     The same options, --since among them, give the same records whenever it is started; as time goes on there are more.
     """
     replay: tuple[Path, ...] = arguments.pop("replay")  # pyright: ignore[reportAssignmentType]  # as its option says
-    source = Source(_history_options(arguments, since, now), replay)
+    history = _history_options(arguments, since, now)
+    begins = datetime.fromtimestamp(history.since, UTC)
+    click.echo(f"Records from {begins:%Y-%m-%dT%H:%MZ} on; --since {begins:%Y-%m-%dT%H:%MZ} gives the same again.")
+    source = Source(history, replay)
     switches = {name: value for name, value in arguments.items() if name in Settings.__dataclass_fields__}
     zendesk = Zendesk(source, patched(Settings(), switches), frozen_at=now)
     _serve(SimulatorServer((host, port), zendesk, log=bool(arguments["log"])))
