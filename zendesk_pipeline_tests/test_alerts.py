@@ -23,7 +23,7 @@ from dagster_shared.serdes import serialize_value
 
 from zendesk_pipeline.alerts import DEAD, SETTLING, AlertChannels
 from zendesk_pipeline.catch_up import GRACE
-from zendesk_pipeline.instance_settings import MONITORING, RETRIES
+from zendesk_pipeline.instance_settings import FRESHNESS, MONITORING, RETRIES
 from zendesk_pipeline.windows import HOUR, Span, Window
 from zendesk_pipeline_tests import other_people
 from zendesk_pipeline_tests.by_hand import FIRST, hours
@@ -335,7 +335,8 @@ def test_an_instance_without_limits_is_told_once_and_when_they_are_set(
     whole = (quiet.folder / "dagster.yaml").read_text()
     with answering(Reply(b"ok")) as web:
         monkeypatch.setenv("ALERT_URLS", _webhook(web))
-        (quiet.folder / "dagster.yaml").write_text(f"telemetry: {{enabled: false}}\n{MONITORING}\n{RETRIES}\n")
+        rules = ["telemetry: {enabled: false}", MONITORING, RETRIES, FRESHNESS]
+        (quiet.folder / "dagster.yaml").write_text("\n".join([*rules, ""]))
         assert quiet.tick() == "1 problem: This Dagster instance has no limit for 2 pools"
         assert quiet.tick() == "1 problem: This Dagster instance has no limit for 2 pools"
         (quiet.folder / "dagster.yaml").write_text(whole)

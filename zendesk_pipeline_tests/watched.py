@@ -18,7 +18,7 @@ from zendesk_pipeline.accounts import Account
 from zendesk_pipeline.alerts import NAME, AlertChannels, alert_sensor
 from zendesk_pipeline.clock import Clock
 from zendesk_pipeline.definitions import build
-from zendesk_pipeline.instance_settings import MONITORING, POOLS, RETRIES
+from zendesk_pipeline.instance_settings import FRESHNESS, MONITORING, POOLS, RETRIES
 from zendesk_pipeline_tests.runs import Project
 
 UI = "http://dagster.example:3000"
@@ -109,7 +109,8 @@ def watched(
     folder: Path, monkeypatch: pytest.MonkeyPatch, urls: Sequence[str] = (), **environment: str
 ) -> Generator[Watched]:
     """A project in an environment, its instance in a folder, its alerts to these addresses."""
-    (folder / "dagster.yaml").write_text(f"telemetry: {{enabled: false}}\n{POOLS}\n{MONITORING}\n{RETRIES}\n")
+    rules = ["telemetry: {enabled: false}", POOLS, MONITORING, RETRIES, FRESHNESS]
+    (folder / "dagster.yaml").write_text("\n".join([*rules, ""]))
     for name, value in {**environment, "ALERT_URLS": " ".join(urls)}.items():
         monkeypatch.setenv(name, value)
     yield Watched(folder)
