@@ -36,9 +36,10 @@ def test_the_program_is_installed_and_knows_its_version() -> None:
 
 
 def test_simulate_serves_until_it_is_told_to_end() -> None:
-    """`simulate` says its address, answers as Zendesk does, and ends cleanly on SIGTERM."""
+    """`simulate` says what its records begin with and its address, answers as Zendesk, and ends cleanly on SIGTERM."""
     with subprocess.Popen([PROGRAM, "simulate", "--port", "0"], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
+        assert process.stdout.readline().startswith("Records from 20")
         address = process.stdout.readline().rpartition(" ")[2].strip()
         answer = requests.get(f"{address}/api/v2/users/me", timeout=30)
         process.send_signal(signal.SIGTERM)
