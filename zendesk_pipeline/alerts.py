@@ -198,10 +198,11 @@ def look(
 ) -> Look:
     """Everything that is wrong; `awake_since` is when the sensors began to run without a break."""
     seen = _Seen()
+    caught_up = now - awake_since >= SETTLING
     pools = [account.called(stream.pool) for account in accounts for stream in account.streams]
 
     def not_fresh() -> Iterator[Problem]:
-        if now - awake_since < SETTLING:
+        if not caught_up:
             return iter(())
         # What is told already says more than that the newest window is late.
         told = {problem.asset for problem in found if not problem.once}
@@ -215,7 +216,7 @@ def look(
         return upkeep.freshness(instance, [key for key in late if key.to_user_string() not in told])
 
     kinds: dict[str, Callable[[], Iterator[Problem]]] = {
-        "runs and windows": lambda: _windows(instance, mine, accounts, memory, seen, now=now, awake_since=awake_since),
+        "runs and windows": lambda: _windows(instance, mine, accounts, memory, seen, now=now, caught_up=caught_up),
         "asset checks": lambda: upkeep.failed_checks(instance, automation.checks),
         "freshness": not_fresh,
         "credentials": lambda: chain.from_iterable(
@@ -246,9 +247,12 @@ def _windows(
     seen: _Seen,
     *,
     now: float,
-    awake_since: float,
+    caught_up: bool,
 ) -> Iterator[Problem]:
-    """What is wrong with runs and windows; notes in `seen` what was there, and what could not be looked at."""
+    """What is wrong with runs and windows; notes in `seen` what was there, and what could not be looked at.
+
+    Missing windows count once the catch-up sensor has had time to ask for them (`caught_up`).
+    """
     runs = by_asset(failed_runs(instance, mine, since=now - LOOK_BACK))
     patience = max(account.settings.alert_stale_hours for account in accounts)
     under_way = spans_under_way(instance, mine, created_after=now - patience * HOUR)
@@ -256,7 +260,6 @@ def _windows(
     watched = [(_watch(each), key) for each in accounts for key in each.stream_keys]
     cancelled = cancelled_spans(instance, mine, since=now - LOOK_BACK)
     names = [key.to_user_string() for _, key in watched]
-    caught_up = now - awake_since >= SETTLING
     counting = to_count(memory.counted, names, now)
     memory.counted = {
         name: memory.counted[name] for _, key in watched if (name := key.to_user_string()) in memory.counted

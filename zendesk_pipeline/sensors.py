@@ -157,10 +157,11 @@ def _look(
     delivered = {window for window in expected if window.partition_key in held and window not in again}
     missing = [window for window in expected if window not in delivered]
     waiting = [window for window in young if window.partition_key not in held or window in again]
-    successes = _successes(instance, key, [*missing, *waiting], attempts)
-    trouble = troubles([*missing, *waiting], attempts, successes, again)
+    wanted = [*missing, *waiting]
+    successes = _successes(instance, key, wanted, attempts)
+    trouble = troubles(wanted, attempts, successes, again)
     spans = due(expected, delivered, attempts, now, successes, delivered_at=again, loaded_at=loaded_at)
-    refused = refusal(attempts, successes, loaded_at) if missing or waiting else None
+    refused = refusal(attempts, successes, loaded_at) if wanted else None
     aside = set_aside(missing, attempts)
     under_way = [each.span for each in attempts if each.failed_at is None]
     tried_from = {window: window.end + GRACE + account.delay for window in waiting}
@@ -187,8 +188,9 @@ def _failed_early(account: Account, expected: Span, attempts: Sequence[Attempt],
     They are left to the schedule for some minutes yet, and are not to be called delivered.
     """
     failed = [each.span for each in attempts if each.failed_at is not None and not each.cancelled]
-    ended = Span(max(expected.end, account.first.start), max(account.first.start, Window.of(int(now)).start))
-    return [window for window in ended if any(window in span for span in failed)] if ended else []
+    first = account.first.start
+    ended = Span(max(expected.end, first), max(Window.of(int(now)).start, first))
+    return [window for window in ended if any(window in span for span in failed)]
 
 
 def failed_again(

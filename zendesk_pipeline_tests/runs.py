@@ -9,6 +9,8 @@ from typing import Any
 
 import dagster as dg
 import pytest
+from dagster._core.remote_origin import ManagedGrpcPythonEnvCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
+from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 
 from zendesk_pipeline import settings
 from zendesk_pipeline.definitions import build
@@ -85,3 +87,10 @@ def damage(home: Path, stream: str) -> None:
             "UPDATE asset_keys SET asset_details = '{' WHERE asset_key = ?", (dg.AssetKey(stream).to_string(),)
         )
         assert changed.rowcount == 1
+
+
+def job_of(location: str, name: str = "hourly_collection") -> RemoteJobOrigin:
+    """A job as Dagster launches it from a code location, which need not be there any more."""
+    target = LoadableTargetOrigin(module_name="somebodys.definitions")
+    origin = ManagedGrpcPythonEnvCodeLocationOrigin(target, location_name=location)
+    return RemoteJobOrigin(RemoteRepositoryOrigin(origin, "__repository__"), name)

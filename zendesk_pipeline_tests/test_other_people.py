@@ -8,16 +8,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import dagster as dg
-from dagster._core.remote_origin import ManagedGrpcPythonEnvCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
 from dagster._core.scheduler.instigation import InstigatorTick, TickStatus
-from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 
 from zendesk_pipeline.local_pipeline import settled_until, stop
 from zendesk_pipeline.local_services import simulated_zendesk
 from zendesk_pipeline.windows import HOUR, Span, Window, timestamp
 from zendesk_pipeline_tests import other_people
 from zendesk_pipeline_tests.kept_runs import ROOT
-from zendesk_pipeline_tests.runs import QUIET, materializations
+from zendesk_pipeline_tests.runs import QUIET, job_of, materializations
 from zendesk_pipeline_tests.scripted_server import Reply, answering
 
 pytestmark = QUIET
@@ -79,12 +77,10 @@ def test_a_daemon_with_other_peoples_runs_collects_ours_and_tells_nothing_of_the
 
 
 def _of_a_deleted_location(instance: dg.DagsterInstance, window: Window) -> None:
-    target = LoadableTargetOrigin(module_name="gone.definitions")
-    origin = ManagedGrpcPythonEnvCodeLocationOrigin(target, location_name="gone")
     run = dg.DagsterRun(
         job_name="hourly_collection",
         tags={"dagster/partition": window.partition_key},
-        remote_job_origin=RemoteJobOrigin(RemoteRepositoryOrigin(origin, "__repository__"), "hourly_collection"),
+        remote_job_origin=job_of("gone"),
     )
     instance.add_run(run)
     instance.report_run_failed(run)

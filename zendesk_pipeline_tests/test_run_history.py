@@ -4,8 +4,6 @@ from collections.abc import Iterator
 
 import dagster as dg
 import pytest
-from dagster._core.remote_origin import ManagedGrpcPythonEnvCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
-from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 
 from zendesk_pipeline import settings
 from zendesk_pipeline.definitions import build
@@ -15,7 +13,7 @@ from zendesk_pipeline.sensors import recent_attempts
 from zendesk_pipeline.windows import Span
 from zendesk_pipeline_tests import other_people
 from zendesk_pipeline_tests.by_hand import FIRST, hours
-from zendesk_pipeline_tests.runs import QUIET, RANGE_END, RANGE_START
+from zendesk_pipeline_tests.runs import QUIET, RANGE_END, RANGE_START, job_of
 
 pytestmark = [QUIET, pytest.mark.filterwarnings("ignore:Property `ScheduleDefinition.environment_vars`")]
 AUDIT_LOGS, TICKETS = dg.AssetKey("audit_logs"), dg.AssetKey("incremental_tickets")
@@ -45,18 +43,12 @@ def _seen(instance: dg.DagsterInstance, mine: Ours) -> set[dg.AssetKey]:
     return attempts
 
 
-def _job(location: str, name: str = "hourly_collection") -> RemoteJobOrigin:
-    target = LoadableTargetOrigin(module_name="somebodys.definitions")
-    origin = ManagedGrpcPythonEnvCodeLocationOrigin(target, location_name=location)
-    return RemoteJobOrigin(RemoteRepositoryOrigin(origin, "__repository__"), name)
-
-
 def _failed(instance: dg.DagsterInstance, location: str | None, job: str = "hourly_collection") -> None:
     """A failed run of an hour that names no assets, from a code location, which need not be there any more."""
     run = dg.DagsterRun(
         job_name=job,
         tags={"dagster/partition": FIRST.partition_key},
-        remote_job_origin=_job(location, job) if location else None,
+        remote_job_origin=job_of(location, job) if location else None,
     )
     instance.add_run(run)
     instance.report_run_failed(run)
@@ -79,7 +71,7 @@ def test_an_hourly_job_of_theirs_is_not_at_work_on_our_windows(
         job_name="hourly_collection",
         status=status,
         tags={"dagster/partition": FIRST.partition_key},
-        remote_job_origin=_job(ELSEWHERE),
+        remote_job_origin=job_of(ELSEWHERE),
     )
     instance.add_run(run)
 

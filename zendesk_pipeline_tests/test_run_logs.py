@@ -10,7 +10,6 @@ from typing import Any
 
 import dagster as dg
 import pytest
-from dagster._core.remote_origin import GrpcServerCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
 from dagster._core.storage.partition_status_cache import get_and_update_asset_status_cache_value
 
 from zendesk_pipeline import settings
@@ -23,7 +22,7 @@ from zendesk_pipeline.sensors import delivered_windows
 from zendesk_pipeline.simulator.faults import Rule
 from zendesk_pipeline.windows import HOUR, Span, Window
 from zendesk_pipeline_tests import kept_runs
-from zendesk_pipeline_tests.runs import QUIET, Project, materializations, metadata
+from zendesk_pipeline_tests.runs import QUIET, Project, job_of, materializations, metadata
 
 pytestmark = QUIET
 
@@ -157,8 +156,7 @@ def test_which_runs_are_ours() -> None:
     is_ours = ours({KEY, feed}, "zendesk_pipeline")
 
     def run(*assets: dg.AssetKey, job: str = "__ASSET_JOB", location: str = "", **more: Any) -> dg.DagsterRun:
-        place = GrpcServerCodeLocationOrigin(host="localhost", port=1, location_name=location)
-        origin = RemoteJobOrigin(RemoteRepositoryOrigin(place, "__repository__"), job) if location else None
+        origin = job_of(location, job) if location else None
         selection = frozenset(assets) or None
         return dg.DagsterRun(job_name=job, asset_selection=selection, remote_job_origin=origin, **more)
 

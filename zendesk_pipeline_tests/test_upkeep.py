@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 import dagster as dg
 import pytest
 from dagster._core.definitions.freshness import FreshnessState, FreshnessStateChange
-from dagster._core.remote_origin import GrpcServerCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
 from dagster._core.scheduler.instigation import (
     InstigatorState,
     InstigatorStatus,
@@ -37,6 +36,7 @@ from zendesk_pipeline.upkeep import (
     pruning,
 )
 from zendesk_pipeline.windows import HOUR
+from zendesk_pipeline_tests.runs import job_of
 from zendesk_pipeline_tests.watched import LOCATION, REPOSITORY
 
 NOW = datetime(2026, 11, 14, 12, 20, tzinfo=UTC).timestamp()
@@ -469,9 +469,8 @@ def test_a_pruning_that_fails_is_a_problem_until_one_succeeds(instance: dg.Dagst
     """No asset shows it. That of another code location is another's, and one under way says nothing yet."""
 
     def launched(location: str = "zendesk_pipeline") -> dg.DagsterRun:
-        place = GrpcServerCodeLocationOrigin(host="localhost", port=1, location_name=location)
-        origin = RemoteJobOrigin(RemoteRepositoryOrigin(place, "__repository__"), "run_log_pruning")
-        run = dg.DagsterRun(job_name="run_log_pruning", remote_job_origin=origin)
+        name = "run_log_pruning"
+        run = dg.DagsterRun(job_name=name, remote_job_origin=job_of(location, name))
         instance.add_run(run)
         return run
 

@@ -85,8 +85,8 @@ def simulate(host: str, port: int, since: float | None, now: float | None, **arg
     """
     replay: tuple[Path, ...] = arguments.pop("replay")  # pyright: ignore[reportAssignmentType]  # as its option says
     history = _history_options(arguments, since, now)
-    begins = datetime.fromtimestamp(history.since, UTC)
-    click.echo(f"Records from {begins:%Y-%m-%dT%H:%MZ} on; --since {begins:%Y-%m-%dT%H:%MZ} gives the same again.")
+    begins = f"{datetime.fromtimestamp(history.since, UTC):%Y-%m-%dT%H:%MZ}"
+    click.echo(f"Records from {begins} on; --since {begins} gives the same again.")
     source = Source(history, replay)
     switches = {name: value for name, value in arguments.items() if name in Settings.__dataclass_fields__}
     zendesk = Zendesk(source, patched(Settings(), switches), frozen_at=now)
