@@ -609,6 +609,50 @@ def test_a_page_can_begin_with_the_last_record_of_the_one_before(
     assert second["audit_logs"][0] == first["audit_logs"][-1]
 
 
+def test_a_record_can_stand_early(client: Client, control: SimulatorControl) -> None:
+    """The newest one at the end of the first page, and in its own place as well."""
+    control.add_faults(Rule(path=TICKETS_PATH, kind="early_record"), Rule(path=AUDIT_PATH, kind="early_record"))
+    first, *_, last = client.tickets("support_type_scope=all")
+    assert first["tickets"][-1] == last["tickets"][-1] != first["tickets"][-2]
+    pages = [page["audit_logs"] for page in client.audit_logs("sort=created_at")]
+    assert pages[0][-1] == [log for page in pages for log in page][-1]
+
+
+def test_a_page_can_stand_early(client: Client, control: SimulatorControl) -> None:
+    """A page of the newest records amidst the others, which are as if it had not been there."""
+    tickets, logs = [*client.tickets("support_type_scope=all")], [*client.audit_logs("sort=created_at")]
+    control.add_faults(*(Rule(path=path, kind="early_page", skip=1) for path in (TICKETS_PATH, AUDIT_PATH)))
+    first, early, *others = client.tickets("support_type_scope=all")
+    assert [page["tickets"] for page in (first, *others)] == [page["tickets"] for page in tickets]
+    assert early["tickets"][-1] == tickets[-1]["tickets"][-1]
+    first, early, *others = client.audit_logs("sort=created_at")
+    assert [page["audit_logs"] for page in (first, *others)] == [page["audit_logs"] for page in logs]
+    assert early["audit_logs"][0]["created_at"] > logs[1]["audit_logs"][-1]["created_at"]
+
+
+def test_an_answer_can_be_out_of_an_old_memory(client: Client, control: SimulatorControl) -> None:
+    """It has the `Date` of then, and says that the stream ends there."""
+    control.add_faults(Rule(path=TICKETS_PATH, kind="stale", seconds=10 * HOUR))
+    answer = client.get(TICKETS_PATH, f"start_time={NOW - 10 * HOUR - 600}&per_page=1000")
+    assert parsedate_to_datetime(answer.headers["Date"]).timestamp() == NOW - 10 * HOUR
+    assert answer.json()["end_of_stream"]
+    assert all(ticket["generated_timestamp"] <= NOW - 10 * HOUR for ticket in answer.json()["tickets"])
+
+
+@pytest.mark.parametrize("order", ["newest_first", "hours_mixed"])
+def test_audit_logs_can_be_in_another_order_than_asked_for(
+    client: Client, control: SimulatorControl, order: str
+) -> None:
+    """Every record once, and not ascending."""
+    asked = [log for page in client.audit_logs("sort=created_at") for log in page["audit_logs"]]
+    control.set(audit_log_order=order)
+    found = [log for page in client.audit_logs("sort=created_at") for log in page["audit_logs"]]
+    assert sorted(found, key=lambda log: log["id"]) == sorted(asked, key=lambda log: log["id"])
+    times = [log["created_at"] for log in found]
+    assert times != sorted(times)
+    assert (times == sorted(times, reverse=True)) == (order == "newest_first")
+
+
 @pytest.mark.parametrize("kind", ["endless_body", "gzip_bomb", "zstd_bomb"])
 def test_a_body_can_be_more_than_memory(client: Client, control: SimulatorControl, kind: Any) -> None:
     """A client that reads on gets past 16 MiB, be it from a body without end or from a small packed one."""

@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 
 import msgspec
 
-from zendesk_pipeline.simulator.cursor_pages import Asked, cut_page, last_before
+from zendesk_pipeline.simulator.cursor_pages import Asked, cut_page, last_before, with_early
 from zendesk_pipeline.simulator.further_records import ulid, ulid_parts
 from zendesk_pipeline.simulator.history import ACCESS_LOGS, DAY, FOREVER
 from zendesk_pipeline.simulator.messages import Answer, Request, json_answer
@@ -45,7 +45,7 @@ def access_log_page(request: Request, source: Source, settings: Settings, now: f
     found = source.after(ACCESS_LOGS, max(first, asked.place) if asked else first, now)
     visible = (entry for entry in takewhile(lambda entry: entry.at < end, found) if entry.visible(now))
     page = cut_page(visible, size, asked, first, twist)
-    shown = page.shown
+    shown = with_early(page.shown, source, ACCESS_LOGS, now, twist)
     if twist == "repeat_record" and asked:
         shown = [*last_before(source, ACCESS_LOGS, asked.place, now), *shown]
     if settings.spoils(ACCESS_LOGS, (entry.at for entry in shown)):

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
 from urllib.parse import urlencode
+from zlib import crc32
 
 import msgspec
 
-from zendesk_pipeline.simulator.history import AUDIT_LOGS, FOREVER, Entry, place
+from zendesk_pipeline.simulator.history import AUDIT_LOGS, FOREVER, HOUR, Entry, place
 from zendesk_pipeline.simulator.messages import Answer, Request, error
 from zendesk_pipeline.simulator.settings import Settings
 from zendesk_pipeline.simulator.source import Source
@@ -66,6 +67,20 @@ class Listing:
             if entry.visible(now):
                 yield entry
 
+    def mixed(self, source: Source, now: float, position: tuple[int, int] | None) -> list[Entry]:
+        """All that is past a position, hour after hour in an order that has nothing to do with time."""
+
+        def turn(position: tuple[int, int]) -> tuple[int, tuple[int, int]]:
+            return crc32(b"%d" % (position[0] // HOUR)), position
+
+        found = sorted(self.entries(source, now), key=lambda entry: turn(place(entry)))
+        return [entry for entry in found if position is None or turn(place(entry)) > turn(position)]
+
+    def last(self, source: Source, now: float, count: int) -> list[Entry]:
+        """The last records of the listing, which is by time; as many as are asked for."""
+        entries = [*self.entries(source, now)]
+        return entries[-count:]
+
 
 def audit_log_page(
     request: Request, source: Source, settings: Settings, now: float, twist: str | None = None
@@ -81,21 +96,27 @@ def audit_log_page(
 
 def _cursor_page(request: Request, source: Source, settings: Settings, now: float, twist: str | None) -> Answer:
     sort = request.value("sort") or "-created_at"
-    listing = _listing(request, settings, descending=sort.startswith("-"))
+    newest_first = sort.startswith("-") or settings.audit_log_order == "newest_first"
+    listing = _listing(request, settings, descending=newest_first)
     size = _number(request, "page[size]", PAGE_SIZE)
     asked = request.value("page[after]")
     position = _position(asked, sort) if asked else None
-    shown = list(islice(listing.entries(source, now, position), size))
+    if settings.audit_log_order == "hours_mixed":
+        shown = listing.mixed(source, now, position)[:size]
+    else:
+        shown = list(islice(listing.entries(source, now, position), size))
     more = len(shown) == size
     cursor = _cursor(sort, place(shown[-1])) if shown else None
-    if twist == "empty_page":
+    if twist in {"empty_page", "early_page"}:
         start = position or ((FOREVER, 0) if listing.descending else (0, 0))
-        more, shown = True, []
+        more, shown = True, [] if twist == "empty_page" else listing.last(source, now, size)
         cursor = _cursor(sort, start, again=asked == _cursor(sort, start))
     elif twist == "repeat_cursor":
         more, cursor = True, asked or cursor
     elif twist == "repeat_record" and position:
         shown = [*_entry_at(source, position, now), *shown]
+    elif twist == "early_record":
+        shown = [*shown, *listing.last(source, now, 1)]
     if settings.spoils(AUDIT_LOGS, (entry.at for entry in shown)):
         raise RefusedError(error(500, "InternalError", "This page cannot be shown"))
     first = _cursor(sort, place(shown[0])) if shown else None
@@ -108,7 +129,11 @@ def _listing(request: Request, settings: Settings, *, descending: bool) -> Listi
         return Listing(start=0, end=FOREVER - 1, descending=descending)
     if len(ends) != 2 or not all(_TIME.fullmatch(end) for end in ends):  # noqa: PLR2004 - a start and an end
         raise RefusedError(error(400, "InvalidValue", _WRONG_FILTER))
+    if settings.filter_ends == "ignored":
+        return Listing(start=0, end=FOREVER - 1, descending=descending)
     start, end = (_epoch(text) for text in ends)
+    if settings.filter_ends == "end_ignored":
+        end = FOREVER - 1
     inset = 1 if settings.filter_ends == "exclusive" else 0
     return Listing(start=start + inset, end=end - inset, descending=descending)
 

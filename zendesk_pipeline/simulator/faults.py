@@ -22,6 +22,9 @@ Kind = Literal[
     "empty_page",
     "repeat_cursor",
     "repeat_record",
+    "early_record",
+    "early_page",
+    "stale",
     "endless_body",
     "gzip_bomb",
     "zstd_bomb",
@@ -29,7 +32,8 @@ Kind = Literal[
     "revoke",
     "expire_token",
 ]
-PAGE_KINDS = frozenset({"empty_page", "repeat_cursor", "repeat_record"})
+PAGE_KINDS = frozenset({"empty_page", "repeat_cursor", "repeat_record", "early_record", "early_page"})
+"""Those that change what a page holds or where it leads."""
 WIRE_KINDS = frozenset({"reset", "reset_mid_body", "hang", "truncate", "endless_body", "gzip_bomb", "zstd_bomb"})
 
 _PAGE = b"<!DOCTYPE html><html><head><title>Something went wrong</title></head><body><h1>Oops</h1></body></html>"
@@ -50,7 +54,8 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         retry_after: "seconds:N", "date:N" (N seconds from now, real clock), "list" ("50, 53"), "reset:N" (a date
             in `ratelimit-reset`, as the access logs send it), or none.
         body: Form of the body of kind "status".
-        seconds: How long kind "hang" holds the connection before it closes it.
+        seconds: How long kind "hang" holds the connection before it closes it, and how old the answer of kind
+            "stale" is: the page and the `Date` of that time, as out of a proxy's memory.
         location: Where kind "redirect" leads.
         size: Bytes that kinds "gzip_bomb" and "zstd_bomb" unpack to.
     """

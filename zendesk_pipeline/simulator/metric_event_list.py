@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 
 import msgspec
 
-from zendesk_pipeline.simulator.cursor_pages import Asked, cut_page, last_before
+from zendesk_pipeline.simulator.cursor_pages import Asked, cut_page, last_before, with_early
 from zendesk_pipeline.simulator.history import FOREVER, METRIC_EVENTS
 from zendesk_pipeline.simulator.messages import Answer, Request, error
 from zendesk_pipeline.simulator.settings import Settings
@@ -42,7 +42,7 @@ def metric_event_page(
     found = source.after(METRIC_EVENTS, max(first, asked.place) if asked else first, now)
     visible = (entry for entry in found if entry.visible(now))
     page = cut_page(visible, min(int(text), PAGE_SIZE), asked, first, twist)
-    shown = page.shown
+    shown = with_early(page.shown, source, METRIC_EVENTS, now, twist)
     if twist == "repeat_record" and asked:
         shown = [*last_before(source, METRIC_EVENTS, asked.place, now), *shown]
     if settings.spoils(METRIC_EVENTS, (entry.at for entry in shown)):

@@ -94,7 +94,7 @@ class Connection(BaseHTTPRequestHandler):
         silent = rule is not None and rule.kind in {"reset", "hang"}
         zendesk.remember(request, None if silent else answer.status, rule)
         if rule is None or not broken:
-            self._send(packed(answer, request, zendesk.settings.encoding), zendesk.headers(request))
+            self._send(packed(answer, request, zendesk.settings.encoding), zendesk.headers(request, rule))
             return
         self.close_connection = True
         with suppress(OSError):  # the client gives up on some of these, as it should

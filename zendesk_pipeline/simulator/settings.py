@@ -25,7 +25,10 @@ class Settings:
             headers, or not at all.
         limit_body: 429 as JSON, or as the plain text some of Zendesk's limits answer.
         header_family: Which of the two spellings of the newer rate limit headers are sent.
-        filter_ends: Whether the ends of filter[created_at] belong to the range (undocumented at Zendesk).
+        filter_ends: Whether the ends of filter[created_at] belong to the range (undocumented at Zendesk), or whether
+            the end, or the whole filter, does nothing.
+        audit_log_order: Whether `sort` is honoured; else the audit logs come newest first, which is Zendesk's default,
+            or in hours that have no order.
         access_log_cursor: Under which of its two documented names the access logs take a cursor.
         encoding: What answers are packed with, where the client accepts it.
         latency_ms: Waiting time before every answer.
@@ -45,7 +48,8 @@ class Settings:
     retry_after: Literal["seconds", "date", "list", "absent"] = "seconds"
     limit_body: Literal["json", "text"] = "json"
     header_family: Literal["both", "ratelimit", "rate-limit"] = "both"
-    filter_ends: Literal["inclusive", "exclusive"] = "inclusive"
+    filter_ends: Literal["inclusive", "exclusive", "end_ignored", "ignored"] = "inclusive"
+    audit_log_order: Literal["as_asked", "newest_first", "hours_mixed"] = "as_asked"
     access_log_cursor: Literal["filter[after]", "page[after]"] = "page[after]"
     encoding: Literal["none", "gzip", "zstd"] = "none"
     latency_ms: float = 0

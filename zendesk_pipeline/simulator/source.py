@@ -4,6 +4,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from threading import Lock
 
@@ -102,6 +103,11 @@ class Source:
     def before(self, stream: str, position: tuple[int, int], now: float) -> Iterator[Entry]:
         """Entries ahead of a position, newest first."""
         return self._timelines[stream].before(position, now)
+
+    def latest(self, stream: str, count: int, now: float) -> list[Entry]:
+        """The last records that show, oldest first."""
+        found = (entry for entry in self.before(stream, (FOREVER, 0), now) if entry.visible(now))
+        return [*islice(found, count)][::-1]
 
     def record(self, stream: str, entry: Entry) -> bytes:
         """The record's bytes, always the same for the same entry."""

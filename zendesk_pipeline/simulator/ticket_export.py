@@ -62,8 +62,11 @@ def export_page(request: Request, source: Source, settings: Settings, now: float
     shown, more = found[:size], len(found) > size
     reached = place(shown[-1]) if shown else position
     cursor = cursor_of(reached)
-    if twist == "empty_page":
-        shown, more, cursor = [], True, _another_cursor(request, position)
+    if twist in {"empty_page", "early_page"}:
+        early = [] if twist == "empty_page" else source.latest(export.stream, size, now)
+        shown, more, cursor = early, True, _another_cursor(request, position)
+    elif twist == "early_record":
+        shown = [*shown, *source.latest(export.stream, 1, now)]
     elif twist == "repeat_cursor":
         more, cursor = True, request.value("cursor") or cursor_of(position)
     elif twist == "repeat_record":

@@ -37,8 +37,11 @@ def time_page(request: Request, source: Source, settings: Settings, now: float, 
         return size
     visible = (entry for entry in source.after(stream, (start - 1, FOREVER), now) if entry.visible(now))
     shown, end_time, more = cut(list(islice(visible, PAGE_SIZE + 1)), min(size, PAGE_SIZE))
-    if twist == "empty_page":
-        shown, end_time, more = [], start - 1, True  # the same place by another start
+    if twist in {"empty_page", "early_page"}:
+        early = [] if twist == "empty_page" else source.latest(stream, size, now)
+        shown, end_time, more = early, start - 1, True  # the same place by another start
+    elif twist == "early_record":
+        shown = [*shown, *source.latest(stream, 1, now)]
     elif twist == "repeat_cursor":
         end_time, more = start, True
     elif twist == "repeat_record":

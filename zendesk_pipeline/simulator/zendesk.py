@@ -86,9 +86,9 @@ class Zendesk:
         self._lose_credentials(request, rule)
         return (rule and faulty_answer(rule)) or self._real_answer(request, rule), rule
 
-    def headers(self, request: Request) -> tuple[tuple[str, str], ...]:
+    def headers(self, request: Request, rule: Rule | None = None) -> tuple[tuple[str, str], ...]:
         """The headers that every answer carries."""
-        dated = ("Date", formatdate(self.now(), usegmt=True))
+        dated = ("Date", formatdate(self._moment(rule), usegmt=True))
         return dated, ("x-zendesk-api-version", "v2"), *self.limits.headers(request, self.settings)
 
     def remember(self, request: Request, status: int | None, rule: Rule | None) -> None:
@@ -140,7 +140,11 @@ class Zendesk:
         page = PAGES.get(request.endpoint)
         if request.method != "GET" or page is None:
             return not_found(request.path)
-        return self._refusal(request) or page(request, self.source, self.settings, self.now(), twist)
+        return self._refusal(request) or page(request, self.source, self.settings, self._moment(rule), twist)
+
+    def _moment(self, rule: Rule | None) -> float:
+        """The time that an answer shows: now, but for one out of an old memory."""
+        return self.now() - rule.seconds if rule and rule.kind == "stale" else self.now()
 
     def _refusal(self, request: Request) -> Answer | None:
         """The 403 for a role or a plan."""
