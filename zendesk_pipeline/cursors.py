@@ -1,24 +1,28 @@
-"""A range read by several cursors at once, so that Zendesk's latency costs no time (ADR 16).
+"""A range of a list whose query names both ends, read in parts: at once, or one after another (ADR 16 and 17).
 
-One cursor gets one page a round trip: at 200 ms no more than 300 a minute, whatever the limit allows. So the rest of a
-range is cut into consecutive parts, each asked for with a filter of its own, and as many of them are read at the same
-time as it takes to use up the rate. Pages come out in the order of the parts: whoever takes them sees what one cursor
-would have shown, each record once and ascending.
+One cursor gets one page a round trip: at 200 ms no more than 300 a minute, whatever the limit allows. So a range is cut
+into consecutive parts, each asked for with a filter of its own, and as many of them are read at the same time as it
+takes to use up the rate. Pages come out in the order of the parts: whoever takes them sees what one cursor would have
+shown, each record once.
+
+A part that has come to its end is proof that all of it was shown, in whatever order. Nothing else is: no part begins
+where another one has merely come by, and what a part does not finish is read again.
 """
 
 import threading
 from collections import deque
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from itertools import count, pairwise
+from itertools import count
 from math import ceil
 from queue import SimpleQueue
 from statistics import median
 
+from zendesk_pipeline.errors import TransientError, ZendeskError
 from zendesk_pipeline.limits import MINUTE
 from zendesk_pipeline.pages import Page, Walk
-from zendesk_pipeline.records import Record
-from zendesk_pipeline.windows import Span
+from zendesk_pipeline.windows import Span, Window
 
 MOST_CURSORS = 8
 FASTEST = 2500.0
@@ -28,8 +32,14 @@ https://developer.zendesk.com/api-reference/introduction/rate-limits/
 """
 PAGES_OF_A_PART = 24
 """What a part is cut for. It costs half a page, as its last one is not full."""
+PAGES_OF_A_PART_ALONE = 100
+"""What a part is cut for where one cursor reads them in turn: so much is read again at most after a failure."""
 LONGEST_PART = 32
-"""Pages; a part that has more than was thought gives back its rest."""
+"""Pages; one of several parts that has as many still to come is cut anew, into smaller ones."""
+SURELY_TOO_MANY = 1.25
+"""Times MAX_PAGES: parts, which cost some pages more, must not be what reaches it."""
+LATEST_BEGIN = 8
+"""Pages of the first cursor that are read once more, at most, when parts begin."""
 SHORTEST_PART = 2
 """Pages; a shorter one would not be worth its half page."""
 SHORTEST_TIME = 60
@@ -39,7 +49,9 @@ PARTS_PER_CURSOR = 2
 MOST_PAGES_WAITING = (PARTS_PER_CURSOR * MOST_CURSORS + 1) * LONGEST_PART
 """The bound of what is read ahead, and of its memory."""
 EDGE = 3
-"""Seconds before the last record in which neighbouring parts can show the same ones: each is asked for wider."""
+"""Seconds around the end of a part in which its neighbour can show the same records: each is asked for wider."""
+MOST_SHOWN = 1024
+"""Pages whose identities are remembered; where more of them share a second, records come twice, which is no harm."""
 LATENCIES = 32
 """So many answers say how long one takes."""
 
@@ -52,34 +64,75 @@ def cursors_for(latency: float, per_minute: float | None) -> int:
 
 
 def pages(walk: Walk) -> Iterator[Page]:
-    """Every page of the walk's range in ascending order of event time; raises what `Walk.pages` does, in its place.
+    """Every page of the walk's range; raises what `Walk.pages` does, in its place.
 
-    One cursor begins. The others join in where the stream allows them, latency asks for them and there is enough left.
-    A walk with MAX_PAGES keeps to one: parts would count differently.
+    One cursor begins. Where a good deal is left, parts follow; several are read at once where the stream allows it and
+    latency asks for it. An export, which has no end to ask for, is one walk.
     """
-    reading, recent = _Reading(walk), list[Record]()
-    for page in walk.pages():
-        reading.latencies.append(walk.client.spent.latest)
-        recent = _edge([*recent, *page.records])
-        yield page
-        if reading.begins_after(page):
-            numbers = count(page.number + 1)
-            yield from (replace(other, number=next(numbers)) for other in _each_once(reading, recent))
+    if not walk.stream.paging.bounded:
+        yield from walk.pages()
+        return
+    reading, shown, latest = _Reading(walk), _Shown(), 0
+    try:
+        for page in walk.pages():
+            reading.latencies.append(walk.client.spent.latest)
+            latest = max(latest, _latest(page))
+            shown.add(page)
+            yield page
+            if reading.begins_after(page):
+                break
+        else:
             return
+    except TransientError:
+        yield from _before_its_hour(walk, latest)
+        raise
+    numbers = count(page.number + 1)
+    yield from (replace(other, number=next(numbers)) for other in _each_once(reading, shown))
 
 
-def _each_once(reading: "_Reading", recent: list[Record]) -> Iterator[Page]:
-    """The pages of the parts, without the records at a part's start that the part before it has shown."""
+def _before_its_hour(walk: Walk, latest: int) -> Iterator[Page]:
+    """Of a walk that has come so far and cannot go on, the pages before that hour, asked for by themselves.
+
+    They prove that the windows before it are read, so one that cannot be read holds up itself alone. Where Zendesk does
+    not answer at all, this costs one request.
+    """
+    hour = Window.of(min(latest, walk.asked.end)).start
+    if hour > walk.asked.start:
+        head = replace(walk, part=Span(walk.asked.start, hour), client=replace(walk.client, retries=0))
+        with suppress(ZendeskError):
+            for page in head.pages():
+                yield replace(page, more=True, passed=page.passed if page.more else hour)
+
+
+@dataclass(slots=True)
+class _Shown:
+    """The identities that can be shown once more, because what has them is not proven to be passed."""
+
+    pages: deque[tuple[int, list[str]]] = field(default_factory=deque[tuple[int, list[str]]])
+    """The latest time of each page, and its identities."""
+
+    def add(self, page: Page) -> None:
+        if page.records:
+            latest = max(record.time for record in page.records)
+            self.pages.append((latest, [record.identity for record in page.records]))
+        while self.pages and (self.pages[0][0] < page.passed - EDGE or len(self.pages) > MOST_SHOWN):
+            self.pages.popleft()
+
+    def identities(self) -> set[str]:
+        return {identity for _, identities in self.pages for identity in identities}
+
+
+def _each_once(reading: "_Reading", shown: _Shown) -> Iterator[Page]:
+    """The pages of the parts without what was shown before them: by the first cursor, or by the part before."""
+    spread = reading.walk.stream.paging.spread
     for part in reading.in_order():
-        shown = {record.identity for record in recent}
+        before = shown.identities()
         for page in reading.pages_of(part):
-            records = [record for record in page.records if record.identity not in shown]
-            recent = _edge([*recent, *records])
-            yield replace(page, records=records)
-
-
-def _edge(records: list[Record]) -> list[Record]:
-    return [record for record in records if record.time >= records[-1].time - EDGE]
+            records = [record for record in page.records if record.identity not in before]
+            passed = page.passed if page.more else max(page.passed, part.span.end - spread)
+            new = replace(page, records=records, passed=passed)
+            shown.add(new)
+            yield new
 
 
 @dataclass(slots=True, eq=False)
@@ -89,6 +142,12 @@ class _Part:
     span: Span
     begun: bool = False
     """Whether a cursor reads it, or has."""
+    here: bool = False
+    """Whether that is done by who takes the pages."""
+    rest: bool = False
+    """Whether it is all that is left, for one cursor."""
+    latest: int = 0
+    """The latest time that its pages have shown."""
     pages: SimpleQueue[Page | BaseException | None] = field(default_factory=SimpleQueue[Page | BaseException | None])
 
 
@@ -103,24 +162,46 @@ class _Reading:
     """Seconds of event time a full page covers, by the part that ended last."""
     latencies: deque[float] = field(default_factory=lambda: deque[float](maxlen=LATENCIES))
     asking: int = 0
-    """Parts being read."""
+    """Parts being read by cursors of their own."""
+    read: int = 0
+    """Pages, while one cursor reads them in turn."""
+    at_once: bool = False
+    """Whether several do, each in a thread of its own."""
+    alone: bool = False
+    """Whether the rest is left to one cursor, because Zendesk does not keep to the ends that it is asked for."""
     stopped: bool = False
     changed: threading.Condition = field(default_factory=threading.Condition)
 
     def begins_after(self, page: Page) -> bool:
-        """Whether the rest behind a page of the first cursor is left to several; then it is the first part."""
-        asked = self.walk.asked
-        if not self.walk.stream.in_parts or self.walk.max_pages is not None or self._cursors() == 1:
+        """Whether the range is read in parts from here on: all of it, for the first cursor has proven nothing."""
+        asked, left = self.walk.asked, _pages_left(self.walk.asked, page)
+        if page.number > LATEST_BEGIN or page.older:
             return False
-        rest = _rest(asked, page)
-        if rest is None or _pages_in(rest, asked, page.number) < SHORTEST_PART:
-            return False
-        self.pace = (rest.start - asked.start) / page.number
-        self.parts.append(_Part(rest))
-        return True
+        if self._cursors() > 1:
+            worth_it = left >= SHORTEST_PART + 2 * page.number
+        elif self.walk.max_pages is not None:
+            worth_it = page.number + left > SURELY_TOO_MANY * self.walk.max_pages
+        else:
+            worth_it = left >= 2 * PAGES_OF_A_PART_ALONE
+        if worth_it:
+            self.pace = _pace(asked, page)
+            self.read = page.number
+            self.parts.append(_Part(asked))
+        return worth_it
 
     def in_order(self) -> Iterator[_Part]:
-        """The parts from first to last, each as soon as a cursor has begun it."""
+        """The parts from first to last, each as soon as a cursor has begun it; while one is enough, none is begun."""
+        while self.parts and self._cursors() == 1:
+            with self.changed:
+                part = self._cut(0)
+            part.here = True
+            yield part
+            self.parts.popleft()
+        if self.parts:
+            self.at_once = True
+            yield from self._begun_parts()
+
+    def _begun_parts(self) -> Iterator[_Part]:
         try:
             for _ in range(MOST_CURSORS):
                 walk = replace(self.walk, client=self.walk.client.another())
@@ -139,6 +220,9 @@ class _Reading:
 
     def pages_of(self, part: _Part) -> Iterator[Page]:
         """A part's pages as they come; raises what broke it, in its place."""
+        if part.here:
+            yield from self._read_here(part)
+            return
         while (page := part.pages.get()) is not None:
             if isinstance(page, BaseException):
                 raise page
@@ -146,14 +230,35 @@ class _Reading:
             with self.changed:
                 self.changed.notify_all()
 
+    def _read_here(self, part: _Part) -> Iterator[Page]:
+        """A part's pages, asked for as they are wanted."""
+        walk, records = replace(self.walk, part=part.span, pages_before=self.read), 0
+        try:
+            for page in walk.pages():
+                self.latencies.append(walk.client.spent.latest)
+                self.read, part.latest = page.number, max(part.latest, _latest(page))
+                records += len(page.records)
+                yield page
+                if self._ignores_ends(part, page):
+                    with self.changed:
+                        self._leave_to_one(part)
+                    return
+        except TransientError:
+            yield from _before_its_hour(walk, part.latest)
+            raise
+        self._measure(part, records)
+
     # In the cursors' threads
 
     def _cursor(self, walk: Walk) -> None:
         while (part := self._next()) is not None:
+            walk = replace(walk, part=part.span)
             try:
-                self._read(part, replace(walk, part=part.span))
+                self._read(part, walk)
             except BaseException as problem:  # noqa: BLE001  # it is raised again where the pages are used
                 self._ends_at(part)
+                if isinstance(problem, TransientError):
+                    self._read_before_its_hour(part, walk)
                 part.pages.put(problem)
             with self.changed:
                 self.asking -= 1
@@ -185,15 +290,14 @@ class _Reading:
     def _has_room(self, unread: int) -> bool:
         cursors = self._cursors()
         waiting = sum(part.begun for part in self.parts)
-        return unread == 0 or (self.asking < cursors and waiting < PARTS_PER_CURSOR * cursors)
+        return unread == 0 or (not self.alone and self.asking < cursors and waiting < PARTS_PER_CURSOR * cursors)
 
     def _cut(self, number: int) -> _Part:
         """The first piece of an unread part; towards the end of a range pieces get smaller, to end together."""
         part = self.parts[number]
         left = sum(each.span.end - each.span.start for each in self.parts if not each.begun) / self.pace
-        pages_wanted = min(PAGES_OF_A_PART, max(SHORTEST_PART, left / self._cursors()))
-        length = max(SHORTEST_TIME, pages_wanted * self.pace)
-        pieces = max(1, round((part.span.end - part.span.start) / length))
+        length = max(SHORTEST_TIME, self._pages_wanted(left) * self.pace)
+        pieces = 1 if self.alone else max(1, round((part.span.end - part.span.start) / length))
         end = part.span.start + ceil((part.span.end - part.span.start) / pieces)
         if pieces > 1:
             self.parts.insert(number + 1, _Part(Span(end, part.span.end)))
@@ -202,53 +306,99 @@ class _Reading:
         self.changed.notify_all()
         return part
 
+    def _pages_wanted(self, left: float) -> float:
+        if self.at_once:
+            return min(PAGES_OF_A_PART, max(SHORTEST_PART, left / self._cursors()))
+        if self.walk.max_pages is not None:
+            return max(1, min(PAGES_OF_A_PART_ALONE, self.walk.max_pages // 4))
+        return PAGES_OF_A_PART_ALONE
+
     def _read(self, part: _Part, walk: Walk) -> None:
-        records, rest, latest = 0, None, 0
+        records = 0
         for page in walk.pages():
             records += len(page.records)
-            part.pages.put(page)
+            part.latest = max(part.latest, _latest(page))
+            if not self._is_wanted(part, page, walk):
+                return
             with self.changed:
-                self.latencies.append(walk.client.spent.latest)
-                self.changed.wait_for(lambda: self._is_left(part) or part.pages.qsize() < LONGEST_PART)
-                if self._is_left(part):
-                    return
-                ascending = not page.records or page.records[0].time >= latest
-                rest = _rest(part.span, page) if ascending and self._is_long(part, page) else None
-            if rest is not None:
-                break
-            latest = page.records[-1].time if page.records else latest
-        with self.changed:
-            ended = part.span.end if rest is None else rest.start
-            self.pace = (ended - part.span.start) / max(records / walk.stream.page_size, 0.5)
-            if rest is not None and not self._is_left(part):
-                self.parts.insert(self.parts.index(part) + 1, _Part(rest))
+                if self._ignores_ends(part, page):
+                    self._leave_to_one(part)
+                    break
+                if self._is_longer(part, page):
+                    self._cut_anew(part, page)
+                    break
+        else:
+            with self.changed:
+                self._measure(part, records)
         part.pages.put(None)
 
-    def _is_long(self, part: _Part, page: Page) -> bool:
-        """Whether the rest of a part is better cut again: it has too many pages, or other cursors have nothing."""
-        if page.number >= LONGEST_PART:
-            return True
-        idle = self.asking < self._cursors() and all(each.begun for each in self.parts)
-        rest = _rest(part.span, page)
-        return idle and rest is not None and _pages_in(rest, part.span, page.number) > SHORTEST_PART + 1
+    def _read_before_its_hour(self, part: _Part, walk: Walk) -> None:
+        for page in _before_its_hour(walk, part.latest):
+            if not self._is_wanted(part, page, walk):
+                return
+
+    def _is_wanted(self, part: _Part, page: Page, walk: Walk) -> bool:
+        """Hand over a page; whether there is room for more, and anybody who wants it."""
+        part.pages.put(page)
+        with self.changed:
+            self.latencies.append(walk.client.spent.latest)
+            self.changed.wait_for(lambda: self._is_left(part) or part.pages.qsize() < LONGEST_PART)
+            return not self._is_left(part)
+
+    def _is_longer(self, part: _Part, page: Page) -> bool:
+        """Whether a part has so many more pages than was thought that smaller ones are better."""
+        length, covered = part.span.end - part.span.start, _latest(page) - part.span.start
+        if self.alone or page.number < LONGEST_PART or length <= 2 * SHORTEST_TIME or covered <= 0:
+            return False
+        return (length - covered) / covered * page.number > LONGEST_PART
+
+    def _cut_anew(self, part: _Part, page: Page) -> None:
+        """All of a part is read again in smaller ones: nothing of it is proven."""
+        self.pace = (_latest(page) - part.span.start) / page.number
+        self.parts.insert(self.parts.index(part) + 1, _Part(part.span))
+        self.changed.notify_all()
+
+    def _measure(self, part: _Part, records: int) -> None:
+        self.pace = (part.span.end - part.span.start) / max(records / self.walk.stream.page_size, 0.5)
+
+    def _ignores_ends(self, part: _Part, page: Page) -> bool:
+        """Whether a page shows records that its part was not asked for."""
+        spread = self.walk.stream.paging.spread
+        return not part.rest and (page.older > 0 or _latest(page) > part.span.end + spread)
+
+    def _leave_to_one(self, part: _Part) -> None:
+        """Zendesk does not keep to a part's ends: others would show the same, so one cursor reads all that is left.
+
+        That is everything from the first part on, or behind it where it is about to end as it should.
+        """
+        first = self.parts[0]
+        start = first.span.start if part is first else first.span.end
+        self.alone, self.parts = True, deque([first])
+        if start < self.walk.asked.end:
+            self.parts.append(_Part(Span(start, self.walk.asked.end), rest=True))
+        self.changed.notify_all()
 
     def _cursors(self) -> int:
-        if not self.latencies:
+        if not self.latencies or not self.walk.stream.in_parts or self.walk.max_pages is not None:
             return 1
         per_minute = self.walk.client.limiters[self.walk.stream.budget].per_minute
         return cursors_for(median(self.latencies), per_minute)
 
 
-def _rest(span: Span, page: Page) -> Span | None:
-    """What of a span is behind a page; None where there is nothing, or where the page does not ascend."""
-    times = [record.time for record in page.records]
-    if not page.more or not times or not span.start < times[-1] < span.end:
-        return None
-    if any(later < earlier for earlier, later in pairwise(times)):
-        return None
-    return Span(times[-1], span.end)
+def _latest(page: Page) -> int:
+    return max((record.time for record in page.records), default=0)
 
 
-def _pages_in(rest: Span, span: Span, read: int) -> float:
-    """About how many pages the rest of a span has, of which so many are read."""
-    return (rest.end - rest.start) / (rest.start - span.start) * read
+def _pace(span: Span, page: Page) -> float:
+    """Seconds that a page of a span covers: not from the span's start on, where nothing may have happened for long."""
+    latest = _latest(page)
+    covered = latest - min(record.time for record in page.records)
+    return covered or (latest - span.start) / page.number
+
+
+def _pages_left(span: Span, page: Page) -> float:
+    """About how many pages of a span are behind one; 0 where nothing tells."""
+    latest = _latest(page)
+    if not page.more or not span.start < latest < span.end:
+        return 0
+    return (span.end - latest) / _pace(span, page)

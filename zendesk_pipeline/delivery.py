@@ -23,13 +23,13 @@ from zendesk_pipeline.clock import Clock
 from zendesk_pipeline.errors import DeliveryError, RedactionError
 from zendesk_pipeline.keys import Layout
 from zendesk_pipeline.ledger import Delivered, Ledger
-from zendesk_pipeline.pages import Page
+from zendesk_pipeline.pages import PAGES_OF_PROOF, Page
 from zendesk_pipeline.records import Record
 from zendesk_pipeline.redaction import Redaction
 from zendesk_pipeline.shortening import shortened
 from zendesk_pipeline.store import DeniedError, Spent, Store
 from zendesk_pipeline.streams import Stream
-from zendesk_pipeline.windows import HOUR, Span, Window
+from zendesk_pipeline.windows import HOUR, LAST_TIME, Span, Window
 
 T = TypeVar("T")
 
@@ -39,6 +39,12 @@ IN_FLIGHT = 2
 """Batches on their way to S3, beside the one that grows: what memory depends on. The other threads see to ledgers."""
 REDACTION = "redaction"
 """What the digest of the rules is called beside an object, for a run that has to adopt it."""
+MOST_KNOWN = 200_000
+"""Identities of open windows in memory; of more, windows that a page has no records of are noted in their ledgers."""
+LEFT_OUT_SHARE = 0.01
+"""Of the records shown that are not delivered because of their time: more are told of."""
+PAGES_BETWEEN_LOOKS = 16
+"""At how many there are."""
 RACES = 20
 """How often a ledger is read again after another run replaced it in between."""
 
@@ -75,6 +81,10 @@ class Tally:
     """What its objects hold, as stored."""
     objects: list[str] = field(default_factory=list[str])
     """Their keys."""
+    older: int = 0
+    """Records shown and not delivered, because they are of a time before what was asked for."""
+    ahead: int = 0
+    """Records shown and not delivered, because their time has not come yet."""
     finished_at: float | None = None
     """Seconds since the epoch; None until every record of the window is in S3, as far as this run was shown them."""
 
@@ -107,7 +117,8 @@ class Delivery:
     """One run's deliveries: `take` each page, then leave the `with` block.
 
     Left without an exception, every window of the span is finished. Left with one, the windows that were finished
-    stay finished, and what is stored of others is noted in their ledgers.
+    stay finished, and what is stored of others is noted in their ledgers. Before that, a window is finished once the
+    walk is proven to have passed it (`Page.passed`, ADR 17).
     """
 
     def __init__(
@@ -139,6 +150,18 @@ class Delivery:
         self._ahead = deque(span)
         self._opening: dict[Window, Future[OpenWindow]] = {}
         self._commits: dict[Window, Future[None]] = {}
+        self._shown = 0
+        """Records of all pages."""
+        self._passed = 0
+        """The time up to which windows are finished."""
+        self._filling: set[Window] = set()
+        """Those that the latest page with records has shown: their batches may grow."""
+        self._finished: set[Window] = set()
+        """Windows of the span that are, or are about to be."""
+        self._in_turn = True
+        """Whether no page has shown a new record of a window that was finished."""
+        self._completed: dict[Window, str] = {}
+        """Those whose ledgers this run has made complete, and the versions it wrote."""
         self._failed: list[Future[Any]] = []
         self._pool = ThreadPoolExecutor(WRITERS, thread_name_prefix="writer")
         self._room = threading.BoundedSemaphore(IN_FLIGHT)
@@ -161,7 +184,11 @@ class Delivery:
             self._pool.shutdown()
 
     def take(self, page: Page) -> None:
-        """Deliver a page's records; windows that the walk has left behind are finished."""
+        """Deliver a page's records; windows that the walk is proven to have passed are finished.
+
+        Where the page shows a new record of a window that was finished, the proof was none: what was finished is taken
+        back, and nothing is finished before the `with` block is left without an exception.
+        """
         self._raise_failure()
         hours = groupby(page.records, lambda record: record.time // HOUR)
         groups = [(Window(hour * HOUR), list(records)) for hour, records in hours]
@@ -171,8 +198,7 @@ class Delivery:
             self._open(window)
         for window, records in wanted:
             self._deliver(self._open(window).result(), records)
-        if groups:
-            self._close_before(groups[-1][0])
+        self._leave(page, {window for window, _ in groups})
 
     @property
     def finished(self) -> list[Window]:
@@ -187,32 +213,71 @@ class Delivery:
     def _open(self, window: Window) -> Future[OpenWindow]:
         if window not in self._opening:
             if window in self._commits:
-                self._commits.pop(window).result()  # a record out of order: take up the window again
-                self._tally(window).finished_at = None
+                self._commits.pop(window).result()  # a record out of turn: take up the window again
             self._opening[window] = self._pool.submit(self._read_window, window)
         return self._opening[window]
 
-    def _close_before(self, window: Window) -> None:
-        while self._ahead and self._ahead[0] < window:
-            self._close(self._ahead.popleft())
-        for opened in [w for w in self._opening if w < window]:
-            self._close(opened)
+    def _leave(self, page: Page, shown: set[Window]) -> None:
+        """Finish what is proven to be passed, and hold no more of the other windows than has to be held."""
+        if self._in_turn:
+            self._finish_before(page.passed)
+        if shown:
+            for window in self._filling - shown:
+                if window in self._opening:
+                    self._flush(self._opening[window].result())
+            self._filling = shown
+        if page.number % PAGES_BETWEEN_LOOKS == 0 and self._known() > MOST_KNOWN:
+            for window in [window for window in self._opening if window not in shown]:
+                self._note(window)
 
-    def _close(self, window: Window) -> None:
-        if window in self._commits:
+    def _known(self) -> int:
+        return sum(len(opening.result().known) for opening in self._opening.values())
+
+    def _finish_before(self, time: int) -> None:
+        if time <= self._passed:
             return
+        self._passed = time
+        while self._ahead and self._ahead[0].end <= time:
+            self._finish_window(self._ahead.popleft())
+        for window in [window for window in self._opening if window.end <= time]:
+            self._note(window)  # looked back into, or finished and shown once more
+
+    def _finish_window(self, window: Window) -> None:
+        """Once all that was shown of the window is stored, it is finished."""
+        self._finished.add(window)
         opening = self._opening.pop(window, None)
         if opening is None:
+            noted = self._commits.pop(window, None)
+            if noted is not None:
+                noted.result()
             self._commits[window] = self._watched(self._pool.submit(self._commit_empty, window))
             return
         opened = opening.result()
         self._flush(opened)
-        self._commits[window] = self._watched(self._pool.submit(self._commit, opened))
+        self._commits[window] = self._watched(self._pool.submit(self._commit, opened, finished=True))
+
+    def _note(self, window: Window) -> None:
+        """Note in its ledger what is stored of a window, and let go of it; it is read again where it is needed."""
+        opened = self._opening.pop(window).result()
+        self._flush(opened)
+        self._commits[window] = self._watched(self._pool.submit(self._commit, opened, finished=False))
 
     def _finish(self) -> None:
-        self._close_before(Window(self._span.end))
+        self._finish_before(LAST_TIME)
         for commit in self._commits.values():
             commit.result()
+        self._tell_what_was_left_out()
+
+    def _tell_what_was_left_out(self) -> None:
+        older = sum(tally.older for tally in self.tallies.values())
+        ahead = sum(tally.ahead for tally in self.tallies.values())
+        if older + ahead > LEFT_OUT_SHARE * (self._shown + ahead):
+            self._warn(
+                f"{self._stream.name} {self._span}: of {self._shown + ahead:,} records that Zendesk showed, by their"
+                f" {self._stream.event_time} {older:,} are from before what was asked for and {ahead:,} of the future."
+                " They belong to other windows and were not delivered by this run: collect those windows again if they"
+                " may be missing there."
+            )
 
     def _abandon(self) -> None:
         """Note in the ledgers what is stored of windows that were not finished; let the others finish."""
@@ -221,7 +286,7 @@ class Delivery:
                 opened = opening.result()
                 opened.puts = [put for put in opened.puts if put.exception() is None]
                 if opened.puts:
-                    self._commits[window] = self._pool.submit(self._commit, opened, complete=False)
+                    self._commits[window] = self._pool.submit(self._commit, opened, finished=False)
         for commit in self._commits.values():
             commit.exception()
         self._opening.clear()
@@ -255,6 +320,8 @@ class Delivery:
                 if record.identity in opened.adopted:
                     self._flush(opened)  # end where the one who wrote it did: then its other batches are ours as well
                 continue
+            if window in self._finished:
+                self._take_back(window)
             known.add(record.identity)
             tally.records += 1
             tally.late += opened.ledger.complete and not self._redeliver
@@ -403,10 +470,9 @@ class Delivery:
         redacted = stored.notes.get(REDACTION, "")  # by the rules of the run that wrote it
         return Delivered(key=key, sha256=sha256, bytes=len(stored.body), identities=identities, redaction=redacted)
 
-    def _commit(self, opened: OpenWindow, *, complete: bool = True) -> None:
-        """Once every object is stored, the ledger; then the window is finished."""
+    def _commit(self, opened: OpenWindow, *, finished: bool) -> None:
+        """Once every object is stored, the ledger; then the window is finished, if it is to be."""
         objects = [put.result() for put in opened.puts]
-        finished = complete and opened.window in self._span
         complete = opened.ledger.complete or finished
         after = msgspec.structs.replace(opened.ledger, objects=[*opened.ledger.objects, *objects], complete=complete)
         if objects or opened.adopted or complete != opened.ledger.complete:
@@ -419,24 +485,29 @@ class Delivery:
             tally.finished_at = self._clock.now()
 
     def _commit_empty(self, window: Window) -> None:
-        """Finish a window that no page had records of.
+        """Finish a window that is not open: no page had records of it, or they are noted.
 
         Where no ledger is expected, none is read: the write that makes one fails if there is one after all.
         """
         if self._are_new and not self._listed(window):
             key, blank = self._layout.ledger(self._stream.name, window), ledgers.empty(self._stream.name, window)
             complete = msgspec.structs.replace(blank, complete=True)
-            if self._store_for(window).put_over(key, ledgers.encode(complete), None) is not None:
+            version = self._store_for(window).put_over(key, ledgers.encode(complete), None)
+            if version is not None:
+                self._completed[window] = version
                 self._tally(window).finished_at = self._clock.now()
                 return
         opened = self._read_window(window)
         self._are_new = opened.version is None
-        self._commit(opened)
+        self._commit(opened, finished=True)
 
     def _save(self, opened: OpenWindow, ledger: Ledger) -> Ledger:
         key, version = self._layout.ledger(self._stream.name, opened.window), opened.version
         for _ in range(RACES):
-            if self._store_for(opened.window).put_over(key, ledgers.encode(ledger), version) is not None:
+            written = self._store_for(opened.window).put_over(key, ledgers.encode(ledger), version)
+            if written is not None:
+                if ledger.complete and (not opened.ledger.complete or opened.window in self._completed):
+                    self._completed[opened.window] = written
                 return ledger
             theirs, version = self._read_ledger(opened.window)
             ledger = ledger.merged(theirs)
@@ -444,6 +515,40 @@ class Delivery:
             f"{self._stream.name} {opened.window}: other runs replaced its ledger {RACES} times. The records are"
             " stored; run the window again when nothing else does."
         )
+
+    def _take_back(self, window: Window) -> None:
+        """A window that was finished is shown a new record of: then no window of this run is, until the walk has ended.
+
+        Windows that were complete before this run stay it; of the others the flag is taken out of the ledger again,
+        unless another run has replaced that since.
+        """
+        self._warn(
+            f"{self._stream.name} {window}: Zendesk shows a new record of this window behind {PAGES_OF_PROOF} pages of"
+            " later ones, so its order is not to be relied on. No window of this run counts as finished before the walk"
+            " has come to its end."
+        )
+        for commit in self._commits.values():
+            commit.result()
+        for taken in self._finished:
+            self._tally(taken).finished_at = None
+        withdrawn = {each: self._pool.submit(self._withdraw, *each) for each in self._completed.items()}
+        for (taken, _), withdrawal in withdrawn.items():
+            version = withdrawal.result()
+            if version is not None and taken in self._opening:
+                opened = self._opening[taken].result()
+                opened.ledger, opened.version = msgspec.structs.replace(opened.ledger, complete=False), version
+        self._completed.clear()
+        self._finished.clear()
+        self._ahead, self._in_turn = deque(self._span), False
+
+    def _withdraw(self, window: Window, version: str) -> str | None:
+        """Take the flag out of the ledger of this version; the new version, or None where it is another one by now."""
+        key, blank = self._layout.ledger(self._stream.name, window), ledgers.empty(self._stream.name, window)
+        stored = self._store_for(window).get(key)
+        if stored is None or stored.version != version:
+            return None
+        incomplete = msgspec.structs.replace(ledgers.decode(stored.body, blank), complete=False)
+        return self._store_for(window).put_over(key, ledgers.encode(incomplete), version)
 
     # Accounts
 
@@ -458,5 +563,8 @@ class Delivery:
         current = self._tally(self._ahead[0] if self._ahead else Window.of(self._span.end - 1))
         current.requests += page.requests
         current.waited += page.waited
+        self._shown += len(page.records)
+        current.older += page.older
+        current.ahead += page.ahead
         for window in windows:
             self._tally(window).pages += 1

@@ -1,8 +1,10 @@
-"""The walk over Zendesk's pages for a range of windows."""
+"""The walk over Zendesk's pages for a range of windows, and what its pages prove (ADR 17)."""
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import count
+from typing import TypeVar
 
 from zendesk_pipeline.client import ZendeskClient
 from zendesk_pipeline.clock import Clock
@@ -12,14 +14,29 @@ from zendesk_pipeline.records import PageBody, Record, page_reader
 from zendesk_pipeline.streams import Stream
 from zendesk_pipeline.windows import Span
 
+T = TypeVar("T")
+
 LONGEST_EARLINESS = 900.0
 """Seconds that a run waits for its range to settle; a range that ends later than that is asked for too early."""
 LONGEST_CURSOR = 10_000
 """Characters; those seen have a hundred, and a request has to hold one."""
 CLOCK_SKEW = 300.0
 """Seconds that a record may be ahead of the clocks; what is further ahead is of the future."""
-FIRST_PAGES = 3
-"""How often the first page is asked for while Zendesk's clock is behind ours."""
+TRIES_OF_AN_OLD_PAGE = 3
+"""How often a page is asked for while the `Date` of its answer is too early."""
+PAUSE_OF_AN_OLD_PAGE = 5.0
+"""Seconds before a later page is asked for again: a memory on the way may have let go of it by then."""
+PAGES_OF_PROOF = 3
+"""So many pages of an export in a row lie behind a moment, each in its turn, before all that is earlier counts as read.
+
+Exports by cursor ascend by time, as recorded answers do; who shows one record, or one page, early is found out by then.
+"""
+PAGES_OF_AN_END = 2
+"""So many in a row lie behind a range's end, each in its turn, before an export is left; the first may cross it."""
+PAGES_OF_A_DOUBTFUL_END = 8
+"""So many do where a page has come out of its turn before."""
+RECORDS_OF_AN_END = 10
+"""So many records behind a range's end they have to hold, since pages that were too heavy may be of one record."""
 LONGEST_PAUSE = 60.0
 """Seconds before a page that was too heavy is asked for in a smaller size; one second at first, then twice as long."""
 PAGES_BEFORE_GROWING = 10
@@ -39,6 +56,12 @@ class Page:
     """Seconds of them spent waiting for the rate limit."""
     more: bool = False
     """Whether Zendesk says that there is another one behind it."""
+    passed: int = 0
+    """A time before which every record has been shown, as far as that is proven."""
+    older: int = 0
+    """Of the records, those from before the time that was asked for: Zendesk lists them by another time than ours."""
+    ahead: int = 0
+    """Records of the future, which are not among `records`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +80,8 @@ class Walk:
     clock: Clock
     part: Span | None = None
     """What of the range to ask for, in seconds; all of it with the look-back, if None."""
+    pages_before: int = 0
+    """Of the run, read before this walk."""
 
     @property
     def asked(self) -> Span:
@@ -66,61 +91,81 @@ class Walk:
         return self.part  # less than an hour of it has a length of 0 windows: it is never asked for its truth
 
     def pages(self) -> Iterator[Page]:
-        """Every page from the range's start to its end by one cursor, in ascending order of event time.
+        """Every page from the range's start to its end by one cursor, in the order Zendesk gives them.
 
-        Raises TooEarlyError, ProtocolError for a cursor that repeats or lacks, PageLimitError, or what the client does.
+        Raises TooEarlyError, ProtocolError for a cursor that repeats or lacks or for pages out of an old memory,
+        PageLimitError, or what the client does.
         """
         self._wait_until_settled(self.clock.now(), "this machine's clock")
-        read = page_reader(self.stream)
+        read, turn = page_reader(self.stream), Turn(self.asked.start, self.span.end, self.stream.paging.spread)
         ask = _shrinking(self.stream.page_size, lambda cursor, size: self._ask(read, cursor, size), self.clock.sleep)
         cursor: str | None = None
         seen: set[str] = set()
-        for number in count(1):
+        for number in count(self.pages_before + 1):
             if self.max_pages is not None and number > self.max_pages:
                 raise PageLimitError(
                     f"{self.stream.name} {self.span}: MAX_PAGES={self.max_pages} pages were read and there is more."
                     " Finished windows stay; run the others again, in shorter ranges or with a larger MAX_PAGES."
                 )
             requests, waited = self.client.spent.requests, self.client.spent.waited
-            body = ask(cursor)
+            body, ahead = ask(cursor)
+            older = turn.takes([record.time for record in body.records])
+            more = body.has_more and (self.stream.paging.bounded or not turn.ended)
             yield Page(
                 number=number,
                 records=body.records,
                 requests=self.client.spent.requests - requests,
                 waited=self.client.spent.waited - waited,
-                more=body.has_more and not self._passed(body),
+                more=more,
+                passed=self.asked.start if self.stream.paging.bounded else turn.passed,
+                older=older,
+                ahead=ahead,
             )
-            if not body.has_more or self._passed(body):
+            if not more:
                 return
             cursor = self._checked(body.cursor, seen)
 
-    def _ask(self, read: Callable[[bytes], PageBody], cursor: str | None, size: int) -> PageBody:
+    def _ask(self, read: Callable[[bytes], PageBody], cursor: str | None, size: int) -> tuple[PageBody, int]:
+        """A page whose answer is of a time at which Zendesk showed all of the range, and how many are of the future."""
         params = self.stream.paging.params(self.asked, cursor, size)
-        for _ in range(FIRST_PAGES):
+        is_settled = self._settled_at_source if cursor is None else self._still_settled
+        for _ in range(TRIES_OF_AN_OLD_PAGE):
             body, headers = self.client.page(self.stream, params, read)
-            if cursor is not None or self._settled_at_source(headers):
+            if is_settled(headers):
                 return self._up_to_now(body, headers)
-        raise TooEarlyError(
-            f"{self.stream.name} {self.span}: Zendesk's clock does not go on, as behind a proxy that answers from its"
-            " memory. Nothing was delivered."
+        if cursor is None:
+            raise TooEarlyError(
+                f"{self.stream.name} {self.span}: Zendesk's clock does not go on, as behind a proxy that answers from"
+                " its memory. Nothing was delivered."
+            )
+        raise ProtocolError(
+            f"{self.stream.name} {self.span}: a page was answered with a `Date` before the range was complete, and the"
+            " pages before it with a later one, as by a proxy that answers from its memory. What such a page shows, and"
+            " that it is the last one, is not believed. Finished windows stay. Have the proxy pass requests to Zendesk"
+            " through, and run the range again."
         )
 
-    def _passed(self, body: PageBody) -> bool:
-        """Whether a walk without an end of its own has left the range behind."""
-        return not self.stream.paging.bounded and bool(body.records) and body.records[-1].time >= self.span.end
-
-    def _up_to_now(self, body: PageBody, headers: Mapping[str, str]) -> PageBody:
-        """The page without records of the future: at its end one would end the walk before its time.
+    def _up_to_now(self, body: PageBody, headers: Mapping[str, str]) -> tuple[PageBody, int]:
+        """The page without records of the future, and their number.
 
         None of them belongs to a window that can be read now; each is left to its own.
         """
         latest = max(self.clock.now(), moment_of(headers.get("Date", "")) or 0.0) + CLOCK_SKEW
-        return replace(body, records=[record for record in body.records if record.time <= latest])
+        records = [record for record in body.records if record.time <= latest]
+        return replace(body, records=records), len(body.records) - len(records)
 
     def _settled_at_source(self, headers: Mapping[str, str]) -> bool:
         """Zendesk's clock decides what it shows; where it is behind ours the first page is asked for again."""
         date = moment_of(headers.get("Date", ""))
         return date is None or not self._wait_until_settled(date, "Zendesk's clock")
+
+    def _still_settled(self, headers: Mapping[str, str]) -> bool:
+        """Whether a later page is no older than the first may be; time has gone on, so there is nothing to wait for."""
+        date = moment_of(headers.get("Date", ""))
+        settled = date is None or date >= self.span.end + self.settle
+        if not settled:
+            self.clock.sleep(PAUSE_OF_AN_OLD_PAGE)
+        return settled
 
     def _wait_until_settled(self, now: float, whose: str) -> bool:
         """Whether it had to wait; never is a part of a window read as the whole."""
@@ -145,17 +190,75 @@ class Walk:
         return cursor
 
 
+@dataclass(slots=True)
+class Turn:
+    """Whether the pages of a walk come in their turn, which is all that an export without an end can prove.
+
+    A page begins with its earliest record, wherever that stands. The last record of a page proves nothing: one that
+    stands early may be it.
+    """
+
+    start: int
+    """Of the time that is asked for."""
+    end: int
+    """Of the range."""
+    spread: int
+    """Seconds before the start in which a record is no odd one."""
+    kept: bool = True
+    """Whether each page has begun no earlier than the one before it."""
+    begins: deque[int] = field(default_factory=lambda: deque[int](maxlen=PAGES_OF_PROOF))
+    """Of the last pages."""
+    behind: int = 0
+    """Pages in a row that lie behind the range's end; the first of them may cross it."""
+    beyond: int = 0
+    """The records behind the end that these pages hold."""
+
+    def takes(self, times: Sequence[int]) -> int:
+        """Look at the next page; how many of its records are older than what was asked for.
+
+        Those say nothing about the place in the list, and a page without others proves nothing.
+        """
+        begin = min(times, default=self.start)
+        older = 0
+        if begin < self.start:
+            older = sum(time < self.start - self.spread for time in times)
+            times = [time for time in times if time >= self.start]
+            begin = min(times, default=self.start)
+        if not times:
+            return older
+        if self.begins and begin < self.begins[-1]:
+            self.kept = False
+        self.begins.append(begin)
+        if begin >= self.end:
+            self.behind, self.beyond = self.behind + 1, self.beyond + len(times)
+        else:
+            self.beyond = sum(time >= self.end for time in times)
+            self.behind = int(self.beyond > 0)
+        return older
+
+    @property
+    def passed(self) -> int:
+        """The time before which everything has been shown; where the list begins, if nothing is proven."""
+        return self.begins[0] if self.kept and len(self.begins) == PAGES_OF_PROOF else self.start
+
+    @property
+    def ended(self) -> bool:
+        """Whether an export without an end of its own has left the range."""
+        pages = PAGES_OF_AN_END if self.kept else PAGES_OF_A_DOUBTFUL_END
+        return self.behind >= pages and self.beyond >= RECORDS_OF_AN_END
+
+
 def _shrinking(
-    full: int, ask: Callable[[str | None, int], PageBody], sleep: Callable[[float], None]
-) -> Callable[[str | None], PageBody]:
+    full: int, ask: Callable[[str | None, int], T], sleep: Callable[[float], None]
+) -> Callable[[str | None], T]:
     """`ask` with a page size that halves where a page is too heavy, down to 1, and grows back after good pages."""
     size, good = full, 0
 
-    def asked(cursor: str | None) -> PageBody:
+    def asked(cursor: str | None) -> T:
         nonlocal size, good
         for pause in (min(2.0**tries, LONGEST_PAUSE) for tries in count()):
             try:
-                body = ask(cursor, size)
+                answer = ask(cursor, size)
             except PageTooHeavyError:
                 if size == 1:
                     raise
@@ -165,7 +268,7 @@ def _shrinking(
             good += 1
             if good >= PAGES_BEFORE_GROWING and size < full:
                 size, good = min(full, size * 2), 0
-            return body
+            return answer
         raise AssertionError("the pauses never end")
 
     return asked

@@ -29,6 +29,11 @@ class Paging(Protocol):
         """Whether the query names the range's end. Then Zendesk's flag alone ends a walk, whatever the last time is."""
         ...
 
+    @property
+    def spread(self) -> int:
+        """Seconds beyond the ends asked for in which a list with both ends can show records."""
+        ...
+
     def params(self, span: Span, cursor: str | None, size: int) -> Params:
         """The query for the page after `cursor`, or for the first one."""
         ...
@@ -73,6 +78,7 @@ class CursorList:
 
     envelope = (("meta", _Meta),)
     bounded = True
+    spread = 1
     repeated = staticmethod(_same_cursor_twice)
 
     def params(self, span: Span, cursor: str | None, size: int) -> Params:
@@ -98,6 +104,7 @@ class CursorListFrom:
 
     envelope = (("meta", _Meta),)
     bounded = False
+    spread = 0
     repeated = staticmethod(_same_cursor_twice)
 
     def params(self, span: Span, cursor: str | None, size: int) -> Params:
@@ -123,6 +130,7 @@ class AccessLogList:
 
     envelope = (("meta", _Meta), ("links", _Links | None, None))
     bounded = True
+    spread = 600  # what is written down within the range can be a request that began so long before
     repeated = staticmethod(_same_cursor_twice)
 
     NAMES = ("filter[after]", "page[after]")
@@ -168,6 +176,11 @@ class CursorExport:
         """There is no end to ask for."""
         return False
 
+    @property
+    def spread(self) -> int:
+        """There are no ends to go beyond."""
+        return 0
+
     def params(self, span: Span, cursor: str | None, size: int) -> Params:
         """The start is sent for the first page only."""
         position = ("start_time", str(span.start)) if cursor is None else ("cursor", cursor)
@@ -194,6 +207,7 @@ class TimeExport:
 
     envelope = (("end_of_stream", bool), ("end_time", _Position))
     bounded = False
+    spread = 0
 
     def params(self, span: Span, cursor: str | None, size: int) -> Params:
         """A page is asked for by its start alone: here a cursor is a second."""

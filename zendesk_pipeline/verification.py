@@ -66,9 +66,9 @@ class WindowReport:
 
 
 def by_window(pages: Iterable[Page], span: Span) -> Iterator[tuple[Window, set[str]]]:
-    """The identities that a walk shows of each window of its span, in order; few windows are held at a time.
+    """The identities that a walk shows of each window of its span, in order, each as soon as it is proven to be passed.
 
-    Raises what the walk does, and ProtocolError where a record comes after later ones by more than an hour.
+    Raises what the walk does, and ProtocolError where a record comes after that.
     """
     shown: dict[Window, set[str]] = {}
     ahead = deque(span)
@@ -80,7 +80,7 @@ def by_window(pages: Iterable[Page], span: Span) -> Iterator[tuple[Window, set[s
             if window not in shown and (not ahead or window < ahead[0]):
                 raise ProtocolError(f"Zendesk shows a record of {window} behind later ones: look again.")
             shown.setdefault(window, set()).add(record.identity)
-        while page.records and ahead and ahead[0].end + HOUR <= page.records[-1].time:
+        while ahead and ahead[0].end <= page.passed:
             window = ahead.popleft()
             yield window, shown.pop(window, set())
     for window in ahead:

@@ -47,9 +47,16 @@ def paged(records: Sequence[Record], size: int = 4) -> list[Page]:
 
 
 def numbered(contents: Iterable[Sequence[Record]]) -> list[Page]:
-    """A page for each sequence of records."""
+    """A page for each sequence of records, each proof that all before its first record has been shown."""
     return [
-        Page(number=number, records=list(records), requests=1, waited=0.0) for number, records in enumerate(contents, 1)
+        Page(
+            number=number,
+            records=list(records),
+            requests=1,
+            waited=0.0,
+            passed=min((record.time for record in records), default=0),
+        )
+        for number, records in enumerate(contents, 1)
     ]
 
 

@@ -16,13 +16,14 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from random import Random
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, Literal, ParamSpec, TypeVar
 from urllib.parse import urlsplit
 
 import requests
 from requests.adapters import BaseAdapter
 from urllib3 import HTTPResponse
 
+from zendesk_pipeline import cursors
 from zendesk_pipeline import delivery as deliveries
 from zendesk_pipeline.batches import BatchFormat
 from zendesk_pipeline.client import Transport, ZendeskClient
@@ -136,15 +137,15 @@ class _InProcess(BaseAdapter):
         asked = Request(method=str(request.method), path=parts.path, query=parts.query, headers=headers)
         place = [pair for pair in asked.pairs if pair[0] not in {"per_page", "page[size]"}]
         self._first = self._first or place
-        if place == self._first:
-            self.walk_began = zendesk.now()
         answer, rule = zendesk.answer(asked)
+        if place == self._first and not (rule and rule.kind == "stale"):
+            self.walk_began = zendesk.now()
         if rule and rule.kind == "reset":
             raise requests.ConnectionError
         body = answer.body[: len(answer.body) // 2] if rule and rule.kind == "truncate" else answer.body
         response = requests.Response()
         response.status_code = answer.status
-        response.headers.update([*zendesk.headers(asked), *answer.headers])
+        response.headers.update([*zendesk.headers(asked, rule), *answer.headers])
         response.raw = HTTPResponse(io.BytesIO(body), status=answer.status, preload_content=False)
         return response
 
@@ -153,6 +154,8 @@ class _InProcess(BaseAdapter):
 
 
 # Runs
+
+Order = Literal["as_asked", "newest_first", "hours_mixed"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,6 +175,8 @@ class Run:
     max_pages: int | None = None
     exclusive: bool = False
     """Whether Zendesk leaves out the ends of its filter."""
+    order: Order = "as_asked"
+    """In which Zendesk lists audit logs, whatever it was asked for."""
     tick: int = 0
     """Seconds that each request to Zendesk takes; the source goes on changing in them."""
     skew: int = 0
@@ -328,7 +333,8 @@ class World:
         self.wait(max(0, run.span.end + SETTLE - run.early - self.zendesk.now()))
         self.zendesk.faults.clear()
         self.zendesk.faults.add(run.faults)
-        self.zendesk.change_settings({"filter_ends": "exclusive" if run.exclusive else "inclusive"})
+        ends = "exclusive" if run.exclusive else "inclusive"
+        self.zendesk.change_settings({"filter_ends": ends, "audit_log_order": run.order})
         before = self.seen()
         outcomes = self._run(run)
         Judgement(self, before, outcomes).judge()
@@ -351,7 +357,7 @@ class World:
         delivery = self._delivery(run, clock, troubled(run.trouble, run.at, meanwhile))
         try:
             with delivery:
-                for page in _walk(run, clock, zendesk).pages():
+                for page in cursors.pages(_walk(run, clock, zendesk)):
                     delivery.take(page)
         except (PipelineError, CrashError) as problem:
             failure = problem

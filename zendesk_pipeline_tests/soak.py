@@ -2,9 +2,10 @@
 
 `make soak` prints the figures of an account that is simulated over HTTP and a SeaweedFS behind `s3_proxy`. The clock
 of the account moves on; its hours are collected one by one as they end, or as backlogs in ranges and in any order. All
-the while Zendesk and S3 fail, runs are killed (kill -9) or have a twin at the same moment, and the feed deletes what it
-has read. A run that fails is started again, as Dagster would, until it succeeds; nothing mends a window after that.
-In a share of the rounds Zendesk takes its time to answer, so that audit logs are read by several cursors at once.
+the while Zendesk and S3 fail, pages come out of turn or out of an old memory, runs are killed (kill -9) or have a twin
+at the same moment, and the feed deletes what it has read. A run that fails is started again, as Dagster would, until it
+succeeds; nothing mends a window after that. In a share of the rounds Zendesk takes its time to answer, so that audit
+logs are read by several cursors at once.
 """
 
 import random
@@ -76,8 +77,14 @@ COPED_WITH = (
     Rule(kind="empty_object"),
     Rule(kind="empty_page"),
     Rule(kind="repeat_record"),
+    Rule(kind="early_record"),
+    Rule(kind="early_page"),
+    Rule(kind="stale", seconds=10 * 24 * HOUR),
     Rule(kind="expire_token"),
 )
+"""A page of an old memory that is the first one fails its run, which is started again."""
+ORDERS = ("as_asked", "as_asked", "newest_first", "hours_mixed")
+"""Of the audit logs, whatever they are asked for."""
 FATAL = (
     Rule(kind="status", code=503, times=0),
     Rule(kind="status", code=401, times=0),
@@ -377,7 +384,8 @@ class Soak:
         control.clear_faults()
         control.forget_requests()
         slow = self._slow.random() < self._slow_share
-        control.set(latency_ms=LATENCY_MS if slow else 0)
+        order = "as_asked" if calm else self._slow.choice(ORDERS)
+        control.set(latency_ms=LATENCY_MS if slow else 0, audit_log_order=order)
         if not calm:
             control.add_faults(*(rule for stream in streams for rule in self._rules(stream)))
         proxy.reset()
@@ -411,7 +419,7 @@ class Soak:
         draw = self._random
         for rule in draw.sample(COPED_WITH, draw.choice((0, 1, 2, 3))):
             skip, times = draw.randint(0, 4), draw.randint(1, 3)
-            yield _on(rule, stream, skip=skip, times=times)
+            yield _on(rule, stream, skip=skip, times=1 if rule.kind == "early_page" else times)
         if draw.random() < 0.05:
             rule = draw.choice(FATAL)
             yield _on(rule, stream, skip=draw.randint(0, 4), times=rule.times)

@@ -30,7 +30,7 @@ from zendesk_pipeline.cursors import (
     PARTS_PER_CURSOR,
     cursors_for,
 )
-from zendesk_pipeline.errors import ProtocolError, RefusedError, TransientError
+from zendesk_pipeline.errors import PageLimitError, ProtocolError, RefusedError, TransientError
 from zendesk_pipeline.keys import Layout
 from zendesk_pipeline.limits import MINUTE, RateLimiter
 from zendesk_pipeline.local_services import SimulatedZendesk
@@ -45,7 +45,7 @@ from zendesk_pipeline.store import Store
 from zendesk_pipeline.streams import AUDIT_LOGS, STREAMS, Stream
 from zendesk_pipeline.windows import HOUR, Span, timestamp
 from zendesk_pipeline_tests.asking import DAY, NOW, client_for, walk_with
-from zendesk_pipeline_tests.deliveries import Bucket, Deliveries
+from zendesk_pipeline_tests.deliveries import Bucket, Deliveries, walk
 
 HOURS = 6
 SPAN = Span(DAY.start, DAY.start + HOURS * HOUR)
@@ -112,7 +112,7 @@ class InProcess(BaseAdapter):
             raise requests.ConnectionError
         response = requests.Response()
         response.status_code = answer.status
-        response.headers.update([*self.zendesk.headers(asked), *answer.headers])
+        response.headers.update([*self.zendesk.headers(asked, rule), *answer.headers])
         response.raw = HTTPResponse(io.BytesIO(answer.body), status=answer.status, preload_content=False)
         return response
 
@@ -223,6 +223,28 @@ def test_several_cursors_deliver_the_same_bytes(zendesk: SimulatedZendesk, store
     assert feeds["one"]
     assert starts["one"] == 1
     assert starts["several"] > 1
+
+
+@pytest.mark.parametrize("order", ["newest_first", "hours_mixed"])
+@pytest.mark.parametrize("read", [1, 2, 4])
+def test_nothing_is_green_that_was_not_read(
+    order: str, read: int, zendesk: SimulatedZendesk, store: Store, layout: Layout
+) -> None:
+    """Pages in another order than was asked for, and a failure: no window is finished; a later run has all of them."""
+    bucket = Bucket(store=store, layout=layout)
+    deliveries, span = Deliveries(bucket=bucket), Span(DAY.start, DAY.start + 12 * HOUR)
+    zendesk.control.set(audit_log_order=order)
+    zendesk.control.add_faults(Rule(path="audit_logs", kind="status", code=500, skip=read, times=0))
+    client = client_for(zendesk.url, TickingClock(0.0).clock)
+    failed = deliveries.delivery(span)
+    with pytest.raises(TransientError):
+        walk(failed, cursors.pages(walk_with(client, AUDIT_LOGS, span)))
+    assert failed.finished == []
+    assert bucket.complete(span) == [False] * 12
+    zendesk.control.clear_faults()
+    deliveries.run(span, cursors.pages(walk_with(client, AUDIT_LOGS, span)))
+    assert bucket.complete(span) == [True] * 12
+    assert bucket.lines() == sorted(zendesk.control.source("audit_logs", span.start, span.end))
 
 
 def test_pages_are_numbered_through_and_their_requests_add_up() -> None:
@@ -350,6 +372,87 @@ def test_who_is_told_to_wait_waits_for_all(code: int, told: str | None, pause: f
 # What goes wrong
 
 
+@pytest.mark.parametrize("order", ["newest_first", "hours_mixed"])
+def test_the_order_of_the_pages_plays_no_part(order: str) -> None:
+    """A server that does not sort: every record once, and nothing is proven but by a part that has come to its end."""
+    times = range(0, HOURS * HOUR, 30)
+    account = _account(times, tick=0.3, audit_log_order=order)
+    pages = list(cursors.pages(account.walk(replace(AUDIT_LOGS, page_size=10))))
+    shown = [record for page in pages for record in page.records]
+    assert len({record.identity for record in shown}) == len(times)
+    behind = 0
+    for page in reversed(pages):
+        assert page.passed <= min((each.time for each in shown[len(shown) - behind :]), default=SPAN.end)
+        behind += len(page.records)
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    times=st.lists(st.integers(0, HOURS * HOUR - 1), min_size=20, max_size=150),
+    order=st.sampled_from(["as_asked", "newest_first", "hours_mixed"]),
+    tick=st.sampled_from([0.002, 0.3]),
+    skip=st.integers(0, 12),
+    alone=st.integers(1, 4),
+)
+def test_what_is_proven_when_a_walk_breaks_was_shown(
+    times: list[int], order: str, tick: float, skip: int, alone: int
+) -> None:
+    """In whatever order, with one cursor or several: what counts as passed when requests begin to fail is all there."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cursors, "PAGES_OF_A_PART_ALONE", alone)
+        account = _account(times, tick=tick, audit_log_order=order)
+        account.adapter.zendesk.faults.add([Rule(kind="status", code=500, skip=skip, times=9, probability=0.9)])
+        shown, passed = set[str](), 0
+        with suppress(TransientError):
+            for page in cursors.pages(account.walk(replace(AUDIT_LOGS, page_size=5))):
+                shown.update(record.identity for record in page.records)
+                passed = max(passed, page.passed)
+        assert {f"{n}" for n, at in enumerate(times) if SPAN.start + at < passed} <= shown
+
+
+def test_one_cursor_reads_a_long_range_in_parts() -> None:
+    """So that a range that breaks off is not all read again: what lies before the part is proven, by its own end."""
+    times = range(0, HOURS * HOUR, 4)
+    account = _account(times, tick=0.0001)
+    broken = SPAN.start + 5 * HOUR + 600
+    account.adapter.zendesk.change_settings({"unreadable": {"audit_logs": (broken, broken + 1)}})
+    passed = list[int]()
+    with pytest.raises(TransientError, match="on Zendesk's side"):
+        passed.extend(page.passed for page in cursors.pages(account.walk(replace(AUDIT_LOGS, page_size=10))))
+    assert max(passed) == SPAN.start + 5 * HOUR
+    assert len({dict(reversed(query))["filter[created_at][]"] for query in account.adapter.queries}) > 3
+    assert passed.index(max(passed)) - next(n for n, at in enumerate(passed) if at > SPAN.start + HOUR) > 100
+
+
+def test_max_pages_counts_the_pages_of_all_parts() -> None:
+    """A range that needs far more is read in parts, so that each run gets on; the bound holds as a whole."""
+    account = _account(range(0, HOURS * HOUR, 20))
+    passed = list[int]()
+    with pytest.raises(PageLimitError, match="MAX_PAGES=40"):
+        passed.extend(p.passed for p in cursors.pages(account.walk(replace(AUDIT_LOGS, page_size=10), max_pages=40)))
+    assert len(account.adapter.queries) == 40
+
+
+def test_parts_learn_that_the_filter_is_ignored() -> None:
+    """Each part would show the whole list: as soon as one does, a single cursor reads the rest, and all is there."""
+    times = range(-20 * HOUR, HOURS * HOUR + 20 * HOUR, 120)
+    one = _account(times, tick=0.3, filter_ends="ignored")
+    every = _identities(one.walk(replace(AUDIT_LOGS, page_size=20)).pages())
+    account = _account(times, tick=0.3, filter_ends="ignored")
+    assert set(_identities(cursors.pages(account.walk(replace(AUDIT_LOGS, page_size=20))))) == set(every)
+    assert len(account.adapter.queries) <= 2 * len(one.adapter.queries)
+
+
+def test_parts_learn_that_the_end_of_the_filter_is_ignored() -> None:
+    """The beginning is kept to: a part shows what lies behind it, which another one would show as well."""
+    times = range(0, HOURS * HOUR + 4 * HOUR, 30)
+    one = _account(times, tick=0.3, filter_ends="end_ignored")
+    every = _identities(one.walk(replace(AUDIT_LOGS, page_size=20)).pages())
+    account = _account(times, tick=0.3, filter_ends="end_ignored")
+    assert set(_identities(cursors.pages(account.walk(replace(AUDIT_LOGS, page_size=20))))) == set(every)
+    assert len(account.adapter.queries) <= 3 * len(one.adapter.queries)
+
+
 def test_an_error_comes_in_its_place() -> None:
     """What lies before a page that breaks is shown, nothing behind it is, and nothing is swallowed."""
     times = range(0, HOURS * HOUR, 30)
@@ -358,6 +461,7 @@ def test_an_error_comes_in_its_place() -> None:
     pages, shown = cursors.pages(account.walk(replace(AUDIT_LOGS, page_size=10))), list[int]()
     with pytest.raises(TransientError, match="on Zendesk's side"):
         shown.extend(record.time for page in pages for record in page.records)
+    shown = sorted(set(shown))
     assert shown == [SPAN.start + at for at in times][: len(shown)]
     assert broken - 10 * 30 <= shown[-1] < broken
 

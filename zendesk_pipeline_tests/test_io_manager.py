@@ -171,15 +171,15 @@ def test_of_many_objects_the_first_are_listed(environment: dict[str, str], monke
 def test_a_range_that_fails_keeps_the_windows_it_finished(
     collector: Project, zendesk: SimulatedZendesk, bucket: Bucket
 ) -> None:
-    """Zendesk fails half way: finished windows are materialized, once each; the next run completes the rest exactly."""
+    """A page half way breaks: finished windows are materialized, once each; the next run completes the rest exactly."""
     span = hours(12)
-    zendesk.control.add_faults(Rule(path="/api/v2/audit_logs", kind="status", code=500, times=0, skip=3))
+    zendesk.control.set(unreadable={"audit_logs": (span.start + 8 * HOUR, span.start + 9 * HOUR)})
     failed = collector.run("audit_logs", span)
     finished = [event.partition for event in collector.materialized("audit_logs")]
     assert not failed.success
     assert 0 < len(finished) < 12
     assert finished == [window.partition_key for window in span][: len(finished)]
-    zendesk.control.clear_faults()
+    zendesk.control.set(unreadable={})
     done = Span(span.start, span.start + len(finished) * HOUR)
     assert set(_sent(zendesk, "audit_logs", done)) <= set(bucket.lines())
     assert collector.run("audit_logs", Span(done.end, span.end)).success
@@ -189,13 +189,13 @@ def test_a_range_that_fails_keeps_the_windows_it_finished(
 
 def test_a_failure_is_one_sentence_and_the_windows_it_means(collector: Project, zendesk: SimulatedZendesk) -> None:
     """The UI shows what happened and where, before any frame of a library; no other error hides behind it."""
-    zendesk.control.add_faults(Rule(path="/api/v2/audit_logs", kind="status", code=500, times=0, skip=3))
+    zendesk.control.set(unreadable={"audit_logs": (FIRST.start + 8 * HOUR, FIRST.start + 9 * HOUR)})
     failed = collector.run("audit_logs", hours(12))
     finished = len(collector.materialized("audit_logs"))
     first_missing = Window(FIRST.start + finished * HOUR)
     assert description(failed) == (
-        "Zendesk answered 500 to /api/v2/audit_logs (InternalError A simulated fault): a fault on Zendesk's side."
-        f" [audit_logs 2026-11-12 05:00 to 2026-11-12 16:00: {finished} of 12 windows are finished;"
+        "Zendesk answered 500 to /api/v2/audit_logs (InternalError This page cannot be shown): a fault on Zendesk's"
+        f" side. [audit_logs 2026-11-12 05:00 to 2026-11-12 16:00: {finished} of 12 windows are finished;"
         f" the first that is not: {first_missing}]"
     )
     (event,) = failed.get_step_failure_events()

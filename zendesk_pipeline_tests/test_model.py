@@ -19,7 +19,7 @@ from zendesk_pipeline import batches
 from zendesk_pipeline.delivery import Delivery, OpenWindow
 from zendesk_pipeline.ledger import Delivered, Ledger
 from zendesk_pipeline.local_services import LocalS3
-from zendesk_pipeline.pages import Walk
+from zendesk_pipeline.pages import Page, Turn, Walk
 from zendesk_pipeline.paging import CursorList, Params
 from zendesk_pipeline.simulator.faults import Rule
 from zendesk_pipeline.store import Store
@@ -59,13 +59,18 @@ def _last_hours(back: int, hours: int) -> Span:
 FAULTS = st.builds(
     Rule,
     kind=st.sampled_from(["status", "reset", "truncate", "html", "empty_object"])
-    | st.sampled_from(["empty_page", "repeat_cursor", "repeat_record", "repeat_record"]),
+    | st.sampled_from(["empty_page", "repeat_cursor", "repeat_record", "repeat_record"])
+    | st.sampled_from(["early_record", "early_record", "early_page", "stale"]),
+    seconds=st.just(6 * HOUR),
     code=st.sampled_from([503, 504, 429]),
     retry_after=st.sampled_from([None, "seconds:7"]),
     times=st.integers(1, 3),
     skip=st.integers(0, 3),
-)
-"""Zendesk's. The client here tries each request twice, and so survives some of them."""
+).map(lambda rule: replace_fields(rule, times=1) if rule.kind == "early_page" else rule)
+"""Zendesk's. The client here tries each request twice, and so survives some of them.
+
+Of pages that stand before their turn there is one in a row: what more of them can do to an export, ADR 17 says.
+"""
 TROUBLES: st.SearchStrategy[Trouble] = st.sampled_from([
     "crash before", "crash after", "error before", "error after", "outage", "sent twice", "conflict", "meanwhile",
 ])  # fmt: skip
@@ -82,6 +87,7 @@ RUNS = st.builds(
     compress=st.booleans(),
     max_pages=_mostly(None, 2),
     exclusive=st.booleans(),
+    order=_mostly("as_asked", "newest_first", "hours_mixed"),
     tick=_mostly(0, 1, 40, 700),
     skew=_mostly(0, -100, 100),
     turns=st.integers(0, 1000),
@@ -127,7 +133,11 @@ class Histories(RuleBasedStateMachine):
     def a_run_while_s3_is_in_trouble(self, run: Run, fresh: int, trouble: Trouble, at: int) -> None:
         self._execute(replace(run, trouble=trouble, at=at), fresh)
 
-    @rule(run=RUNS, fresh=st.sampled_from([4, 9]), faults=st.lists(FAULTS, min_size=1, max_size=2))
+    @rule(
+        run=RUNS,
+        fresh=st.sampled_from([4, 9]),
+        faults=st.lists(FAULTS, min_size=1, max_size=2, unique_by=lambda rule: rule.kind),
+    )
     def a_run_while_zendesk_is_in_trouble(self, run: Run, fresh: int, faults: list[Rule]) -> None:
         stream = _paged(run.stream, min(run.stream.page_size, 5))  # for more than one page
         self._execute(replace(run, stream=stream, faults=tuple(faults)), fresh)
@@ -166,6 +176,8 @@ class Histories(RuleBasedStateMachine):
             length = 3 if number % 3 else 70  # so that batches are full at different sizes
             self.world.add_audit_log(at, 0, length)
             self.world.change_ticket(number, at, length)
+        if fresh:  # and one behind the range, which shows by the time that it is read
+            self.world.change_ticket(fresh, run.span.end + 30, 3)
         self.broken = True
         self.world.execute(run)
         self.broken = False
@@ -250,8 +262,8 @@ def _ledger_first(patch: pytest.MonkeyPatch) -> None:
         waiting[self, window].append((key, encoded))
         return Delivered(key=key, sha256=encoded.sha256, bytes=len(encoded.body), identities=batch.identities)
 
-    def committed(self: Any, opened: OpenWindow, *, complete: bool = True) -> None:
-        commit(self, opened, complete=complete)
+    def committed(self: Any, opened: OpenWindow, *, finished: bool) -> None:
+        commit(self, opened, finished=finished)
         for key, encoded in waiting.pop((self, opened.window), []):
             self._store.put_new(key, encoded.body, checksum=encoded.checksum, content_type="")
 
@@ -282,7 +294,7 @@ def _complete_too_early(patch: pytest.MonkeyPatch) -> None:
     commit = Delivery._commit
 
     def committed(self: Any, opened: OpenWindow, **_: bool) -> None:
-        commit(self, opened)
+        commit(self, opened, finished=opened.window in self._span)
 
     patch.setattr(Delivery, "_commit", committed)
 
@@ -313,6 +325,41 @@ def _impatience(patch: pytest.MonkeyPatch) -> None:
         return False
 
     patch.setattr(Walk, "_wait_until_settled", had_to_wait)
+
+
+def _last_record_as_proof(patch: pytest.MonkeyPatch) -> None:
+    """What is earlier than the last record of a page counts as read."""
+    pages = Walk.pages
+
+    def proving(self: Walk) -> Iterator[Page]:
+        for page in pages(self):
+            yield replace(page, passed=page.records[-1].time) if page.records else page
+
+    patch.setattr(Walk, "pages", proving)
+
+
+def _one_record_as_end(patch: pytest.MonkeyPatch) -> None:
+    """An export is left at the first record behind the range."""
+    patch.setattr(Turn, "ended", property(lambda turn: turn.behind > 0))
+
+
+def _old_pages_believed(patch: pytest.MonkeyPatch) -> None:
+    """Only the first page's `Date` is looked at."""
+
+    def settled(*_: object) -> bool:
+        return True
+
+    patch.setattr(Walk, "_still_settled", settled)
+
+
+def _nothing_taken_back(patch: pytest.MonkeyPatch) -> None:
+    """A record of a window that was finished is delivered late; so it is where the order alone is a proof."""
+
+    def let_it_be(*_: object) -> None:
+        """Do nothing."""
+
+    _last_record_as_proof(patch)
+    patch.setattr(Delivery, "_take_back", let_it_be)
 
 
 def _empty_page_as_end(patch: pytest.MonkeyPatch) -> None:
@@ -413,6 +460,10 @@ def _with_opened(patch: pytest.MonkeyPatch, change: Callable[[OpenWindow, Number
         _exact_ends,
         _impatience,
         _empty_page_as_end,
+        _last_record_as_proof,
+        _one_record_as_end,
+        _old_pages_believed,
+        _nothing_taken_back,
     ],
 )
 def test_a_broken_pipeline_is_found(

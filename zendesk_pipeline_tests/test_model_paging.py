@@ -29,7 +29,9 @@ TROUBLES: st.SearchStrategy[Trouble] = st.sampled_from(
 )
 FAULTS = st.builds(
     Rule,
-    kind=st.sampled_from(["status", "reset", "truncate", "empty_page", "repeat_cursor", "repeat_record"]),
+    kind=st.sampled_from(["status", "reset", "truncate", "empty_page", "repeat_cursor", "repeat_record"])
+    | st.sampled_from(["early_record", "early_page", "stale"]),
+    seconds=st.just(6 * HOUR),
     code=st.sampled_from([503, 504, 429]),
     retry_after=st.sampled_from([None, "seconds:7"]),
     skip=st.integers(0, 3),

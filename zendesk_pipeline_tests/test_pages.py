@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import pytest
 
@@ -15,11 +16,17 @@ from zendesk_pipeline.errors import (
     TransientError,
 )
 from zendesk_pipeline.local_services import SimulatedZendesk
-from zendesk_pipeline.pages import Page
+from zendesk_pipeline.pages import (
+    PAGES_OF_A_DOUBTFUL_END,
+    PAUSE_OF_AN_OLD_PAGE,
+    RECORDS_OF_AN_END,
+    TRIES_OF_AN_OLD_PAGE,
+    Page,
+)
 from zendesk_pipeline.paging import Params
 from zendesk_pipeline.simulator.faults import Rule
-from zendesk_pipeline.streams import AUDIT_LOGS, INCREMENTAL_TICKETS, Stream
-from zendesk_pipeline.windows import HOUR, Span
+from zendesk_pipeline.streams import AUDIT_LOGS, INCREMENTAL_TICKETS, INCREMENTAL_USERS, Stream
+from zendesk_pipeline.windows import HOUR, Span, timestamp
 from zendesk_pipeline_tests.asking import DAY, NOW, client_for, first_page, machine_in, walk_with
 from zendesk_pipeline_tests.collected import STREAMS
 from zendesk_pipeline_tests.conftest import FakeClock
@@ -183,24 +190,133 @@ def test_the_last_page_ends_the_walk_though_a_cursor_is_set(
 
 @pytest.mark.parametrize("hours", [1, 6, 20])
 def test_the_export_is_left_at_the_ranges_end(hours: int, zendesk: SimulatedZendesk, fake_clock: Clocks) -> None:
-    """It has no end of its own: the first page whose last record lies at or after the range's end is the last asked."""
+    """It has no end of its own: a page that crosses the range's end, and a whole one behind it, are the last asked."""
     span = Span(DAY.start, DAY.start + hours * HOUR)
     pages = list(walk_with(client_for(zendesk.url, fake_clock(NOW).clock), span=span).pages())
-    assert all(page.records[-1].time < span.end for page in pages[:-1])
-    assert pages[-1].records[-1].time >= span.end
+    assert all(record.time < span.end for page in pages[:-2] for record in page.records)
+    assert pages[-2].records[-1].time >= span.end
+    assert all(record.time >= span.end for record in pages[-1].records)
     assert len(zendesk.control.requests()) == len(pages)
     assert _lines(pages, span) == zendesk.control.source("incremental_tickets", span.start, span.end)
 
 
-def test_a_record_at_the_very_end_ends_the_walk(fake_clock: Clocks) -> None:
+def _tickets(time: int, count: int = 1, first: int = 1) -> list[bytes]:
+    return [b'{"id":%d,"generated_timestamp":%d}' % (first + number, time) for number in range(count)]
+
+
+def _asked(
+    stream: Stream, clock: Clock, *pages: bytes, dates: Sequence[str] = (), **arguments: Any
+) -> tuple[list[Page], int]:
+    """The pages of a walk over prepared answers, and how many requests it made."""
+    headers = [{"Date": date} for date in dates] or [dict[str, str]()] * len(pages)
+    with answering(*(Reply(body, 200, head) for body, head in zip(pages, headers, strict=True))) as server:
+        found = list(walk_with(client_for(server.url, clock), stream, **arguments).pages())
+        return found, len(server.received)
+
+
+def test_a_record_that_stands_early_is_no_end(fake_clock: Clocks) -> None:
+    """A ticket stamped beyond the range at the end of the first page: the pages behind it are read."""
+    early = _tickets(DAY.end + HOUR, 1, 99)
+    pages = [
+        tickets_page([*_tickets(DAY.start, 5), *early], cursor="a", more=True),
+        tickets_page(_tickets(DAY.start + HOUR, 5), cursor="b", more=True),
+        tickets_page(_tickets(DAY.start + 2 * HOUR, 5), cursor="c"),
+    ]
+    found, requests = _asked(INCREMENTAL_TICKETS, fake_clock(NOW).clock, *pages)
+    assert requests == 3
+    assert len(_lines(found, DAY)) == 15
+
+
+@pytest.mark.parametrize("early", [1, 2])
+def test_a_page_that_stands_early_is_no_end(early: int, fake_clock: Clocks) -> None:
+    """A whole page from behind the range, as the first or the second: the export is in disorder, and read on."""
+    beyond = tickets_page(_tickets(DAY.end + HOUR, 50, 99), cursor="e", more=True)
+    pages = [tickets_page(_tickets(DAY.start + n * HOUR, 5), cursor=f"{n}", more=True) for n in range(4)]
+    pages.insert(early - 1, beyond)
+    found, requests = _asked(INCREMENTAL_TICKETS, fake_clock(NOW).clock, *pages, tickets_page([]))
+    assert requests == 6
+    assert len(_lines(found, DAY)) == 20
+
+
+def test_in_disorder_an_export_is_left_only_after_many_pages(fake_clock: Clocks) -> None:
+    """Where a page has come out of its turn, two pages behind the end do not end the walk; eight do."""
+    mixed = [DAY.start + 2 * HOUR, DAY.start + HOUR, *range(DAY.end, DAY.end + 20 * HOUR, HOUR)]
+    pages = [tickets_page(_tickets(at, 5), cursor=f"{at}", more=True) for at in mixed]
+    _, requests = _asked(INCREMENTAL_TICKETS, fake_clock(NOW + 20 * HOUR).clock, *pages)
+    assert requests == 2 + PAGES_OF_A_DOUBTFUL_END
+
+
+def test_few_records_are_no_end(fake_clock: Clocks) -> None:
+    """Pages of one record, as after a 504: two of them behind the range prove nothing, ten records do."""
+    pages = [tickets_page(_tickets(DAY.end + at), cursor=f"{at}", more=True) for at in range(20)]
+    _, requests = _asked(INCREMENTAL_TICKETS, fake_clock(NOW).clock, *pages)
+    assert requests == RECORDS_OF_AN_END
+
+
+def test_an_old_record_says_nothing_of_the_order(fake_clock: Clocks) -> None:
+    """Users are listed by another time than `updated_at`: one from before the range is counted, and ends nothing."""
+    users = [(DAY.start + 5, DAY.start - 90 * HOUR), (DAY.end + 5, DAY.end + 9), (DAY.end + 10, DAY.end + 11)]
+    lists = [
+        [b'{"id":%d,"updated_at":"%b"}' % (n, timestamp(at).encode()) for n, at in enumerate(each * 5)]
+        for each in users
+    ]
+    pages = [tickets_page(each, cursor=f"{n}", more=True).replace(b"tickets", b"users") for n, each in enumerate(lists)]
+    found, requests = _asked(INCREMENTAL_USERS, fake_clock(NOW).clock, *pages)
+    assert requests == 3
+    assert [page.older for page in found] == [5, 0, 0]
+
+
+def test_what_pages_prove(fake_clock: Clocks) -> None:
+    """An export has passed where the page before the last one begins but one, if each began no earlier than the other.
+
+    A list that is asked for both its ends proves nothing before its end: whatever the order is, it need not be known.
+    """
+    starts = [DAY.start + n * HOUR for n in range(5)]
+    tickets = [tickets_page(_tickets(at, 3), cursor=f"{at}", more=True) for at in starts]
+    found, _ = _asked(INCREMENTAL_TICKETS, fake_clock(NOW).clock, *tickets, tickets_page([]))
+    assert [page.passed for page in found] == [DAY.start, DAY.start, *starts[:3], starts[2]]
+
+    logs = [b'{"id":%d,"created_at":"%b"}' % (at, timestamp(at).encode()) for at in starts]
+    listed = [audit_logs_page([log], cursor=f"{n}", more=n < 4) for n, log in enumerate(logs)]
+    found, _ = _asked(AUDIT_LOGS, fake_clock(NOW).clock, *listed)
+    assert [page.passed for page in found] == [DAY.start] * 5
+
+
+FRESH, OLD = "Sat, 14 Nov 2026 12:00:00 GMT", "Fri, 13 Nov 2026 23:00:00 GMT"
+
+
+@each_stream
+def test_a_later_page_out_of_an_old_memory_is_not_believed(stream: Stream, fake_clock: Clocks) -> None:
+    """Its `Date` is an hour before the range's end, so that it is the last one says nothing: it is asked for again."""
+    page, fake = PAGE_OF[stream.name], fake_clock(NOW)
+    first, old, rest = page(cursor="a", more=True), page(cursor="b"), page(cursor="c", more=True)
+    pages, requests = _asked(stream, fake.clock, first, old, rest, page(), dates=[FRESH, OLD, FRESH, FRESH])
+    assert (len(pages), requests) == (3, 4)
+    assert fake.slept == [PAUSE_OF_AN_OLD_PAGE]
+
+
+@each_stream
+def test_a_memory_that_stays_old_is_an_error(stream: Stream, fake_clock: Clocks) -> None:
+    """Pages before it were fresh: the sentence names the proxy, and no page of it is given."""
+    page = PAGE_OF[stream.name]
+    first, old = page(cursor="a", more=True), page(cursor="b")
+    with answering(Reply(first, 200, {"Date": FRESH}), Reply(old, 200, {"Date": OLD})) as server:
+        pages = walk_with(client_for(server.url, fake_clock(NOW).clock), stream).pages()
+        next(pages)
+        with pytest.raises(ProtocolError, match="proxy that answers from its memory"):
+            next(pages)
+        assert len(server.received) == 1 + TRIES_OF_AN_OLD_PAGE
+
+
+def test_records_at_the_very_end_end_the_walk(fake_clock: Clocks) -> None:
     """The range's end belongs to the next range; a second before it does not end the walk."""
-    inside, at_end = (b'{"id":%d,"generated_timestamp":%d}' % (number, DAY.end - 1 + number) for number in (0, 1))
+    inside, at_end = (_tickets(time, 6) for time in (DAY.end - 1, DAY.end))
     with answering(
-        Reply(tickets_page([inside], cursor="a", more=True)), Reply(tickets_page([at_end], cursor="b", more=True))
+        *(Reply(tickets_page(each, cursor=f"{n}", more=True)) for n, each in enumerate([inside, at_end, at_end]))
     ) as server:
         pages = list(walk_with(client_for(server.url, fake_clock(NOW).clock)).pages())
-    assert [record.line for page in pages for record in page.records] == [inside, at_end]
-    assert len(server.received) == 2
+    assert [record.line for page in pages for record in page.records] == [*inside, *at_end, *at_end]
+    assert len(server.received) == 3
 
 
 def test_a_record_of_the_future_is_no_end(fake_clock: Clocks) -> None:

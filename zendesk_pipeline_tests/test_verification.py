@@ -245,7 +245,7 @@ def test_without_the_source_the_bucket_alone_is_looked_at(look: Look) -> None:
 
 
 def test_windows_come_while_the_walk_goes_on() -> None:
-    """A month does not lie in memory: a window is given as soon as the walk is an hour past it."""
+    """A month does not lie in memory: a window is given as soon as it is proven to be passed."""
     asked: list[int] = []
 
     def pages() -> Iterator[Page]:
@@ -272,7 +272,14 @@ def test_a_record_far_out_of_order_is_an_error() -> None:
     records = [audit_log(1, FIRST.start), audit_log(2, SPAN.end - 1), audit_log(3, FIRST.start + 1)]
 
     with pytest.raises(ProtocolError, match="behind later ones"):
-        list(by_window(paged(records, size=2), SPAN))
+        list(by_window(paged(records, size=1), SPAN))
+
+
+def test_pages_in_any_order_give_what_they_hold() -> None:
+    """Nothing was given before: what came first is of no account."""
+    records = [audit_log(2, SPAN.end - 1), audit_log(1, FIRST.start), audit_log(3, FIRST.start + 1)]
+
+    assert [shown for _, shown in by_window(paged(records, size=3), SPAN)] == [{"1", "3"}, set(), {"2"}]
 
 
 # Small ones
