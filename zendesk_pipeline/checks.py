@@ -7,7 +7,7 @@ looks at again the next time, so that its verdict stays until the cause is gone,
 import math
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import dagster as dg
@@ -43,6 +43,8 @@ LATE_HOURS = 24
 """but of none of these, where records that show up late may be missing until the next windows are collected."""
 MOST_READ_AGAIN = 3
 """Windows, the oldest in which the reconciliation has missed records."""
+MOST_REPORTS = 4
+"""Materializations of a window, of which the newest counts."""
 WINDOWS = "windows_with_findings"
 """The metadata that a verdict remembers them by."""
 
@@ -81,6 +83,13 @@ WINDOW_CHECKS = (
         look=Inspector.volume,
         again=None,
     ),
+    WindowCheck(
+        name="times_are_usual",
+        description="Hardly a record that Zendesk showed was left out, since by its time it is of no window asked for.",
+        severity=dg.AssetCheckSeverity.WARN,
+        look=Inspector.left_out,
+        again=None,
+    ),
 )
 
 
@@ -96,7 +105,9 @@ def window_checks(account: Account, stream: Stream) -> dg.AssetChecksDefinition:
     )
     def checks(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
         s3_io_manager = bucket_of(context, account)
-        inspector, windows = s3_io_manager.inspector(stream), _windows(context, asset)[-MOST_WINDOWS:]
+        windows = _windows(context, asset)[-MOST_WINDOWS:]
+        told = _told(context.instance, asset, windows)
+        inspector = replace(s3_io_manager.inspector(stream), told=told)
         for each in WINDOW_CHECKS:
             key = dg.AssetCheckKey(asset, each.name)
             if key in context.selected_asset_check_keys:
@@ -146,6 +157,22 @@ def _latest_verdict(instance: dg.DagsterInstance, key: dg.AssetCheckKey) -> dg.A
 def _no_verdict(key: dg.AssetCheckKey) -> dg.AssetCheckEvaluation:
     told = "Not looked at yet: nothing was collected."
     return dg.AssetCheckEvaluation(asset_key=key.asset_key, check_name=key.name, passed=True, description=told)
+
+
+def _told(
+    instance: dg.DagsterInstance, asset: dg.AssetKey, windows: Sequence[Window]
+) -> Mapping[Window, Mapping[str, object]]:
+    """What the newest materialization of each window says."""
+    if not windows:
+        return {}
+    wanted = dg.AssetRecordsFilter(asset_key=asset, asset_partitions=[window.partition_key for window in windows])
+    told: dict[Window, Mapping[str, object]] = {}
+    for record in instance.fetch_materializations(wanted, limit=MOST_REPORTS * len(windows)).records:
+        materialization = record.asset_materialization
+        if materialization and materialization.partition:
+            metadata = {name: entry.value for name, entry in materialization.metadata.items()}
+            told.setdefault(Window.of_partition(materialization.partition), metadata)
+    return told
 
 
 def feed_check(account: Account, clock: Clock) -> dg.AssetChecksDefinition:

@@ -3,7 +3,7 @@
 Reads only. Each function gives its findings; none means that all is well.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from statistics import median
@@ -12,6 +12,7 @@ import msgspec
 
 from zendesk_pipeline import ledger as ledgers
 from zendesk_pipeline.batches import LONGEST_LINE, content_of, encode, records_in
+from zendesk_pipeline.delivery import LEFT_OUT_SHARE
 from zendesk_pipeline.keys import Layout, is_batch, is_ours, recipe_object
 from zendesk_pipeline.ledger import Delivered, Ledger
 from zendesk_pipeline.store import DeniedError, Listed, Store
@@ -32,6 +33,10 @@ RECIPE_IS_OFF = 2 * HOUR
 """Seconds after which an object of the recipe's, which writes every hour, was written before it was switched off."""
 
 
+LEFT_OUT, TAKEN = ("older_than_asked", "ahead_of_the_clock"), ("delivered_by_this_run", "duplicates_removed")
+"""What a run reports of records by their time."""
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     """Something that is not as it should be, as a sentence."""
@@ -49,6 +54,8 @@ class Inspector:
     layout: Layout
     now: float
     """Seconds since the epoch."""
+    told: Mapping[Window, Mapping[str, object]] = field(default_factory=dict[Window, Mapping[str, object]])
+    """What the latest run of a window has reported of it."""
     _ledgers: dict[Window, Ledger | None] = field(default_factory=dict[Window, Ledger | None])
 
     def ledger(self, window: Window) -> Ledger | None:
@@ -101,6 +108,17 @@ class Inspector:
                     return
                 for text in self.wrong_lines(window, delivered) or ():
                     yield Finding(window, f"{self.store.uri(delivered.key)} {text}")
+
+    def left_out(self, windows: Sequence[Window]) -> Iterator[Finding]:
+        """The first window with records that were left out because of their time, where all have more than a few."""
+        left = {window: _sum(self.told.get(window, {}), LEFT_OUT) for window in windows}
+        total = sum(left.values()) + sum(_sum(self.told.get(window, {}), TAKEN) for window in windows)
+        if sum(left.values()) > LEFT_OUT_SHARE * total:
+            first = min(window for window, count in left.items() if count)
+            text = (
+                f"{sum(left.values()):,} of {total:,} records that Zendesk showed were left out because of their time"
+            )
+            yield Finding(first, text)
 
     def volume(self, windows: Sequence[Window]) -> Iterator[Finding]:
         """Windows with next to nothing at an hour of the week that usually has many records."""
@@ -185,3 +203,7 @@ def feed(store: Store, layout: Layout, *, newest: Iterable[Window], most: int, n
             if recipe_object(key, layout.feed) is None or entry.modified > now - RECIPE_IS_OFF
         ],
     )
+
+
+def _sum(told: Mapping[str, object], names: Iterable[str]) -> int:
+    return sum(count for name in names if isinstance(count := told.get(name, 0), int))

@@ -268,6 +268,8 @@ class S3IOManager(dg.ConfigurableIOManager):
             "duplicates_removed": tally.duplicates,
             "late_arrivals": tally.late,
             "quarantined": tally.quarantined,
+            "older_than_asked": tally.older,
+            "ahead_of_the_clock": tally.ahead,
             **({"redacted_records": tally.redacted, **_redactions(tally)} if self.redaction_rules else {}),
             "pages": tally.pages,
             "requests": tally.requests,

@@ -206,6 +206,18 @@ def test_a_silence_is_a_warning_of_its_own_hour(collector: Project, bucket: Buck
     assert _verdicts(collector.run("audit_logs", hours(1, skip=1)))["volume_is_usual"].passed
 
 
+def test_records_left_out_for_their_time_are_a_warning(collector: Project, zendesk: SimulatedZendesk) -> None:
+    """Zendesk shows audit logs from long before what was asked for, without regard to the filter: few, or too many."""
+    zendesk.control.set(filter_ends="ignored")
+    verdict = _verdicts(collector.run("audit_logs", hours(1, skip=5)))["times_are_usual"]
+    told = metadata(collector.materialized("audit_logs")[-1])
+    assert not verdict.passed
+    assert verdict.severity is dg.AssetCheckSeverity.WARN
+    assert f"{told['older_than_asked']:,} of " in str(verdict.description)
+    zendesk.control.set(filter_ends="inclusive")
+    assert _verdicts(collector.run("audit_logs", hours(1, skip=5)))["times_are_usual"].passed
+
+
 def test_a_check_can_be_asked_for_alone(collector: Project, bucket: Bucket) -> None:
     """From the UI's list of checks: the newest windows of the asset are looked at, nothing is collected."""
     collector.run("audit_logs", hours(2))
@@ -443,9 +455,11 @@ def test_what_dagster_remembers_them_by_is_pinned(collector: Project) -> None:
     assert sorted(f"{key.asset_key.to_user_string()}:{key.name}" for key in keys) == [
         "audit_logs:lines_are_readable",
         "audit_logs:objects_match_ledgers",
+        "audit_logs:times_are_usual",
         "audit_logs:volume_is_usual",
         "incremental_tickets:lines_are_readable",
         "incremental_tickets:objects_match_ledgers",
+        "incremental_tickets:times_are_usual",
         "incremental_tickets:volume_is_usual",
         "secops_feed:audit_logs_match_source",
         "secops_feed:holds_nothing_else",

@@ -10,7 +10,20 @@ from zendesk_pipeline.assets import hourly_windows
 START = settings.load().start_date
 METADATA: dict[str, Any] = {
     **dict.fromkeys(("records", "bytes", "object_count", "delivered_by_this_run", "duplicates_removed"), 0),
-    **dict.fromkeys(("late_arrivals", "quarantined", "pages", "requests", "s3_puts", "s3_gets", "s3_lists"), 0),
+    **dict.fromkeys(
+        (
+            "late_arrivals",
+            "quarantined",
+            "older_than_asked",
+            "ahead_of_the_clock",
+            "pages",
+            "requests",
+            "s3_puts",
+            "s3_gets",
+            "s3_lists",
+        ),
+        0,
+    ),
     **dict.fromkeys(("rate_limit_wait_seconds", "lag_seconds"), 0.5),
     "ledger": f"s3://zendesk-raw/year-of-audit-logs/state/audit_logs/{START:%Y/%m/%d/%H}.json.gz",
     "objects": dg.MetadataValue.json([]),
