@@ -6,11 +6,10 @@ import hashlib
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import msgspec
 
-from zendesk_pipeline.records import Record, record_reader
+from zendesk_pipeline.records import Record, record_reader, records_of_envelope
 from zendesk_pipeline.streams import Stream
 
 LONGEST_LINE = 3_900_000
@@ -127,10 +126,9 @@ def content_of(key: str, body: bytes) -> bytes:
 
 def records_in(stream: Stream, content: bytes) -> Iterator[Record]:
     """The records of an object in either format; raises ValueError (msgspec's) where it is neither."""
-    record_of = record_reader(stream)
-    envelope: Any = msgspec.defstruct("Envelope", [("records", list[msgspec.Raw], msgspec.field(name=stream.items))])
+    record_of, envelope = record_reader(stream), records_of_envelope(stream)
     for line in content.splitlines():
         try:
             yield record_of(line)
         except msgspec.ValidationError:
-            yield from map(record_of, msgspec.json.decode(line, type=envelope).records)
+            yield from map(record_of, envelope(line))

@@ -90,6 +90,13 @@ WINDOW_CHECKS = (
         look=Inspector.left_out,
         again=None,
     ),
+    WindowCheck(
+        name="records_are_well_formed",
+        description="Every record that Zendesk showed has an id, a time and a line that SecOps can read.",
+        severity=dg.AssetCheckSeverity.ERROR,
+        look=Inspector.malformed,
+        again=None,
+    ),
 )
 
 

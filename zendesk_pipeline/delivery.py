@@ -10,6 +10,7 @@ import threading
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import count, filterfalse, groupby
 from types import TracebackType
@@ -23,10 +24,11 @@ from zendesk_pipeline.clock import Clock
 from zendesk_pipeline.errors import DeliveryError, RedactionError
 from zendesk_pipeline.keys import Layout
 from zendesk_pipeline.ledger import Delivered, Ledger
+from zendesk_pipeline.malformed import Malformed
 from zendesk_pipeline.pages import PAGES_OF_PROOF, Page
 from zendesk_pipeline.records import Record
 from zendesk_pipeline.redaction import Redaction
-from zendesk_pipeline.shortening import shortened
+from zendesk_pipeline.shortening import MARK, shortened
 from zendesk_pipeline.store import DeniedError, Spent, Store
 from zendesk_pipeline.streams import Stream
 from zendesk_pipeline.windows import HOUR, LAST_TIME, Span, Window
@@ -45,6 +47,8 @@ LEFT_OUT_SHARE = 0.01
 """Of the records shown that are not delivered because of their time: more are told of."""
 PAGES_BETWEEN_LOOKS = 16
 """At how many there are."""
+MOST_NAMED = 20
+"""Malformed records of a window that are named one by one."""
 RACES = 20
 """How often a ledger is read again after another run replaced it in between."""
 
@@ -85,6 +89,10 @@ class Tally:
     """Records shown and not delivered, because they are of a time before what was asked for."""
     ahead: int = 0
     """Records shown and not delivered, because their time has not come yet."""
+    malformed: int = 0
+    """Records shown and not delivered, because they are malformed; each is in quarantine."""
+    malformed_ones: list[str] = field(default_factory=list[str])
+    """Where the first of them stood, and where they are, as sentences."""
     finished_at: float | None = None
     """Seconds since the epoch; None until every record of the window is in S3, as far as this run was shown them."""
 
@@ -168,6 +176,8 @@ class Delivery:
         self._listing = threading.Lock()
         self._days: dict[str, list[str]] = {}
         self._written: set[str] = set()
+        self._set_aside: set[tuple[str, int]] = set()
+        """Malformed records that this run has met, by key and hash."""
         self._are_new = False
         """Whether the last empty window had no ledger: then the next one may well have none."""
         self.tallies: dict[Window, Tally] = {}
@@ -194,6 +204,7 @@ class Delivery:
         groups = [(Window(hour * HOUR), list(records)) for hour, records in hours]
         wanted = [(window, records) for window, records in groups if self._wants(window)]
         self._account(page, {window for window, _ in wanted})
+        self._quarantine_malformed(page)
         for window, _ in wanted:
             self._open(window)
         for window, records in wanted:
@@ -366,6 +377,61 @@ class Delivery:
         whole = self._store.uri(key)
         # in a writer's thread: its stack is as short as the one the page was read on, if lists lie in lists in lists
         return self._pool.submit(shortened, self._stream, record.line, whole=whole, longest=self._longest).result()
+
+    def _quarantine_malformed(self, page: Page) -> None:
+        """Store a page's malformed records whole outside the feed, and name them; the same one is stored once.
+
+        One that has a time is left to its own window's run. One without is of the window that it stands in.
+        """
+        ours = Span(self._again.start, self._span.end)
+        puts: list[tuple[Window, Malformed, Future[tuple[str, bool]]]] = []
+        for malformed in page.malformed:
+            time = malformed.time
+            if time is None:
+                near = self._span.start if malformed.near is None else malformed.near
+                time = min(max(near, ours.start), ours.end - 1)
+            window = Window.of(time)
+            if window in ours:
+                puts.append((window, malformed, self._pool.submit(self._put_malformed, window, malformed)))
+        new: list[str] = []
+        for window, malformed, put in puts:
+            key, is_new = put.result()
+            met = (key, hash(malformed.line))
+            if met in self._set_aside or (window not in self._span and not is_new):
+                continue  # a run before this one has told of it, or this one
+            self._set_aside.add(met)
+            told = self._tally(window if window in self._span else self._current)
+            told.malformed += 1
+            new.append(
+                f"{window}, page {page.number}, record {malformed.position}, id {malformed.identity or 'unknown'}:"
+                f" {malformed.why}; {self._store.uri(key)}"
+            )
+            if len(told.malformed_ones) < MOST_NAMED:
+                told.malformed_ones.append(new[-1])
+        if new:
+            self._warn(
+                f"{self._stream.name}: {len(new)} malformed records cannot be delivered. They are in quarantine; all"
+                f" others are delivered. {' | '.join(new[:MOST_NAMED])}"
+            )
+
+    def _put_malformed(self, window: Window, malformed: Malformed) -> tuple[str, bool]:
+        """The key of a malformed record in quarantine, and whether it was not there before."""
+        encoded = encode(self._allowed(malformed), compress=False)
+        key = self._layout.quarantined(self._stream.name, window, encoded.sha256)
+        is_new = self._store_for(window).put_new(
+            key, encoded.body, checksum=encoded.checksum, content_type="application/octet-stream", notes=self._notes
+        )
+        return key, is_new
+
+    def _allowed(self, malformed: Malformed) -> bytes:
+        """What the redaction rules let out of a malformed record; of one that they cannot be applied to, nothing."""
+        if self._redaction is None:
+            return malformed.line
+        with suppress(RedactionError):
+            if malformed.is_json:
+                return self._redaction.apply(malformed.line)[0]
+        withheld = {"withheld": True, "bytes": len(malformed.line), "id": malformed.identity, "why": malformed.why}
+        return msgspec.json.encode({MARK: withheld})
 
     def _flush(self, opened: OpenWindow) -> None:
         batch = opened.batch
@@ -559,8 +625,13 @@ class Delivery:
     def _tally(self, window: Window) -> Tally:
         return self.tallies.setdefault(window, Tally())
 
+    @property
+    def _current(self) -> Window:
+        """The earliest window that is not finished."""
+        return self._ahead[0] if self._ahead else Window.of(self._span.end - 1)
+
     def _account(self, page: Page, windows: Iterable[Window]) -> None:
-        current = self._tally(self._ahead[0] if self._ahead else Window.of(self._span.end - 1))
+        current = self._tally(self._current)
         current.requests += page.requests
         current.waited += page.waited
         self._shown += len(page.records)

@@ -33,6 +33,8 @@ RECIPE_IS_OFF = 2 * HOUR
 """Seconds after which an object of the recipe's, which writes every hour, was written before it was switched off."""
 
 
+MOST_NAMED = 3
+"""Malformed records in a finding."""
 LEFT_OUT, TAKEN = ("older_than_asked", "ahead_of_the_clock"), ("delivered_by_this_run", "duplicates_removed")
 """What a run reports of records by their time."""
 
@@ -119,6 +121,16 @@ class Inspector:
                 f"{sum(left.values()):,} of {total:,} records that Zendesk showed were left out because of their time"
             )
             yield Finding(first, text)
+
+    def malformed(self, windows: Sequence[Window]) -> Iterator[Finding]:
+        """Windows with records that could not be delivered as what they are, and where each of those is."""
+        for window in windows:
+            told = self.told.get(window, {})
+            if count := _sum(told, ["malformed"]):
+                named = told.get("malformed_records")
+                ones = [str(each) for each in named][:MOST_NAMED] if isinstance(named, list) else []  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]  # metadata
+                text = f"{count:,} malformed records are in quarantine and not in the feed"
+                yield Finding(window, ": ".join([text, *filter(None, ["; ".join(ones)])]))
 
     def volume(self, windows: Sequence[Window]) -> Iterator[Finding]:
         """Windows with next to nothing at an hour of the week that usually has many records."""

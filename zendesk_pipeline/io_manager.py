@@ -270,6 +270,8 @@ class S3IOManager(dg.ConfigurableIOManager):
             "quarantined": tally.quarantined,
             "older_than_asked": tally.older,
             "ahead_of_the_clock": tally.ahead,
+            "malformed": tally.malformed,
+            **({"malformed_records": dg.MetadataValue.json(tally.malformed_ones)} if tally.malformed else {}),
             **({"redacted_records": tally.redacted, **_redactions(tally)} if self.redaction_rules else {}),
             "pages": tally.pages,
             "requests": tally.requests,

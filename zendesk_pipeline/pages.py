@@ -10,6 +10,7 @@ from zendesk_pipeline.client import ZendeskClient
 from zendesk_pipeline.clock import Clock
 from zendesk_pipeline.errors import PageLimitError, PageTooHeavyError, ProtocolError, TooEarlyError
 from zendesk_pipeline.limits import moment_of
+from zendesk_pipeline.malformed import Malformed
 from zendesk_pipeline.records import PageBody, Record, page_reader
 from zendesk_pipeline.streams import Stream
 from zendesk_pipeline.windows import Span
@@ -62,6 +63,8 @@ class Page:
     """Of the records, those from before the time that was asked for: Zendesk lists them by another time than ours."""
     ahead: int = 0
     """Records of the future, which are not among `records`."""
+    malformed: Sequence[Malformed] = ()
+    """Records that cannot be delivered, which are not among them either."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,6 +123,7 @@ class Walk:
                 passed=self.asked.start if self.stream.paging.bounded else turn.passed,
                 older=older,
                 ahead=ahead,
+                malformed=body.malformed,
             )
             if not more:
                 return

@@ -18,6 +18,7 @@ import msgspec
 from zendesk_pipeline import settings
 from zendesk_pipeline.batches import BatchFormat
 from zendesk_pipeline.errors import SettingsError
+from zendesk_pipeline.malformed import without_halves
 from zendesk_pipeline.secops import LOG_TYPE, SecopsError, access_of, access_options, connect
 from zendesk_pipeline.simulator.audit_log_records import audit_log_record
 from zendesk_pipeline.simulator.further_records import FURTHER_RECORDS
@@ -98,7 +99,10 @@ def outcome(lines: Sequence[bytes], results: "Sequence[Parsed]") -> Outcome:
 
 def _marks(lines: Sequence[bytes]) -> list[set[str]]:
     """For each record the values that it alone has."""
-    every = [{text for _, text in leaves(msgspec.json.decode(line)) if len(text) >= SHORTEST_MARK} for line in lines]
+    every = [
+        {text for _, text in leaves(msgspec.json.decode(without_halves(line))) if len(text) >= SHORTEST_MARK}
+        for line in lines
+    ]
     seen = Counter(text for texts in every for text in texts)
     return [{text for text in texts if seen[text] == 1} for texts in every]
 
@@ -161,7 +165,7 @@ def _read(path: Path) -> list[bytes]:
         raise SettingsError(f"{path} holds {len(lines)} records: 1 to {MOST_RECORDS} are wanted, one a line.")
     for number, line in enumerate(lines, 1):
         try:
-            msgspec.json.decode(line, type=dict[str, Any])
+            msgspec.json.decode(without_halves(line), type=dict[str, Any])
         except (msgspec.DecodeError, RecursionError):
             raise SettingsError(f"Line {number} of {path} is no JSON object.") from None
     return lines

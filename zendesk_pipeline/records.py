@@ -1,18 +1,34 @@
 """A page split into its records, byte for byte as Zendesk sent them."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 
 from zendesk_pipeline.errors import TransientError
+from zendesk_pipeline.malformed import (
+    REPLACED,
+    SHARE,
+    Malformed,
+    as_sent,
+    described,
+    in_one_line,
+    split,
+    top_fields,
+    without_halves,
+)
 from zendesk_pipeline.streams import Stream
 from zendesk_pipeline.windows import LAST_TIME
 
 LONGEST_IDENTITY = 100
 """Characters; Zendesk's are numbers or as short as a UUID, and a ledger holds them all."""
+
+
+Line = bytes | msgspec.Raw
+"""A record as it stands on its page."""
 
 
 class Record(msgspec.Struct, frozen=True, gc=False):
@@ -33,22 +49,29 @@ class PageBody:
     records: list[Record]
     has_more: bool
     cursor: str | None
+    malformed: Sequence[Malformed] = ()
+    """Records that are on the page and cannot be delivered."""
 
 
 def page_reader(stream: Stream) -> Callable[[bytes], PageBody]:
     """A function that splits the stream's pages.
 
     It raises TransientError for a body that is not such a page: broken JSON, HTML, `{}`, an error object with
-    status 200. Such a body is never taken for an empty page.
+    status 200, or one most of whose records are malformed. Such a body is never taken for an empty page.
     """
-    fields = [("records", list[msgspec.Raw], msgspec.field(name=stream.items)), *stream.paging.envelope]
-    decoder = msgspec.json.Decoder(msgspec.defstruct("Page", fields))
-    record_of = record_reader(stream)
+    decoder = msgspec.json.Decoder(msgspec.defstruct("Page", _fields(stream, stream.paging.envelope)))
+    record_of, described = record_reader(stream), _describer(stream)
 
     def read(body: bytes) -> PageBody:
         try:
-            page: Any = decoder.decode(body)
-            records = [record_of(raw) for raw in page.records]
+            page, lines = _taken_apart(body, decoder, stream)
+            try:
+                records, malformed = [record_of(line) for line in lines], list[Malformed]()
+            except (ValueError, RecursionError):
+                records, malformed = _sorted_out(lines, record_of, described)
+            if len(malformed) > max(1, SHARE * len(lines)):
+                count = f"{len(malformed)} of {len(lines)} records are malformed"
+                raise msgspec.ValidationError(f"{count}, the first because of this: {malformed[0].why}")
             if b"\n" in body or b"\r" in body:
                 records = [*map(_in_one_line, records)]
         except UnicodeDecodeError:
@@ -58,28 +81,88 @@ def page_reader(stream: Stream) -> Callable[[bytes], PageBody]:
             raise TransientError(
                 f"{stream.path} answered 200 with a body that is not a page of {stream.items}: {problem}."
             ) from None
-        return PageBody(records, *stream.paging.following(page))
+        return PageBody(records, *stream.paging.following(page), malformed)
 
     return read
 
 
-def record_reader(stream: Stream) -> Callable[[bytes | msgspec.Raw], Record]:
+def records_of_envelope(stream: Stream) -> Callable[[bytes], list[bytes]]:
+    """A function that splits an object with the stream's records into these; it raises ValueError for any other."""
+    decoder = msgspec.json.Decoder(msgspec.defstruct("Envelope", _fields(stream, ())))
+    return lambda body: list(map(bytes, _taken_apart(body, decoder, stream)[1]))
+
+
+def _fields(stream: Stream, others: Sequence[Any]) -> list[Any]:
+    return [("records", list[msgspec.Raw], msgspec.field(name=stream.items)), *others]
+
+
+def _taken_apart(body: bytes, decoder: msgspec.json.Decoder[Any], stream: Stream) -> tuple[Any, Sequence[Line]]:
+    """The page, and its records as they stand; raises what msgspec does where the page itself is none."""
+    try:
+        page = decoder.decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as problem:
+        return _taken_apart_by_hand(body, decoder, stream, problem)
+    return page, page.records
+
+
+def _taken_apart_by_hand(
+    body: bytes, decoder: msgspec.json.Decoder[Any], stream: Stream, problem: Exception
+) -> tuple[Any, Sequence[Line]]:
+    """The same where perhaps not the page is at fault but one of its records."""
+    if (whole := without_halves(body)) != body:
+        with suppress(msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            page = decoder.decode(whole)
+            return page, as_sent(map(bytes, page.records), whole, body)
+    try:
+        envelope, lines = split(body, stream.items)
+    except ValueError:
+        raise problem from None
+    page = decoder.decode(envelope)
+    if page.records:  # the list is there twice
+        raise problem
+    return page, lines
+
+
+def _sorted_out(
+    lines: Sequence[Line],
+    record_of: Callable[[Line], Record],
+    described: Callable[[bytes, int, Exception], Malformed],
+) -> tuple[list[Record], list[Malformed]]:
+    """The records that can be delivered, and those that cannot, each with the time of its neighbour."""
+    records, malformed, near = list[Record](), list[Malformed](), None
+    for position, line in enumerate(lines, 1):
+        try:
+            records.append(record_of(line))
+        except (ValueError, RecursionError) as problem:
+            malformed.append(replace(described(bytes(line), position, problem), near=near))
+        else:
+            near = records[-1].time
+    first = records[0].time if records else None
+    return records, [each if each.near is not None else replace(each, near=first) for each in malformed]
+
+
+def record_reader(stream: Stream) -> Callable[[Line], Record]:
     """A function that finds identity and event time in a record, whose line it keeps as it is.
 
-    It raises msgspec.MsgspecError where they lack or cannot be meant, and UnicodeDecodeError for what is not UTF-8.
+    It raises ValueError where they are missing or cannot be meant (msgspec's) and for what is not UTF-8
+    (UnicodeDecodeError), and RecursionError. Half of a surrogate pair may stand in any other field.
     """
-    types: dict[str, object] = dict.fromkeys(stream.identity, int | str)
-    types[stream.event_time] = int | datetime
+    types = _types(stream)
     decode = msgspec.json.Decoder(msgspec.defstruct("Record", list(types.items()))).decode
     values_of = msgspec.structs.astuple
     identity_of = ":".join("%s" for _ in stream.identity).__mod__
     time_at, identity_ends = list(types).index(stream.event_time), len(stream.identity)
 
-    def read(raw: bytes | msgspec.Raw) -> Record:
+    def read(raw: Line) -> Record:
         line = bytes(raw)
         if not line.isascii():
             line.decode()  # a line has to be UTF-8, and the decoder does not look into what it skips
-        values = values_of(decode(line))
+        try:
+            values, halved = values_of(decode(line)), False
+        except msgspec.DecodeError:
+            if (whole := without_halves(line)) == line:
+                raise
+            values, halved = values_of(decode(whole)), True
         time = values[time_at]
         if isinstance(time, datetime):
             time = _seconds(time)
@@ -89,15 +172,51 @@ def record_reader(stream: Stream) -> Callable[[bytes | msgspec.Raw], Record]:
         identity = identity_of(values[:identity_ends])
         if len(identity) > LONGEST_IDENTITY:
             raise msgspec.ValidationError(f"Identity longer than {LONGEST_IDENTITY} characters")
+        if halved and REPLACED in identity:
+            raise msgspec.ValidationError("Half of a letter in the identity")
         return Record(line, identity, time)
 
     return read
 
 
+def _describer(stream: Stream) -> Callable[[bytes, int, Exception], Malformed]:
+    """A function that says what can be said of a record which the stream's reader refuses."""
+    types = _types(stream)
+    decoders = {
+        name: msgspec.json.Decoder(msgspec.defstruct("Field", [(name, kind)])).decode for name, kind in types.items()
+    }
+
+    def value(name: str, fields: bytes) -> Any:
+        try:
+            return msgspec.structs.astuple(decoders[name](without_halves(fields)))[0]
+        except msgspec.MsgspecError:
+            return None
+
+    def plain(identity: int | str | None) -> str | None:
+        try:
+            return None if identity is None else str(identity)
+        except ValueError:  # an integer of thousands of digits
+            return None
+
+    def usable(line: bytes) -> tuple[str | None, int | None]:
+        fields = top_fields(line, list(types))
+        time = value(stream.event_time, fields)
+        time = _seconds(time) if isinstance(time, datetime) else time
+        identity = value(stream.identity[0], fields)
+        return plain(identity), time if time is not None and 0 <= time <= LAST_TIME else None
+
+    return lambda line, position, problem: described(line, position, problem, usable)
+
+
+def _types(stream: Stream) -> dict[str, Any]:
+    """The types of the fields that have to be there."""
+    return {**dict.fromkeys(stream.identity, int | str), stream.event_time: int | datetime}
+
+
 def _in_one_line(record: Record) -> Record:
     """A record is one line: white space between its fields goes, nothing else does."""
     if b"\n" in record.line or b"\r" in record.line:
-        return msgspec.structs.replace(record, line=msgspec.json.format(record.line, indent=-1))
+        return msgspec.structs.replace(record, line=in_one_line(record.line))
     return record
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 
+from zendesk_pipeline.malformed import top_fields, without_halves
 from zendesk_pipeline.streams import Stream
 
 MARK = "zendesk_pipeline"
@@ -29,7 +30,7 @@ def shortened(stream: Stream, line: bytes, *, whole: str, longest: int) -> bytes
 def _cut_down(line: bytes, mark: dict[str, Any], longest: int) -> bytes | None:
     """The record with its texts cut; None where that is not enough, or where it cannot be taken apart."""
     try:
-        record: dict[str, Any] = _decode(line)
+        record: dict[str, Any] = _decode(without_halves(line))
         for limit in STRING_LIMITS:
             short = _encode({**_cut(record, limit), **mark})
             if len(short) <= longest:
@@ -41,8 +42,9 @@ def _cut_down(line: bytes, mark: dict[str, Any], longest: int) -> bytes | None:
 
 def _kept(stream: Stream, line: bytes) -> dict[str, Any]:
     """Identity and event time, as they are written."""
-    record: dict[str, Any] = msgspec.json.decode(line, type=dict[str, msgspec.Raw])
-    return {name: record[name] for name in (*stream.identity, stream.event_time)}
+    names = (*stream.identity, stream.event_time)
+    record: dict[str, Any] = msgspec.json.decode(top_fields(line, names), type=dict[str, msgspec.Raw])
+    return {name: record[name] for name in names}
 
 
 def _cut(value: Any, limit: int) -> Any:

@@ -52,6 +52,7 @@ REMEDIES: Mapping[str, str] = {
     "objects_match_ledgers": _WRITTEN_OVER,
     "lines_are_readable": _WRITTEN_OVER,
     "volume_is_usual": "Look at Zendesk: is the account in use, was a rule or an integration or logging switched off?",
+    "records_are_well_formed": "Look at each where it is named, and at Zendesk; tell Zendesk's support.",
     "holds_nothing_else": "SecOps reads each of them as logs: move them elsewhere.",
     "_match_source": "Collect the window again, which delivers what is missing. Then please report it.",
 }

@@ -38,7 +38,7 @@ SPAN = Span(1_794_456_000, 1_794_456_000 + 2 * HOUR)  # from 2026-11-12T04:00Z
 NOW = SPAN.end + 2 * HOUR
 HISTORY = (
     *("--since", "2026-11-12T00:00:00Z", "--tickets-per-hour", "1400", "--audit-logs-per-hour", "130"),
-    *("--further-per-hour", "2600"),
+    *("--further-per-hour", "2600", "--cut-texts", "0.05"),
 )
 """Enough for three pages and more on each stream."""
 BATCH_BYTES = {"audit_logs": "20000", "incremental_tickets": "400000", **dict.fromkeys(FURTHER, "200000")}
@@ -206,6 +206,15 @@ FAULTS = [
         says="a fault on Zendesk's side",
     ),
     Fault(name="audit logs without regard to the filter", limits={"filter_ends": "ignored"}),
+    Fault(name="a record without a time", zendesk=_page("malformed_record", form="no_time")),
+    Fault(name="a record without a field", zendesk=_page("malformed_record", form="no_fields", times=2)),
+    Fault(name="a record that is not UTF-8", zendesk=_page("malformed_record", form="not_utf8")),
+    Fault(name="a record that is no JSON", zendesk=_page("malformed_record", form="no_json")),
+    Fault(
+        name="pages of records without a time",
+        zendesk=_page("malformed_page", times=GIVES_UP),
+        says="records are malformed",
+    ),
     Fault(name="a redirect", zendesk=_page("redirect"), says="credentials follow no redirect"),
     Fault(name="token ends in the walk", zendesk=_page("expire_token"), environment=OAUTH),
     Fault(name="credential revoked in the walk", zendesk=_page("revoke"), says="credential is not accepted"),
@@ -318,6 +327,7 @@ SEVERAL = [
         says="a fault on Zendesk's side",
         cursors=1,
     ),
+    _several("malformed records", _amidst("malformed_record", 1, times=9, form="no_json")),
     _several("records that stand early", _amidst("early_record", 1, times=9)),
     _several("pages that stand early", _amidst("early_page", times=9)),
     _several("pages out of an old memory", _amidst("stale", seconds=8 * HOUR, times=3)),
@@ -336,7 +346,7 @@ SEVERAL = [
 """For audit logs in an account of `SEVERAL_HISTORY`."""
 SEVERAL_HISTORY = (
     *("--since", "2026-11-12T00:00:00Z", "--tickets-per-hour", "0", "--bulk-update", "0", "--further-per-hour", "0"),
-    *("--audit-logs-per-hour", "900", "--late-share", "0.1", "--empty-hours", "0"),
+    *("--audit-logs-per-hour", "900", "--late-share", "0.1", "--empty-hours", "0", "--cut-texts", "0.02"),
 )
 """With the look-back 45 pages of audit logs."""
 

@@ -35,7 +35,7 @@ from zendesk_pipeline.keys import Layout
 from zendesk_pipeline.limits import RateLimiter
 from zendesk_pipeline.pages import Walk
 from zendesk_pipeline.simulator.accounts import API_TOKEN, EMAIL
-from zendesk_pipeline.simulator.faults import Rule
+from zendesk_pipeline.simulator.faults import MALFORMED, Rule
 from zendesk_pipeline.simulator.further_records import ulid
 from zendesk_pipeline.simulator.history import Entry, HistoryOptions
 from zendesk_pipeline.simulator.messages import Request
@@ -255,7 +255,7 @@ class World:
     def add_audit_log(self, at: int, delay: int, length: int) -> None:
         """An audit log that shows so many seconds after its time, and not before now."""
         number = next(self._numbers)
-        raw = _json({"id": number, "created_at": timestamp(at), "change_description": "ü" * length})
+        raw = _text_cut(number, {"id": number, "created_at": timestamp(at), "change_description": "ü" * length})
         self.records["audit_logs", str(number)] = Shown(at=at, raw=raw)
         self.zendesk.source.add("audit_logs", [raw], max(at + delay, self.now + 1))
 
@@ -276,7 +276,7 @@ class World:
         """A new state of a ticket, which hides the one before."""
         at = max(at, self.now + 1, self._changed.get(number, 0) + 1)
         self._changed[number] = at
-        raw = _json({"id": number, "subject": "é" * length, "generated_timestamp": at})
+        raw = _text_cut(number, {"id": number, "subject": "é" * length, "generated_timestamp": at})
         self.records["incremental_tickets", f"{number}:{at}"] = Shown(at=at, raw=raw)
         self.zendesk.source.add("incremental_tickets", [raw], None)
 
@@ -412,6 +412,12 @@ def _walk(run: Run, clock: Clock, zendesk: _InProcess) -> Walk:
     )
 
 
+def _text_cut(number: int, record: Mapping[str, object]) -> bytes:
+    """The record; in every fourth one the text ends in half of an emoji."""
+    raw = _json(record)
+    return re.sub(rb'(\xc3[\xbc\xa9])"', rb'\1\\ud83d"', raw) if number % 4 == 0 else raw
+
+
 def _json(record: Mapping[str, object]) -> bytes:
     return json.dumps(record, ensure_ascii=False, separators=(",", ":")).encode()
 
@@ -530,6 +536,7 @@ class Judgement:
             self._judge_memory(outcome)
         if len(self.outcomes) == 1:
             self._judge_tallies()
+            self._judge_quarantine()
 
     @cached_property
     def run(self) -> Run:
@@ -635,6 +642,16 @@ class Judgement:
         sent = [write for write in self.written if write.by is outcome.run]
         finished = {write.key for write in sent if _seen(write).window in outcome.finished}
         assert finished <= self.after.named, "the ledger of a finished window lacks an object"
+
+    def _judge_quarantine(self) -> None:
+        """A malformed record that a run has met without failing lies in quarantine, as it was shown, and is counted."""
+        outcome = self.outcomes[0]
+        faults = self.world.zendesk.faults.shown()
+        met = [rule for rule, each in zip(self.run.faults, faults, strict=True) if each["fired"]]
+        answers_count = len(self.run.faults) == 1 and not (self.run.early or self.run.skew)
+        if outcome.failure is None and answers_count and [rule.kind for rule in met] == ["malformed_record"]:
+            stored = {body for key, body in self.world.bucket.objects.items() if key.startswith(LAYOUT.quarantine)}
+            assert MALFORMED[met[0].form] in stored, "a malformed record was dropped"
 
     def _judge_sent(self, shown: Mapping[str, Shown], windows: Iterable[Window], sent: Iterable[str]) -> None:
         wanted = {*windows}

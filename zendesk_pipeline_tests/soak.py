@@ -33,7 +33,7 @@ from zendesk_pipeline.keys import Layout
 from zendesk_pipeline.local_services import LocalS3, SimulatedZendesk, local_s3, simulated_zendesk
 from zendesk_pipeline.records import Record
 from zendesk_pipeline.simulator import accounts
-from zendesk_pipeline.simulator.faults import Rule
+from zendesk_pipeline.simulator.faults import MALFORMED, Rule
 from zendesk_pipeline.store import Store
 from zendesk_pipeline.windows import HOUR, Span, Window
 from zendesk_pipeline_tests.collected import STREAMS
@@ -46,7 +46,7 @@ BEGIN = int(datetime.fromisoformat(SINCE).timestamp())
 ACCOUNT = (
     *("--since", SINCE, "--now", SINCE, "--ticket-bytes", "300", "--late-share", "0.2"),
     *("--audit-logs-per-hour", "30", "--tickets-per-hour", "10", "--bulk-update", "150"),
-    *("--account-limit", "1000000"),
+    *("--account-limit", "1000000", "--cut-texts", "0.03"),
 )
 """A fifth of the audit logs show late, by up to 50 minutes: hours after the hour they belong to was collected."""
 SETTLED = 300
@@ -80,6 +80,8 @@ COPED_WITH = (
     Rule(kind="early_record"),
     Rule(kind="early_page"),
     Rule(kind="stale", seconds=10 * 24 * HOUR),
+    Rule(kind="malformed_record", form="no_time"),
+    Rule(kind="malformed_record", form="no_json"),
     Rule(kind="expire_token"),
 )
 """A page of an old memory that is the first one fails its run, which is started again."""
@@ -89,6 +91,7 @@ FATAL = (
     Rule(kind="status", code=503, times=0),
     Rule(kind="status", code=401, times=0),
     Rule(kind="empty_object", times=0),
+    Rule(kind="malformed_page", times=0),
     Rule(kind="repeat_cursor"),
     Rule(kind="redirect"),
 )
@@ -128,6 +131,8 @@ class Figures:
     """Records that went into the feed, whether they were deleted since or not."""
     missing: int = 0
     repeated: int = 0
+    malformed: int = 0
+    """Malformed records that lie in quarantine."""
     foreign: int = 0
     incomplete: int = 0
     """Windows whose ledger does not say that they are complete."""
@@ -466,6 +471,9 @@ def count(stage: Stage, feed: Feed, span: Span, figures: Figures) -> None:
             found = pool.map(store.get, (LAYOUT.ledger(stream, window) for window in span))
             complete = sum(ledgers.decode(stored.body).complete for stored in found if stored)
         figures.incomplete += len(span) - complete
+    stored = [found.body for key in store.keys(LAYOUT.quarantine) if (found := store.get(key))]
+    figures.malformed = len(stored)
+    figures.foreign += sum(body not in MALFORMED.values() for body in stored)
 
 
 def _on(rule: Rule, stream: str, *, skip: int, times: int) -> Rule:
@@ -499,6 +507,7 @@ def table(figures: Figures) -> Table:
         "records in S3, with what the feed deleted": figures.in_s3,
         "missing": figures.missing,
         "repeated": figures.repeated,
+        "malformed records in quarantine": figures.malformed,
         "foreign": figures.foreign,
         "windows not complete": figures.incomplete,
         "seconds": round(figures.seconds),

@@ -455,10 +455,12 @@ def test_what_dagster_remembers_them_by_is_pinned(collector: Project) -> None:
     assert sorted(f"{key.asset_key.to_user_string()}:{key.name}" for key in keys) == [
         "audit_logs:lines_are_readable",
         "audit_logs:objects_match_ledgers",
+        "audit_logs:records_are_well_formed",
         "audit_logs:times_are_usual",
         "audit_logs:volume_is_usual",
         "incremental_tickets:lines_are_readable",
         "incremental_tickets:objects_match_ledgers",
+        "incremental_tickets:records_are_well_formed",
         "incremental_tickets:times_are_usual",
         "incremental_tickets:volume_is_usual",
         "secops_feed:audit_logs_match_source",

@@ -63,12 +63,12 @@ def _page_of(stream: Stream, *records: bytes) -> bytes:
 def test_no_record_chooses_where_it_is_stored(stream: Stream, identity: Any, time: Any, other: str) -> None:
     """Whatever stands in a record: it is refused in words of ours, or its keys lie where its hour says."""
     record = json.dumps({"id": identity, stream.event_time: time, "stream": other, "key": other}).encode()
-    try:
-        (taken,) = page_reader(stream)(_page_of(stream, record)).records
-    except TransientError as refused:
-        assert stream.path in str(refused)  # noqa: PT017  # a record is refused or it is taken
-        assert len(other) < 20 or other not in str(refused)  # noqa: PT017  # as above
+    page = page_reader(stream)(_page_of(stream, record))
+    for malformed in page.malformed:
+        assert len(other) < 20 or other not in repr(malformed)
+    if page.malformed:
         return
+    (taken,) = page.records
     layout, window = Layout(feed="a/crm/", state="a/state/", quarantine="a/long/"), Window.of(taken.time)
     batch, long = layout.batch(stream.name, window, 7, "0" * 64, ".json"), layout.quarantined(stream.name, window, "ab")
     ledger = layout.ledger(stream.name, window)
@@ -154,26 +154,28 @@ IMPOSSIBLE = {
 
 
 @pytest.mark.parametrize("kind", IMPOSSIBLE)
-def test_an_impossible_record_is_refused_with_its_page(kind: str) -> None:
-    """Not one record of the page is taken, and the error, which is ours, quotes none."""
-    page = tickets_page([b'{"id":4711,"generated_timestamp":1794459600}', IMPOSSIBLE[kind]])
-    with pytest.raises(TransientError) as raised:
-        page_reader(INCREMENTAL_TICKETS)(page)
-    assert "/api/v2/incremental/tickets/cursor answered 200 with a body that is not a page" in str(raised.value)
-    assert len(str(raised.value)) < 200
-    assert [
-        each for each in ("4711", "1794459600", "xxx", "000000", "0001-", "9999-") if each in str(raised.value)
-    ] == []
+def test_an_impossible_record_costs_itself_alone(kind: str) -> None:
+    """The other record of the page is taken; of this one only its place is told, and what is wrong in words of ours."""
+    good = b'{"id":4711,"generated_timestamp":1794459600}'
+    body = page_reader(INCREMENTAL_TICKETS)(tickets_page([good, IMPOSSIBLE[kind]]))
+    assert [record.line for record in body.records] == [good]
+    (malformed,) = body.malformed
+    assert (malformed.line, malformed.position) == (IMPOSSIBLE[kind], 2)
+    assert len(malformed.why) < 100
+    assert [each for each in ("4711", "1794459600", "xxx", "000000", "0001-", "9999-") if each in malformed.why] == []
+    assert malformed.identity is None or len(malformed.identity) <= LONGEST_IDENTITY
 
 
-def test_an_impossible_record_stops_a_run_with_a_sentence(
+def test_a_page_of_impossible_records_stops_a_run_with_a_sentence(
     moto: LocalS3, layout: Layout, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What the run says comes from us and not from a library, and nothing of the page is stored."""
-    page = Reply(tickets_page([ticket(7, FIRST.start).line, IMPOSSIBLE["a time beyond the year 9999"]]))
+    page = Reply(tickets_page([ticket(7, FIRST.start).line, *[IMPOSSIBLE["a time beyond the year 9999"]] * 2]))
     with answering(page) as server, project(_environment(server.url, moto, layout), monkeypatch) as made:
         failed = made.run("incremental_tickets", hours(1))
-    assert "not a page of tickets: Event time out of range. [incremental_tickets" in description(failed)
+    assert "not a page of tickets: 2 of 3 records are malformed, the first because of this: Event time" in description(
+        failed
+    )
     assert _bucket(moto, layout).stored() == []
 
 
@@ -219,17 +221,18 @@ def test_line_breaks_between_fields_are_the_one_thing_taken_out() -> None:
 SPOILT: dict[str, Callable[[bytes], bytes]] = {
     "a byte order mark": lambda page: b"\xef\xbb\xbf" + page,
     "UTF-16": lambda page: page.decode().encode("utf-16"),
-    "no UTF-8": lambda page: page.replace(b'"x"', b'"\xff"'),
-    "half a letter": lambda page: page.replace(b'"x"', b'"\xed\xa0\x80"'),
-    "half a letter, escaped": lambda page: page.replace(b'"x"', b'"\\ud800"'),
-    "UTF-8 that is too long": lambda page: page.replace(b'"x"', b'"\xc0\xaf"'),
-    "lists in lists": lambda page: page.replace(b'"x"', b"[" * DEPTH + b"]" * DEPTH),
-    "objects in objects": lambda page: page.replace(b'"x"', b'{"a":' * DEPTH + b"1" + b"}" * DEPTH),
     "a million brackets": lambda page: b"[" * 1_000_000 + page,
-    "no number": lambda page: page.replace(b'"x"', b"NaN"),
-    "other quotes": lambda page: page.replace(b'"x"', b"'x'"),
-    "a bare line break": lambda page: page.replace(b'"x"', b'"a\nb"'),
     "more behind it": lambda page: page + b"{}",
+}
+SPOILT_RECORDS = {
+    "no UTF-8": b'"\xff"',
+    "half a letter": b'"\xed\xa0\x80"',
+    "UTF-8 that is too long": b'"\xc0\xaf"',
+    "lists in lists": b"[" * (DEPTH // 4) + b"]" * (DEPTH // 4),
+    "objects in objects": b'{"a":' * (DEPTH // 4) + b"1" + b"}" * (DEPTH // 4),
+    "no number": b"NaN",
+    "other quotes": b"'x'",
+    "a bare line break": b'"a\nb"',
 }
 
 
@@ -242,6 +245,20 @@ def test_what_is_no_json_is_refused_whole(stream: Stream, kind: str) -> None:
         page_reader(stream)(SPOILT[kind](_page_of(stream, record)))
     assert stream.path in str(raised.value)
     assert "4711" not in str(raised.value)
+
+
+@pytest.mark.parametrize("stream", [AUDIT_LOGS, INCREMENTAL_TICKETS], ids=lambda stream: stream.name)
+@pytest.mark.parametrize("kind", SPOILT_RECORDS)
+def test_a_record_that_is_no_json_costs_itself_alone(stream: Stream, kind: str) -> None:
+    """The others of its page are taken, it is told by its place and its id, and quoted nowhere."""
+    good, bad = (b'{"id":%d,"%b":1794459600,"text":"x"}' % (n, stream.event_time.encode()) for n in (4711, 4712))
+    spoilt = bad.replace(b'"x"', SPOILT_RECORDS[kind])
+    page = page_reader(stream)(_page_of(stream, good, spoilt))
+    assert [record.line for record in page.records] == [good]
+    (malformed,) = page.malformed
+    assert (malformed.line, malformed.position, malformed.identity) == (spoilt, 2, "4712")
+    assert malformed.time == 1_794_459_600
+    assert not malformed.is_json
 
 
 def test_two_spellings_of_an_id_are_one_record() -> None:

@@ -21,7 +21,7 @@ from zendesk_pipeline.ledger import Delivered, Ledger
 from zendesk_pipeline.local_services import LocalS3
 from zendesk_pipeline.pages import Page, Turn, Walk
 from zendesk_pipeline.paging import CursorList, Params
-from zendesk_pipeline.simulator.faults import Rule
+from zendesk_pipeline.simulator.faults import MALFORMED, Rule
 from zendesk_pipeline.store import Store
 from zendesk_pipeline.streams import Stream
 from zendesk_pipeline.windows import HOUR, Span, Window
@@ -60,7 +60,9 @@ FAULTS = st.builds(
     Rule,
     kind=st.sampled_from(["status", "reset", "truncate", "html", "empty_object"])
     | st.sampled_from(["empty_page", "repeat_cursor", "repeat_record", "repeat_record"])
-    | st.sampled_from(["early_record", "early_record", "early_page", "stale"]),
+    | st.sampled_from(["early_record", "early_record", "early_page", "stale"])
+    | st.sampled_from(["malformed_record", "malformed_record", "malformed_page"]),
+    form=st.sampled_from([*MALFORMED]),
     seconds=st.just(6 * HOUR),
     code=st.sampled_from([503, 504, 429]),
     retry_after=st.sampled_from([None, "seconds:7"]),
@@ -362,6 +364,15 @@ def _nothing_taken_back(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Delivery, "_take_back", let_it_be)
 
 
+def _malformed_dropped(patch: pytest.MonkeyPatch) -> None:
+    """What cannot be delivered is left out without a word."""
+
+    def let_it_go(*_: object) -> None:
+        """Do nothing."""
+
+    patch.setattr(Delivery, "_quarantine_malformed", let_it_go)
+
+
 def _empty_page_as_end(patch: pytest.MonkeyPatch) -> None:
     """A page without records ends the walk."""
     following = CursorList.following
@@ -464,6 +475,7 @@ def _with_opened(patch: pytest.MonkeyPatch, change: Callable[[OpenWindow, Number
         _one_record_as_end,
         _old_pages_believed,
         _nothing_taken_back,
+        _malformed_dropped,
     ],
 )
 def test_a_broken_pipeline_is_found(

@@ -195,16 +195,25 @@ SECRET = b"Sesame-4711"
         ),
         pytest.param(b'{"id":1,"created_at":"2026-11-12T05:00:00Z","generated_timestamp":5,"%b":tru}', id="no-json"),
         pytest.param(
-            b'{"id":1,"created_at":"2026-11-12T05:00:00Z","generated_timestamp":5,"%b":' + b"[" * 100_000, id="depth"
+            b'{"id":1,"created_at":"2026-11-12T05:00:00Z","generated_timestamp":5,"%b":'
+            + b"[" * 100_000
+            + b"]" * 100_000
+            + b"}",
+            id="depth",
         ),
     ],
 )
-def test_a_record_that_is_none_fails_its_page(stream: Stream, record: bytes) -> None:
-    """It raises TransientError, so nothing of the page is taken, and the message holds nothing of the record."""
+def test_a_record_that_is_none_costs_itself_alone(stream: Stream, record: bytes) -> None:
+    """The other one is taken; what is said of it holds nothing of it. A page of such records is no page."""
     page = {"audit_logs": audit_logs_page, "incremental_tickets": tickets_page}[stream.name]
     good = b'{"id":1,"created_at":"2026-11-12T05:00:00Z","generated_timestamp":5}'
+    bad = record.replace(b"%b", SECRET)
+    body = page_reader(stream)(page([good, bad]))
+    assert [each.line for each in body.records] == [good]
+    assert [(each.line, each.position) for each in body.malformed] == [(bad, 2)]
+    assert SECRET.decode() not in repr(body.malformed)
     with pytest.raises(TransientError) as raised:
-        page_reader(stream)(page([good, record.replace(b"%b", SECRET)]))
+        page_reader(stream)(page([bad, bad, bad, good]))
     assert stream.path in str(raised.value)
     assert SECRET.decode() not in repr(raised.value)
     assert "4711" not in str(raised.value)

@@ -6,7 +6,10 @@ is known). The document marks none of them mandatory, so some are null here.
 
 from zendesk_pipeline.simulator.history import Entry
 from zendesk_pipeline.simulator.settings import CANONICAL_HOST
-from zendesk_pipeline.simulator.ticket_records import iso
+from zendesk_pipeline.simulator.ticket_records import CUT, iso
+
+SMALLEST = 400
+"""Bytes that a record has without the text of what changed."""
 
 _ACTIONS = (
     (
@@ -30,11 +33,18 @@ _RECORD = (
 )
 
 
-def audit_log_record(entry: Entry) -> bytes:
-    """The record of one audit log entry."""
+def audit_log_record(entry: Entry, size: int = 0, *, cut: bool = False) -> bytes:
+    """The record of one audit log entry.
+
+    It is about `size` bytes long, where that is more than a record needs; `cut` is whether what changed is a text that
+    was cut inside an emoji.
+    """
     drawn = entry.id * 2_654_435_761 >> 9
     action, label, source, name, change = (part.encode() for part in _ACTIONS[drawn % len(_ACTIONS)])
     system = drawn % 10 == 0
+    changed = CUT if cut else b"null" if drawn % 19 == 0 else b'"' + change + b'"'
+    if size:
+        changed = b'"' + (b"Before: %d. After: " % drawn * (size // 20))[: max(0, size - SMALLEST)] + b'"'
     return _RECORD % (
         entry.id,
         entry.id,
@@ -44,7 +54,7 @@ def audit_log_record(entry: Entry) -> bytes:
         source,
         b"null" if drawn % 17 == 0 else b'"' + name + b'"',
         action,
-        b"null" if drawn % 19 == 0 else b'"' + change + b'"',
+        changed,
         b"null" if system else b'"203.0.113.%d"' % (drawn % 255),
         iso(entry.at),
         b'"Zendesk"' if system else b'"Agent %d"' % (drawn % 23),

@@ -63,6 +63,8 @@ def _serve(server: SimulatorServer) -> None:
 @click.option("--empty-hours", default=0.05, show_default=True, help="Share of hours without records.")
 @click.option("--late-share", default=0.02, show_default=True, help="Share of audit logs that show late.")
 @click.option("--late-by", default=3000, show_default=True, help="The most seconds they are late.")
+@click.option("--cut-texts", default=0.0, show_default=True, help="Share of texts that were cut inside an emoji.")
+@click.option("--audit-log-bytes", default=0, show_default=True, help="Rough size of an audit log, 0: a usual one.")
 @click.option("--replay", type=click.Path(exists=True, dir_okay=False, path_type=Path), multiple=True)
 @click.option("--export-limit", default=0, show_default=True, help="Export requests a minute, 0 for any number.")
 @click.option("--account-limit", default=700, show_default=True, help="The limit named in the headers.")

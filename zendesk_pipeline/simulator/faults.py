@@ -1,7 +1,9 @@
 """Faults: rules that a test turns on, each for the requests whose path it matches."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from http import HTTPStatus
 from random import Random
 from threading import Lock
 from typing import Literal
@@ -25,6 +27,8 @@ Kind = Literal[
     "early_record",
     "early_page",
     "stale",
+    "malformed_record",
+    "malformed_page",
     "endless_body",
     "gzip_bomb",
     "zstd_bomb",
@@ -34,9 +38,25 @@ Kind = Literal[
 ]
 PAGE_KINDS = frozenset({"empty_page", "repeat_cursor", "repeat_record", "early_record", "early_page"})
 """Those that change what a page holds or where it leads."""
+MALFORMED_KINDS = frozenset({"malformed_record", "malformed_page"})
+"""Those that spoil records of a page."""
 WIRE_KINDS = frozenset({"reset", "reset_mid_body", "hang", "truncate", "endless_body", "gzip_bomb", "zstd_bomb"})
 
 _PAGE = b"<!DOCTYPE html><html><head><title>Something went wrong</title></head><body><h1>Oops</h1></body></html>"
+_UPSTREAM = b"upstream request timeout"
+"""What a proxy says in Zendesk's place, with 503."""
+Form = Literal["no_time", "no_id", "no_fields", "not_utf8", "no_json", "deep"]
+MALFORMED: Mapping[Form, bytes] = {
+    "no_time": rb'{"id":990000001,"subject":"without a time, and cut \ud83d"}',
+    "no_id": rb'{"id":null,"subject":"without an id"}',
+    "no_fields": b"[]",
+    "not_utf8": b'{"id":990000002,"subject":"\xc3\x28"}',
+    "no_json": b'{"id":990000003,"subject":"a line\nbreak","x":tru}',
+    "deep": b'{"id":990000004,"x":' + b"[" * 20_000 + b"]" * 20_000 + b"}",
+}
+"""Records that no page should hold. None of them has a time, so each belongs where it stands."""
+_TIMES = re.compile(rb'"(generated_timestamp|created_at|updated_at|timestamp|time)":')
+_SIZE = re.compile(r"(?:per_page|page(?:\[|%5B)size(?:\]|%5D))=(\d+)")
 _ERROR_NAMES = {404: "RecordNotFound", 409: "Conflict", 429: "APIRateLimitExceeded", 422: "InvalidValue"}
 
 
@@ -57,6 +77,8 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         seconds: How long kind "hang" holds the connection before it closes it, and how old the answer of kind
             "stale" is: the page and the `Date` of that time, as out of a proxy's memory.
         location: Where kind "redirect" leads.
+        form: What is wrong with the record that kind "malformed_record" puts before the others of its page.
+        larger_than: It happens only to requests that ask for more records a page: pages that are too heavy.
         size: Bytes that kinds "gzip_bomb" and "zstd_bomb" unpack to.
     """
 
@@ -68,9 +90,11 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     seed: int = 1
     code: int = 503
     retry_after: str | None = None
-    body: Literal["json", "text", "html"] = "json"
+    body: Literal["json", "text", "html", "upstream"] = "json"
     seconds: float = 3600
     location: str = "https://elsewhere.example/login"
+    form: Form = "no_time"
+    larger_than: int = 0
     size: int = 1 << 30
 
 
@@ -87,6 +111,8 @@ class _Armed:
     def fires(self, target: str) -> bool:
         """Whether the fault happens to this request; counts it."""
         if (self.rule.times and self.fired >= self.rule.times) or not self._pattern.search(target):
+            return False
+        if self.rule.larger_than and not _asks_for_more(target, self.rule.larger_than):
             return False
         self._matched += 1
         if self._matched <= self.rule.skip or self._rng.random() >= self.rule.probability:
@@ -123,6 +149,22 @@ class Faults:
             return [msgspec.to_builtins(armed.rule) | {"fired": armed.fired} for armed in self._armed]
 
 
+def _asks_for_more(target: str, most: int) -> bool:
+    """Whether a request asks for more records a page."""
+    asked = _SIZE.search(target)
+    return asked is not None and int(asked[1]) > most
+
+
+def spoilt(answer: Answer, rule: Rule) -> Answer:
+    """A page with a record more that is malformed, or whose records have all lost their times."""
+    if answer.status != HTTPStatus.OK:
+        return answer
+    head, records, *tail = answer.parts
+    if rule.kind == "malformed_page":
+        return replace(answer, parts=(head, _TIMES.sub(rb'"no_\1":', records), *tail))
+    return replace(answer, parts=(head, b",".join(filter(None, [MALFORMED[rule.form], records])), *tail))
+
+
 def faulty_answer(rule: Rule) -> Answer | None:
     """The answer that stands in for the real one, for the kinds that need no page and no connection."""
     if rule.kind == "status":
@@ -146,6 +188,7 @@ def _status(rule: Rule) -> Answer:
         ),
         "text": (TEXT, b"A simulated fault"),
         "html": (HTML, _PAGE),
+        "upstream": (TEXT, _UPSTREAM),
     }
     content_type, body = bodies[rule.body]
     headers = retry_after(form, float(seconds or 1))

@@ -47,6 +47,8 @@ class HistoryOptions:
         empty_hours: Share of hours without any record, for each stream by itself.
         late_share: Share of the audit logs, access logs and metric events that show late, not within a few seconds.
         late_by: The most seconds they are late.
+        cut_texts: Share of the tickets and audit logs with a text that was cut inside an emoji.
+        audit_log_bytes: About the size of one audit log; 0 for a usual one.
     """
 
     seed: int = 1
@@ -61,6 +63,8 @@ class HistoryOptions:
     empty_hours: float = 0.05
     late_share: float = 0.02
     late_by: int = 3000
+    cut_texts: float = 0
+    audit_log_bytes: int = 0
 
 
 class Entry(NamedTuple):

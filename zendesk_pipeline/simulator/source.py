@@ -1,5 +1,6 @@
 """The simulated account's records: when each shows, and its exact bytes."""
 
+import json
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
@@ -7,6 +8,8 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 from threading import Lock
+from typing import TypeVar
+from zlib import crc32
 
 import msgspec
 
@@ -31,6 +34,8 @@ from zendesk_pipeline.simulator.history import (
     audit_logs_of_hour,
 )
 from zendesk_pipeline.simulator.ticket_records import ticket_record
+
+T = TypeVar("T")
 
 CACHE_BYTES = 256 << 20
 
@@ -113,9 +118,12 @@ class Source:
         """The record's bytes, always the same for the same entry."""
         if entry.raw is not None:
             return entry.raw
+        cut = _drawn(entry) < self._options.cut_texts
         if stream == TICKETS:
-            return ticket_record(entry, self._options.ticket_bytes, plain=self._options.plain_text)
-        return audit_log_record(entry) if stream == AUDIT_LOGS else FURTHER_RECORDS[stream](entry)
+            return ticket_record(entry, self._options.ticket_bytes, plain=self._options.plain_text, cut=cut)
+        if stream == AUDIT_LOGS:
+            return audit_log_record(entry, self._options.audit_log_bytes, cut=cut)
+        return FURTHER_RECORDS[stream](entry)
 
     def joined(self, stream: str, entries: Sequence[Entry]) -> bytes:
         """The records with commas between them; pages asked for again come from memory."""
@@ -154,15 +162,25 @@ class Source:
                 self._pages_bytes -= len(self._pages.popitem(last=False)[1])
 
 
+def _drawn(entry: Entry) -> float:
+    """From 0 to 1, always the same for the same entry."""
+    return crc32(b"%d/%d" % (entry.id, entry.at)) / (1 << 32)
+
+
+def _given(record: bytes, kind: type[T]) -> T:
+    """Fields of a record, whatever its texts hold."""
+    return msgspec.convert(json.loads(record), kind)
+
+
 def given_entry(stream: str, record: bytes, visible_at: int | None) -> Entry:
     """The place of a record that was given as text."""
     if stream == AUDIT_LOGS:
-        log = msgspec.json.decode(record, type=_GivenAuditLog)
+        log = _given(record, _GivenAuditLog)
         at = int(log.created_at.timestamp())
         return Entry(at=at, id=log.id, visible_from=at if visible_at is None else visible_at, raw=record)
     if stream != TICKETS:
         return _given_other(stream, record, visible_at)
-    ticket = msgspec.json.decode(record, type=_GivenTicket)
+    ticket = _given(record, _GivenTicket)
     at = ticket.generated_timestamp
     return Entry(
         at=at,
@@ -175,7 +193,7 @@ def given_entry(stream: str, record: bytes, visible_at: int | None) -> Entry:
 
 
 def _given_other(stream: str, record: bytes, visible_at: int | None) -> Entry:
-    given = msgspec.json.decode(record, type=_GivenOther)
+    given = _given(record, _GivenOther)
     at = given.moment()
     shown = at if stream == ACCESS_LOGS else at + HIDDEN_SECONDS
     return Entry(

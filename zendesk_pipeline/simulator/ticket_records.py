@@ -44,6 +44,8 @@ _NUMBERS = (
     "null",
     '"1"',
 )
+CUT = rb'"Thank you so much \ud83d"'
+"""A text that was cut inside an emoji: half of a surrogate pair is JSON, and no text."""
 _RECORD = (
     b'{"url":"' + CANONICAL_HOST.encode() + b'/api/v2/tickets/%d.json","id":%d,"external_id":%s,'
     b'"via":{"channel":"%s","source":{"from":{},"to":{},"rel":null}},"created_at":"%s","updated_at":"%s",'
@@ -81,12 +83,12 @@ def flavour(number: int, ticket_bytes: int, *, plain: bool) -> Flavour:
     return Flavour(subject, b'"' + _text(rng, room, words) + b'"', f"[{tags}]".encode(), f"[{fields}]".encode())
 
 
-def ticket_record(entry: Entry, ticket_bytes: int, *, plain: bool = False) -> bytes:
-    """The record of one ticket state."""
+def ticket_record(entry: Entry, ticket_bytes: int, *, plain: bool = False, cut: bool = False) -> bytes:
+    """The record of one ticket state; `cut` is whether its subject was cut inside an emoji."""
     drawn = (entry.id * 2_654_435_761 + entry.version * 40_503) >> 7
     text = flavour(drawn % FLAVOURS, ticket_bytes, plain=plain)
     scrubbed = entry.deleted and drawn % 3 == 0
-    subject = b'"SCRUBBED"' if scrubbed else text.subject
+    subject = b'"SCRUBBED"' if scrubbed else CUT if cut else text.subject
     people = 6130907990000 + drawn % 997
     return _RECORD % (
         entry.id,

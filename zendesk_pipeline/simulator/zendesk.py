@@ -14,7 +14,7 @@ from zendesk_pipeline.simulator import (
     time_export,
 )
 from zendesk_pipeline.simulator.accounts import Accounts
-from zendesk_pipeline.simulator.faults import PAGE_KINDS, Faults, Rule, faulty_answer
+from zendesk_pipeline.simulator.faults import MALFORMED_KINDS, PAGE_KINDS, Faults, Rule, faulty_answer, spoilt
 from zendesk_pipeline.simulator.limits import Limits
 from zendesk_pipeline.simulator.messages import Answer, Request, forbidden, not_found
 from zendesk_pipeline.simulator.settings import Settings, patched
@@ -140,7 +140,8 @@ class Zendesk:
         page = PAGES.get(request.endpoint)
         if request.method != "GET" or page is None:
             return not_found(request.path)
-        return self._refusal(request) or page(request, self.source, self.settings, self._moment(rule), twist)
+        answer = self._refusal(request) or page(request, self.source, self.settings, self._moment(rule), twist)
+        return spoilt(answer, rule) if rule and rule.kind in MALFORMED_KINDS else answer
 
     def _moment(self, rule: Rule | None) -> float:
         """The time that an answer shows: now, but for one out of an old memory."""

@@ -16,6 +16,7 @@ METADATA: dict[str, Any] = {
             "quarantined",
             "older_than_asked",
             "ahead_of_the_clock",
+            "malformed",
             "pages",
             "requests",
             "s3_puts",
