@@ -127,7 +127,7 @@ def keep_verdicts(instance: dg.DagsterInstance, accounts: Iterable[Account]) -> 
     """Report latest verdicts again where a collection ended before its checks began; those of the checks.
 
     Dagster (1.13.29) notes at the start of a run that its checks are planned. Where the run fails before them, the UI
-    shows them as failed, "0 / 4 passed", although nothing was looked at. What was true before is true still.
+    shows them as failed, "0 / 5 passed", although nothing was looked at. What was true before is true still.
     """
     keys = [
         dg.AssetCheckKey(account.stream_key(stream), each.name)

@@ -11,12 +11,13 @@ import msgspec
 import requests
 from requests.auth import AuthBase
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, wait_exponential_jitter
-from urllib3.exceptions import HTTPError
+from urllib3.exceptions import HTTPError, NewConnectionError, ProtocolError, ReadTimeoutError
 
 from zendesk_pipeline.clock import Clock
 from zendesk_pipeline.credentials import AccessToken, Credential
 from zendesk_pipeline.errors import (
     ForbiddenError,
+    MaybeTooHeavyError,
     PageTooHeavyError,
     RefusedError,
     SettingsError,
@@ -129,7 +130,7 @@ class Transport:
             ) from None
         except (requests.exceptions.RequestException, HTTPError) as problem:
             # its text can hold the whole address with parameters; the kind is what helps
-            raise TransientError(
+            raise (MaybeTooHeavyError if _was_asked(problem) else TransientError)(
                 f"{self.base_url}{path} gave no complete answer ({_kind(problem)})."
                 " Check ZENDESK_BASE_URL and the network if this stays."
             ) from None
@@ -158,10 +159,29 @@ class Transport:
                 raise PageTooHeavyError(f"{path} was still sending after {LONGEST_BODY_TIME * self.timeout:.0f} s.")
 
 
+def _was_asked(problem: BaseException) -> bool:
+    """Whether Zendesk got the request and did not answer it, or not to the end: what is too much looks like that."""
+    if isinstance(problem, requests.exceptions.ConnectTimeout | requests.exceptions.ProxyError):
+        return False
+    answering = (
+        requests.exceptions.ReadTimeout,
+        requests.exceptions.ConnectionError,
+        requests.exceptions.ChunkedEncodingError,
+        ProtocolError,
+        ReadTimeoutError,
+    )
+    return isinstance(problem, answering) and not isinstance(_reason(problem), NewConnectionError)
+
+
+def _reason(problem: BaseException) -> Any:
+    """The innermost cause."""
+    reason: Any = problem.args[0] if problem.args else problem
+    return getattr(reason, "reason", None) or reason
+
+
 def _kind(problem: BaseException) -> str:
     """The innermost cause by name, such as NameResolutionError or ReadTimeoutError."""
-    reason: Any = problem.args[0] if problem.args else problem
-    reason = getattr(reason, "reason", None) or reason
+    reason = _reason(problem)
     return type(reason if isinstance(reason, BaseException) else problem).__name__
 
 
@@ -185,12 +205,15 @@ class ZendeskClient:
         """A client for another thread, with counters of its own; the two share credential and limits."""
         return replace(self, transport=self.transport.another(), spent=Spent())
 
-    def page(self, stream: Stream, params: Params, read: Callable[[bytes], T]) -> tuple[T, Mapping[str, str]]:
+    def page(
+        self, stream: Stream, params: Params, read: Callable[[bytes], T], *, patient: bool = True
+    ) -> tuple[T, Mapping[str, str]]:
         """A page of a stream as `read` understands it, and the answer's headers.
 
-        Raises PageTooHeavyError at once (a smaller page helps, not the same again), else any ZendeskError.
+        Raises PageTooHeavyError at once (a smaller page helps, not the same again), MaybeTooHeavyError after all
+        retries, or at once where it is not to be `patient`, else any ZendeskError.
         """
-        answer, page = self._stubbornly(lambda: self._page(stream, params, read))
+        answer, page = self._stubbornly(lambda: self._page(stream, params, read), patient=patient)
         return page, answer.headers
 
     def who(self) -> tuple[int | None, str | None]:
@@ -202,9 +225,9 @@ class ZendeskClient:
         user = self._stubbornly(self._me)
         return user.id, user.role
 
-    def _stubbornly(self, attempt: Callable[[], T]) -> T:
+    def _stubbornly(self, attempt: Callable[[], T], *, patient: bool = True) -> T:
         return Retrying(
-            retry=retry_if_exception(_same_again_may_help),
+            retry=retry_if_exception(_same_again_may_help if patient else _only_same_again_may_help),
             stop=stop_after_attempt(self.retries + 1),
             wait=_pause,
             sleep=self.clock.sleep,
@@ -298,6 +321,10 @@ def _same_again_may_help(problem: BaseException) -> bool:
     return (problem.retry_after or 0.0) <= LONGEST_WAIT
 
 
+def _only_same_again_may_help(problem: BaseException) -> bool:
+    return _same_again_may_help(problem) and not isinstance(problem, MaybeTooHeavyError)
+
+
 def _pause(state: RetryCallState) -> float:
     problem = state.outcome.exception() if state.outcome else None
     told = problem.retry_after if isinstance(problem, TransientError) else None
@@ -332,7 +359,10 @@ def request_grant(transport: Transport, body: Mapping[str, object]) -> Grant:
     """
     path = "/oauth/tokens"
     asked_at = transport.clock.now()
-    answer = transport.send("POST", path, json=body, auth=NoCredential())
+    try:
+        answer = transport.send("POST", path, json=body, auth=NoCredential())
+    except MaybeTooHeavyError as problem:
+        raise TransientError(str(problem)) from None
     if answer.status not in {HTTPStatus.OK, HTTPStatus.CREATED}:
         if HTTPStatus.BAD_REQUEST <= answer.status < HTTPStatus.NOT_FOUND:
             kind = InvalidGrantError if b'"invalid_grant"' in answer.body else RefusedError
@@ -342,7 +372,8 @@ def request_grant(transport: Transport, body: Mapping[str, object]) -> Grant:
             )
         problem = refusal(path, answer.status, answer.headers, b"", remedy="", now=asked_at)
         # what a page is too heavy for, a token is not: a smaller page would not help
-        raise TransientError(str(problem)) if isinstance(problem, PageTooHeavyError) else problem
+        heavy = isinstance(problem, PageTooHeavyError | MaybeTooHeavyError)
+        raise TransientError(str(problem)) if heavy else problem
     try:
         return msgspec.json.decode(answer.body, type=Grant)
     except (msgspec.MsgspecError, UnicodeDecodeError):

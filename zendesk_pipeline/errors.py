@@ -4,7 +4,8 @@
     ├── SettingsError       a setting is missing or wrong: a person mends it
     ├── ZendeskError        Zendesk's side
     │   ├── TransientError  a connection, a 5xx, a broken body: trying again may help
-    │   │   └── PageTooHeavyError  504, or a body without end: a smaller page may help
+    │   │   ├── PageTooHeavyError  504, or a body without end: a smaller page may help
+    │   │   └── MaybeTooHeavyError  no answer in time, 502 and the like: the same again may help, or a smaller page
     │   ├── TooEarlyError   the window is not over, or Zendesk does not show it yet: later
     │   ├── StarvedError    the rate limit let nothing through for too long: later
     │   ├── RefusedError    401, 404 and their like: a person mends it
@@ -46,6 +47,10 @@ class TransientError(ZendeskError):
 
 class PageTooHeavyError(TransientError):
     """The page is more than Zendesk can build in time (504), or more than we take."""
+
+
+class MaybeTooHeavyError(TransientError):
+    """What an outage looks like, and a page that is more than Zendesk, or a proxy before it, can build in time."""
 
 
 class TooEarlyError(ZendeskError):

@@ -4,18 +4,22 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
-from typing import TypeVar
+from threading import Lock
 
-from zendesk_pipeline.client import ZendeskClient
+from zendesk_pipeline.client import LONGEST_WAIT, ZendeskClient
 from zendesk_pipeline.clock import Clock
-from zendesk_pipeline.errors import PageLimitError, PageTooHeavyError, ProtocolError, TooEarlyError
+from zendesk_pipeline.errors import (
+    MaybeTooHeavyError,
+    PageLimitError,
+    PageTooHeavyError,
+    ProtocolError,
+    TooEarlyError,
+)
 from zendesk_pipeline.limits import moment_of
 from zendesk_pipeline.malformed import Malformed
 from zendesk_pipeline.records import PageBody, Record, page_reader
 from zendesk_pipeline.streams import Stream
 from zendesk_pipeline.windows import Span
-
-T = TypeVar("T")
 
 LONGEST_EARLINESS = 900.0
 """Seconds that a run waits for its range to settle; a range that ends later than that is asked for too early."""
@@ -41,7 +45,7 @@ RECORDS_OF_AN_END = 10
 LONGEST_PAUSE = 60.0
 """Seconds before a page that was too heavy is asked for in a smaller size; one second at first, then twice as long."""
 PAGES_BEFORE_GROWING = 10
-"""After a 504 halved the page size, so many good pages double it again."""
+"""After a page that was too heavy halved the page size, so many good pages double it again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +71,40 @@ class Page:
     """Records that cannot be delivered, which are not among them either."""
 
 
+@dataclass(slots=True)
+class PageSize:
+    """How many records a page are asked for, by all cursors of a range: fewer where pages are too heavy."""
+
+    size: int | None = None
+    """None: as many as the stream allows."""
+    good: int = 0
+    """Pages of that size since it changed."""
+    was_too_heavy: bool = False
+    lock: Lock = field(default_factory=Lock, repr=False)
+
+    def now(self, full: int) -> int:
+        """Where `full` is the most that is good to ask for."""
+        return full if self.size is None else self.size
+
+    def is_too_heavy(self, size: int) -> None:
+        """Ask for half as many from now on; another cursor may have seen to that."""
+        with self.lock:
+            self.was_too_heavy = True
+            if self.size is None or self.size > size // 2:
+                self.size, self.good = size // 2, 0
+
+    def is_good(self, size: int, full: int) -> None:
+        """After good pages, ask for twice as many."""
+        with self.lock:
+            if size != self.size:
+                return
+            self.good += 1
+            if self.good >= PAGES_BEFORE_GROWING:
+                self.size, self.good = min(full, size * 2), 0
+                if self.size == full:
+                    self.size = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Walk:
     """How a range of one stream is read."""
@@ -85,6 +123,8 @@ class Walk:
     """What of the range to ask for, in seconds; all of it with the look-back, if None."""
     pages_before: int = 0
     """Of the run, read before this walk."""
+    size: PageSize = field(default_factory=PageSize)
+    """Shared by all parts of the range."""
 
     @property
     def asked(self) -> Span:
@@ -101,7 +141,6 @@ class Walk:
         """
         self._wait_until_settled(self.clock.now(), "this machine's clock")
         read, turn = page_reader(self.stream), Turn(self.asked.start, self.span.end, self.stream.paging.spread)
-        ask = _shrinking(self.stream.page_size, lambda cursor, size: self._ask(read, cursor, size), self.clock.sleep)
         cursor: str | None = None
         seen: set[str] = set()
         for number in count(self.pages_before + 1):
@@ -111,7 +150,7 @@ class Walk:
                     " Finished windows stay; run the others again, in shorter ranges or with a larger MAX_PAGES."
                 )
             requests, waited = self.client.spent.requests, self.client.spent.waited
-            body, ahead = ask(cursor)
+            body, ahead = self._in_a_size(read, cursor)
             older = turn.takes([record.time for record in body.records])
             more = body.has_more and (self.stream.paging.bounded or not turn.ended)
             yield Page(
@@ -129,12 +168,36 @@ class Walk:
                 return
             cursor = self._checked(body.cursor, seen)
 
-    def _ask(self, read: Callable[[bytes], PageBody], cursor: str | None, size: int) -> tuple[PageBody, int]:
+    def _in_a_size(self, read: Callable[[bytes], PageBody], cursor: str | None) -> tuple[PageBody, int]:
+        """A page in a size that Zendesk can build: it halves, down to 1, where a page is too heavy.
+
+        So it is told at once (504), and so it may be where no answer comes in time, a proxy gives up, or the answer
+        breaks off: there the same is tried again first, unless a page of this range has been too heavy before.
+        """
+        full = self.stream.page_size
+        for pause in (min(2.0**tries, LONGEST_PAUSE) for tries in count()):
+            size = self.size.now(full)
+            try:
+                answer = self._ask(read, cursor, size, patient=size == 1 or not self.size.was_too_heavy)
+            except (PageTooHeavyError, MaybeTooHeavyError) as problem:
+                if size == 1 or (problem.retry_after or 0.0) > LONGEST_WAIT:
+                    tried = f"{full:,}" + ("" if size == full else f" and fewer, {size:,} at last")
+                    raise type(problem)(f"{problem} Records a page that were asked for: {tried}.") from None
+                self.size.is_too_heavy(size)
+                self.clock.sleep(max(pause, problem.retry_after or 0.0))
+                continue
+            self.size.is_good(size, full)
+            return answer
+        raise AssertionError("the pauses never end")
+
+    def _ask(
+        self, read: Callable[[bytes], PageBody], cursor: str | None, size: int, *, patient: bool
+    ) -> tuple[PageBody, int]:
         """A page whose answer is of a time at which Zendesk showed all of the range, and how many are of the future."""
         params = self.stream.paging.params(self.asked, cursor, size)
         is_settled = self._settled_at_source if cursor is None else self._still_settled
         for _ in range(TRIES_OF_AN_OLD_PAGE):
-            body, headers = self.client.page(self.stream, params, read)
+            body, headers = self.client.page(self.stream, params, read, patient=patient)
             if is_settled(headers):
                 return self._up_to_now(body, headers)
         if cursor is None:
@@ -250,29 +313,3 @@ class Turn:
         """Whether an export without an end of its own has left the range."""
         pages = PAGES_OF_AN_END if self.kept else PAGES_OF_A_DOUBTFUL_END
         return self.behind >= pages and self.beyond >= RECORDS_OF_AN_END
-
-
-def _shrinking(
-    full: int, ask: Callable[[str | None, int], T], sleep: Callable[[float], None]
-) -> Callable[[str | None], T]:
-    """`ask` with a page size that halves where a page is too heavy, down to 1, and grows back after good pages."""
-    size, good = full, 0
-
-    def asked(cursor: str | None) -> T:
-        nonlocal size, good
-        for pause in (min(2.0**tries, LONGEST_PAUSE) for tries in count()):
-            try:
-                answer = ask(cursor, size)
-            except PageTooHeavyError:
-                if size == 1:
-                    raise
-                size, good = size // 2, 0
-                sleep(pause)
-                continue
-            good += 1
-            if good >= PAGES_BEFORE_GROWING and size < full:
-                size, good = min(full, size * 2), 0
-            return answer
-        raise AssertionError("the pauses never end")
-
-    return asked

@@ -81,7 +81,7 @@ def page_reader(stream: Stream) -> Callable[[bytes], PageBody]:
             raise TransientError(
                 f"{stream.path} answered 200 with a body that is not a page of {stream.items}: {problem}."
             ) from None
-        return PageBody(records, *stream.paging.following(page), malformed)
+        return PageBody(records, *stream.paging.following(page), tuple(malformed))
 
     return read
 

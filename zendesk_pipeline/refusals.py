@@ -4,6 +4,7 @@ Error bodies come as JSON objects of three shapes, as plain text and as HTML; `e
 https://developer.zendesk.com/api-reference/introduction/requests/
 """
 
+import re
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
@@ -12,6 +13,7 @@ import msgspec
 
 from zendesk_pipeline.errors import (
     ForbiddenError,
+    MaybeTooHeavyError,
     PageTooHeavyError,
     RefusedError,
     TooEarlyError,
@@ -22,6 +24,13 @@ from zendesk_pipeline.limits import MINUTE, retry_after
 
 SERVER_ERRORS = range(500, 600)
 REDIRECTS = range(300, 400)
+TIMED_OUT = frozenset({408, 502, 524})
+"""What proxies answer where the server behind them took too long or gave up; 524 is Cloudflare's.
+
+https://developers.cloudflare.com/support/troubleshooting/http-status-codes/cloudflare-5xx-errors/
+"""
+_PROXY_GAVE_UP = re.compile(rb"upstream|time[d-]? ?out", re.IGNORECASE)
+"""What they say of that with 503, as Envoy does: `upstream request timeout`."""
 LONGEST_QUOTE = 200
 LONGEST_ERROR = 100_000
 """Bytes of an error body that are looked at."""
@@ -29,7 +38,7 @@ DEEPEST_WORD = 6
 """Levels of an error body at which words are looked for; those seen have four."""
 
 
-def refusal(  # noqa: PLR0911  # a case a line
+def refusal(  # noqa: C901, PLR0911  # a case a line
     path: str, status: int, headers: Mapping[str, str], body: bytes, *, remedy: str, now: float
 ) -> ZendeskError:
     """The error for an answer to `path`; `remedy` is what to do about the credential where that is the cause."""
@@ -37,6 +46,9 @@ def refusal(  # noqa: PLR0911  # a case a line
     what = f"Zendesk answered {status} to {path}" + (f" ({said})" if said else "")
     if status == HTTPStatus.GATEWAY_TIMEOUT:
         return PageTooHeavyError(f"{what}: it could not build the page in time.")
+    if _may_be_too_heavy(status, body):
+        told = retry_after(headers, now)
+        return MaybeTooHeavyError(f"{what}: a fault on Zendesk's side, or too much for one page.", retry_after=told)
     if status in SERVER_ERRORS or status == HTTPStatus.CONFLICT:
         return TransientError(f"{what}: a fault on Zendesk's side.", retry_after=retry_after(headers, now))
     if status == HTTPStatus.TOO_MANY_REQUESTS:
@@ -58,6 +70,11 @@ def refusal(  # noqa: PLR0911  # a case a line
             " Set ZENDESK_BASE_URL to the account's own address, https://SUBDOMAIN.zendesk.com."
         )
     return RefusedError(f"{what}.")
+
+
+def _may_be_too_heavy(status: int, body: bytes) -> bool:
+    says_so = _PROXY_GAVE_UP.search(body[:LONGEST_QUOTE]) is not None
+    return status in TIMED_OUT or (status == HTTPStatus.SERVICE_UNAVAILABLE and says_so)
 
 
 def quote(body: bytes) -> str:

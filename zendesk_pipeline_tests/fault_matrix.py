@@ -135,6 +135,11 @@ def _page(kind: str, **parameters: object) -> tuple[Rule, ...]:
     return (Rule(path=PAGE_PATHS, kind=kind, skip=1, **parameters),)  # pyright: ignore[reportArgumentType]  # Rule checks
 
 
+def _heavy(kind: str, larger_than: int = 40, **parameters: object) -> tuple[Rule, ...]:
+    """The fault on every page that is asked for with more records."""
+    return (Rule(path=PAGE_PATHS, kind=kind, times=ENDLESS, larger_than=larger_than, **parameters),)  # pyright: ignore[reportArgumentType]  # Rule checks
+
+
 def _status(code: int, times: int = 2, **parameters: object) -> tuple[Rule, ...]:
     return _page("status", code=code, times=times, **parameters)
 
@@ -164,6 +169,14 @@ FAULTS = [
         name="503 for longer than HTTP_RETRIES", zendesk=_status(503, times=GIVES_UP), says="a fault on Zendesk's side"
     ),
     Fault(name="504 until the page is small", zendesk=_status(504, times=3)),
+    Fault(name="503 of a proxy until the page is small", zendesk=_heavy("status", code=503, body="upstream")),
+    Fault(name="502 until the page is small", zendesk=_heavy("status", code=502, body="html")),
+    Fault(
+        name="no answer in time until the page is small",
+        zendesk=_heavy("hang", seconds=30),
+        environment={"HTTP_TIMEOUT": "1"},
+    ),
+    Fault(name="502 without end", zendesk=_heavy("status", code=502, larger_than=0), says="and fewer, 1 at last"),
     Fault(name="reset before the body", zendesk=_page("reset", times=2)),
     Fault(name="reset in the body", zendesk=_page("reset_mid_body", times=2)),
     Fault(name="hangs past HTTP_TIMEOUT", zendesk=_page("hang", seconds=30), environment={"HTTP_TIMEOUT": "0.3"}),
@@ -312,6 +325,7 @@ SEVERAL = [
     _several(
         "a cursor is refused on one part", _amidst("status", 1, THIRD_HOUR, code=400, times=0), says="answered 400"
     ),
+    _several("502 until pages are small", *_heavy("status", code=502, larger_than=60)),
     _several("reset before the body", _amidst("reset", times=3)),
     _several("reset in the body", _amidst("reset_mid_body", times=3)),
     _several("cut JSON", _amidst("truncate", times=3)),

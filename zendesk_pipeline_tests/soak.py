@@ -70,6 +70,8 @@ COPED_WITH = (
     Rule(kind="status", code=500, body="html"),
     Rule(kind="status", code=503, retry_after="date:2"),
     Rule(kind="status", code=504),
+    Rule(kind="status", code=502, body="html"),
+    Rule(kind="status", code=503, body="upstream", larger_than=30),
     Rule(kind="reset"),
     Rule(kind="reset_mid_body"),
     Rule(kind="truncate"),
@@ -424,7 +426,8 @@ class Soak:
         draw = self._random
         for rule in draw.sample(COPED_WITH, draw.choice((0, 1, 2, 3))):
             skip, times = draw.randint(0, 4), draw.randint(1, 3)
-            yield _on(rule, stream, skip=skip, times=1 if rule.kind == "early_page" else times)
+            times = 0 if rule.larger_than else 1 if rule.kind == "early_page" else times
+            yield _on(rule, stream, skip=skip, times=times)
         if draw.random() < 0.05:
             rule = draw.choice(FATAL)
             yield _on(rule, stream, skip=draw.randint(0, 4), times=rule.times)

@@ -267,7 +267,7 @@ def _look(collector: Project) -> None:
 def test_a_failed_collection_leaves_the_verdicts_as_they_were(
     collector: Project, bucket: Bucket, zendesk: SimulatedZendesk
 ) -> None:
-    """Dagster shows four failed checks although nothing was looked at; a minute later it shows the last verdicts."""
+    """Dagster shows five failed checks although nothing was looked at; a minute later it shows the last verdicts."""
     collector.run("audit_logs", hours(1))
     bucket.put(bucket.stored()[0], b"no JSON\n")
     collector.run("audit_logs", hours(1))
@@ -277,7 +277,13 @@ def test_a_failed_collection_leaves_the_verdicts_as_they_were(
     assert {status for status, _ in _shown(collector.instance).values()} == {"EXECUTION_FAILED"}
     _look(collector)
     assert _shown(collector.instance) == before
-    assert [before[each.name][0] for each in WINDOW_CHECKS] == ["FAILED", "FAILED", "SUCCEEDED", "SUCCEEDED"]
+    assert [before[each.name][0] for each in WINDOW_CHECKS] == [
+        "FAILED",
+        "FAILED",
+        "SUCCEEDED",
+        "SUCCEEDED",
+        "SUCCEEDED",
+    ]
     zendesk.control.clear_faults()
     verdict = _verdicts(collector.run("audit_logs", hours(1, skip=1)))["objects_match_ledgers"]
     assert str(FIRST) in (verdict.description or "")

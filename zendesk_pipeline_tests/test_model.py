@@ -64,8 +64,9 @@ FAULTS = st.builds(
     | st.sampled_from(["malformed_record", "malformed_record", "malformed_page"]),
     form=st.sampled_from([*MALFORMED]),
     seconds=st.just(6 * HOUR),
-    code=st.sampled_from([503, 504, 429]),
+    code=st.sampled_from([503, 504, 502, 429]),
     retry_after=st.sampled_from([None, "seconds:7"]),
+    larger_than=st.sampled_from([0, 0, 1, 3]),
     times=st.integers(1, 3),
     skip=st.integers(0, 3),
 ).map(lambda rule: replace_fields(rule, times=1) if rule.kind == "early_page" else rule)

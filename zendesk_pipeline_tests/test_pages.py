@@ -5,9 +5,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from zendesk_pipeline import client as client_module
+from zendesk_pipeline.client import Transport, token_endpoint
 from zendesk_pipeline.clock import Clock
+from zendesk_pipeline.credentials import ClientCredentials
 from zendesk_pipeline.errors import (
     PageLimitError,
     PageTooHeavyError,
@@ -17,19 +20,23 @@ from zendesk_pipeline.errors import (
 )
 from zendesk_pipeline.local_services import SimulatedZendesk
 from zendesk_pipeline.pages import (
+    PAGES_BEFORE_GROWING,
     PAGES_OF_A_DOUBTFUL_END,
     PAUSE_OF_AN_OLD_PAGE,
     RECORDS_OF_AN_END,
     TRIES_OF_AN_OLD_PAGE,
     Page,
+    PageSize,
 )
 from zendesk_pipeline.paging import Params
+from zendesk_pipeline.simulator.accounts import CLIENT_ID, CLIENT_SECRET
 from zendesk_pipeline.simulator.faults import Rule
 from zendesk_pipeline.streams import AUDIT_LOGS, INCREMENTAL_TICKETS, INCREMENTAL_USERS, Stream
 from zendesk_pipeline.windows import HOUR, Span, timestamp
 from zendesk_pipeline_tests.asking import DAY, NOW, client_for, first_page, machine_in, walk_with
 from zendesk_pipeline_tests.collected import STREAMS
 from zendesk_pipeline_tests.conftest import FakeClock
+from zendesk_pipeline_tests.ports import lasting_port
 from zendesk_pipeline_tests.scripted_server import Reply, answering, audit_logs_page, tickets_page
 
 Clocks = Callable[[float], FakeClock]
@@ -560,6 +567,97 @@ def test_a_fault_between_does_not_hinder_growing(zendesk: SimulatedZendesk, fake
     groups = [(size, len(list(group))) for size, group in itertools.groupby(_sizes(zendesk))]
     assert groups[:2] == [(1000, 2), (500, 11)]
     assert groups[2][0] == 1000
+
+
+SIGNS = [
+    pytest.param(Rule(kind="hang", seconds=3), id="no-answer-in-time"),
+    pytest.param(Rule(kind="status", code=503, body="upstream"), id="503-of-a-proxy"),
+    pytest.param(Rule(kind="status", code=502, body="html"), id="502"),
+    pytest.param(Rule(kind="status", code=524), id="524"),
+    pytest.param(Rule(kind="status", code=408, body="text"), id="408"),
+    pytest.param(Rule(kind="reset"), id="reset-before-the-body"),
+    pytest.param(Rule(kind="reset_mid_body"), id="reset-in-the-body"),
+]
+"""What a page that is too heavy looks like, beside 504; an outage looks like it as well."""
+
+
+@pytest.mark.parametrize("sign", SIGNS)
+def test_a_page_that_stays_too_heavy_is_asked_for_in_parts(
+    sign: Rule, zendesk: SimulatedZendesk, fake_clock: Clocks
+) -> None:
+    """The same is tried again first; then the size halves until answers come, and grows back after ten good pages.
+
+    What was too heavy once is not asked for four times more: a size that grew too large halves at once.
+    """
+    zendesk.control.add_faults(replace(sign, path="incremental", times=0, larger_than=300))
+    span = Span(DAY.start, DAY.start + 16 * HOUR)
+    client = client_for(zendesk.url, fake_clock(NOW).clock, timeout=0.4)
+    pages = list(walk_with(client, span=span).pages())
+    groups = [(size, len(list(group))) for size, group in itertools.groupby(_sizes(zendesk))]
+    assert groups[:5] == [(1000, 4), (500, 1), (250, 10), (500, 1), (250, 10)]
+    assert _lines(pages, span) == zendesk.control.source("incremental_tickets", span.start, span.end)
+
+
+@each_stream
+@pytest.mark.parametrize("sign", SIGNS[1:4])
+def test_a_sign_that_stays_is_an_error_that_names_the_sizes(
+    stream: Stream, sign: Rule, zendesk: SimulatedZendesk, fake_clock: Clocks
+) -> None:
+    """Down to one record, which is tried again as well; the sentence says which sizes were asked for."""
+    zendesk.control.add_faults(replace(sign, path=stream.path, times=0))
+    with pytest.raises(TransientError, match=f"asked for: {stream.page_size:,} and fewer, 1 at last") as raised:
+        next(walk_with(client_for(zendesk.url, fake_clock(NOW).clock), stream).pages())
+    assert f"Zendesk answered {sign.code}" in str(raised.value)
+    sizes = _sizes(zendesk)
+    assert sizes[:5] == [stream.page_size] * 4 + [stream.page_size // 2]
+    assert sizes[-5:] == [3, 1, 1, 1, 1]
+
+
+@pytest.mark.parametrize("code", [500, 503])
+def test_what_says_nothing_of_weight_halves_nothing(code: int, zendesk: SimulatedZendesk, fake_clock: Clocks) -> None:
+    """A plain fault of Zendesk's ends a walk after its retries, as ever."""
+    zendesk.control.add_faults(Rule(path="incremental", kind="status", code=code, times=0))
+    with pytest.raises(TransientError, match=f"{code}"):
+        next(walk_with(client_for(zendesk.url, fake_clock(NOW).clock)).pages())
+    assert _sizes(zendesk) == [1000] * 4
+
+
+def test_a_refused_connection_halves_nothing(fake_clock: Clocks) -> None:
+    """Where nobody listens no page is too heavy."""
+    fake = fake_clock(NOW)
+    with pytest.raises(TransientError, match="NewConnectionError") as raised:
+        next(walk_with(client_for(f"http://127.0.0.1:{lasting_port()}", fake.clock)).pages())
+    assert "Records a page" not in str(raised.value)
+    assert len(fake.slept) == 3
+
+
+@pytest.mark.parametrize("code", [502, 504])
+def test_a_token_is_no_page(code: int, zendesk: SimulatedZendesk, fake_clock: Clocks) -> None:
+    """A token endpoint that gives up is tried again and then an error: no page is asked for in a smaller size."""
+    zendesk.control.add_faults(Rule(path="oauth", kind="status", code=code, times=0))
+    fake = fake_clock(NOW)
+    transport = Transport(base_url=zendesk.url, timeout=5, clock=fake.clock)
+    endpoint = token_endpoint(transport, client_id=CLIENT_ID, client_secret=CLIENT_SECRET, scope="read")
+    client = client_for(zendesk.url, fake.clock, credential=ClientCredentials(endpoint, fake.clock))
+    with pytest.raises(TransientError, match=f"{code} to /oauth/tokens") as raised:
+        next(walk_with(client).pages())
+    assert "Records a page" not in str(raised.value)
+    assert [seen.path for seen in zendesk.control.requests()] == ["/oauth/tokens"] * 4
+
+
+def test_all_cursors_of_a_range_learn_from_one() -> None:
+    """A size that was too heavy for one halves for all, once; the good pages of all make it grow."""
+    size = PageSize()
+    for _ in range(3):
+        size.is_too_heavy(100)  # three cursors had asked for so many
+    assert size.now(100) == 50
+    for _ in range(PAGES_BEFORE_GROWING):
+        size.is_good(100, 100)  # what was asked for before says nothing
+    assert size.now(100) == 50
+    for _ in range(PAGES_BEFORE_GROWING):
+        size.is_good(50, 100)
+    assert size.now(100) == 100
+    assert size.was_too_heavy
 
 
 def test_a_page_larger_than_we_take_is_asked_for_in_parts(
