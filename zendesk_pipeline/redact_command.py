@@ -25,7 +25,7 @@ def redact(stream: str, rules: str | None) -> None:
         raise SettingsError("REDACTION_RULES is not set: name a file of rules with it, or with --rules.")
     chosen = STREAMS[stream]
     redaction = redaction_rules.redaction(chosen, rules, os.environ.get(redaction_rules.KEY, ""))
-    click.echo(f"{stream}: {f'digest {redaction.digest}' if redaction else 'no rules, sent as it is'}", err=True)
+    click.echo(f"{stream}: {f'digest {redaction.digest}' if redaction else 'whole, as the rules say'}", err=True)
     record_of = record_reader(chosen)
     for number, line in enumerate(sys.stdin.buffer, 1):
         try:

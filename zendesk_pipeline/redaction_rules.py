@@ -1,6 +1,7 @@
 """The file of redaction rules: read, checked, and turned into what `redaction` applies.
 
-incremental_tickets:            # a stream; one that is not here is sent as it is
+audit_logs: whole               # a stream whose records are sent as they are; one that is not here is refused
+incremental_tickets:
   - keep: [status, via.channel] # nothing else of the record
   - hash: requester_id
   - keep: [id]                  # nothing else of each item
@@ -8,7 +9,8 @@ incremental_tickets:            # a stream; one that is not here is sent as it i
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path as File
 from typing import NamedTuple, get_args
 
@@ -24,6 +26,10 @@ KEY = "REDACTION_KEY"
 SHORTEST_KEY = 32
 """Characters: whoever could guess the key could find out whose hash is whose."""
 BUILTIN = "builtin:"
+WHOLE = "whole"
+"""In the place of rules: the stream's records are sent as they are."""
+MOST_FILES = 16
+"""Contents of files that are held as they were read: many accounts may go by one."""
 ACTIONS = get_args(Action)
 FOLDER = File(__file__).parent / "rule_sets"
 """Of the rules that come with the package."""
@@ -31,7 +37,7 @@ FOLDER = File(__file__).parent / "rule_sets"
 _STEP = re.compile(r"""\.?(?P<name>[\w-]+)|\.?(?P<any>\*)|(?P<item>\[\*\])|\[(?P<quoted>"(?:[^"\\]|\\.)*")\]""")
 
 RulesOf = Mapping[str, Sequence[Rule]]
-"""By the stream's name."""
+"""By the stream's name; of one that is `whole`, none. Of a stream that is not in it, nothing is said."""
 
 
 class _Node(NamedTuple):
@@ -54,6 +60,20 @@ def load(setting: str) -> RulesOf:
     return parsed(_content(setting))
 
 
+def unnamed(rules: RulesOf, streams: Iterable[str]) -> str:
+    """What is wrong where the rules say nothing of a collected stream; empty if they speak of each."""
+    missing = [name for name in streams if name not in rules]
+    if not missing:
+        return ""
+    each, them = ("each of them", "them") if len(missing) > 1 else ("it", "it")
+    return (
+        f"REDACTION_RULES says nothing of {', '.join(missing)}, whose records would be stored as Zendesk sent them."
+        f" Give {each} rules, or write `{missing[0]}: {WHOLE}` if that is meant (docs/redaction.md), or take {them} out"
+        " of RESOURCES"
+    )
+
+
+@lru_cache(MOST_FILES)
 def parsed(content: str) -> RulesOf:
     """The rules of a file's content; raises ValueError that tells all that is wrong, each with its line."""
     try:
@@ -69,35 +89,41 @@ def parsed(content: str) -> RulesOf:
         stream = STREAMS.get(key.value)
         if stream is None:
             wrong.append(_at(key, f"there is no stream {key.value}; there are {', '.join(STREAMS)}"))
+        elif isinstance(value, yaml.ScalarNode) and value.value == WHOLE:
+            rules[stream.name] = []
         elif isinstance(value, yaml.SequenceNode) and value.value:
             rules[stream.name] = list(_rules(stream, value, wrong))
         else:
-            wrong.append(_at(key, f"a list of rules is wanted for {key.value}"))
+            wrong.append(_at(key, f"a list of rules is wanted for {key.value}, or `{WHOLE}`"))
     if wrong:
         raise ValueError("; ".join(f"line {each.line}: {each.text}" for each in sorted(wrong)))
     return rules
 
 
 def redaction(stream: Stream, setting: str, key: str) -> Redaction | None:
-    """What is to be applied to a stream's records; None where they are sent as they are.
+    """What is to be applied to a stream's records; None where they are sent as they are, as the rules say or for none.
 
     Args:
         stream: Whose records.
         setting: REDACTION_RULES; nothing where it is not set.
         key: REDACTION_KEY, or a reference to it.
 
-    Raises SettingsError, and SecretStoreError where the key is not where it is said to be.
+    Raises SettingsError, also where the rules say nothing of the stream, and SecretStoreError where the key is not
+    where it is said to be.
     """
     if not setting:
         return None
     try:
-        rules = load(setting).get(stream.name, [])
+        rules = load(setting)
     except ValueError as wrong:
         raise SettingsError(f"REDACTION_RULES is wrong: {wrong}.") from None
-    if not rules:
+    if problem := unnamed(rules, [stream.name]):
+        raise SettingsError(f"{problem}.")
+    chosen = rules[stream.name]
+    if not chosen:
         return None
-    secret = _key(key) if any(rule.action == "hash" for rule in rules) else b""
-    return Redaction(rules, always=always(stream), key=secret)
+    secret = _key(key) if any(rule.action == "hash" for rule in chosen) else b""
+    return Redaction(chosen, always=always(stream), key=secret)
 
 
 def always(stream: Stream) -> tuple[str, ...]:

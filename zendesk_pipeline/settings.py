@@ -254,7 +254,8 @@ class Settings(BaseSettings):
     redaction_rules: Annotated[str, AfterValidator(_rules)] = Field(
         default="",
         description="What is taken out of records before they leave this machine: a file of rules, or `builtin:` and"
-        " the name of one that comes with the package. Records go as Zendesk sent them if unset.",
+        " the name of one that comes with the package; it has to speak of every stream of RESOURCES. Records go as"
+        " Zendesk sent them if unset.",
     )
 
     @model_validator(mode="after")
@@ -276,6 +277,14 @@ class Settings(BaseSettings):
                 f"STATE_PREFIX={self.state_prefix} and QUARANTINE_PREFIX={self.quarantine_prefix} overlap:"
                 " set them apart"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _rules_name_what_is_collected(self) -> Self:
+        if self.redaction_rules:
+            problem = redaction_rules.unnamed(redaction_rules.load(self.redaction_rules), self.resources)
+            if problem:
+                raise ValueError(problem)
         return self
 
     @model_validator(mode="after")

@@ -109,6 +109,16 @@ def test_secrets_are_those_of_the_account(write: Write) -> None:
     assert found["ZENDESK_CLIENT_ID"] == ""
 
 
+def test_an_account_whose_rules_leave_a_stream_out_is_refused(write: Write, tmp_path: Path) -> None:
+    """Each account by its own streams: the error names it, and the stream."""
+    rules = tmp_path / "rules.yaml"
+    rules.write_text("audit_logs: whole\n")
+    chosen = {"account": "acme", **PLACE, "redaction_rules": str(rules)}
+    with pytest.raises(SettingsError, match="The account acme: REDACTION_RULES says nothing of incremental_users,"):
+        read(write({**chosen, "resources": ["audit_logs", "incremental_users"]}), None)
+    assert read(write({**chosen, "resources": ["audit_logs"]}), None).settings.redaction_rules == str(rules)
+
+
 def test_where_the_secrets_are_is_told_without_them(write: Write) -> None:
     """So that a message about ZENDESK_CLIENT_ID can be understood; of those in use only."""
     account = read(write({"account": "acme", **PLACE, "zendesk_client_secret": "aws-sm:acme#secret"}), None)

@@ -109,15 +109,17 @@ def test_an_environment_without_a_files_marks_is_fine(admit: Admit) -> None:
 
 
 def test_what_is_redacted_is_told(admit: Admit, tmp_path: Path) -> None:
-    """By the stream, and what is not."""
+    """By the stream, and what is not, since the rules say so; what they do not name is a fault of the settings."""
     both = admit(RESOURCES="audit_logs,incremental_tickets")
     assert look(both, "redaction").found == "REDACTION_RULES is not set: records go as Zendesk sent them."
     rules = tmp_path / "rules.yaml"
-    rules.write_text("incremental_tickets:\n  - drop: subject\n")
+    rules.write_text("incremental_tickets:\n  - drop: subject\naudit_logs: whole\n")
     verdict = look(admit(REDACTION_RULES=str(rules)), "redaction")
-    assert verdict.found == f"incremental_tickets by {rules}; as Zendesk sent it goes audit_logs."
+    assert verdict.found == f"incremental_tickets by {rules}; whole, as they say, goes audit_logs."
     verdict = look(admit(RESOURCES="audit_logs"), "redaction")
-    assert (verdict.status, "has no rules for audit_logs" in verdict.found) == ("warning", True)
+    assert (verdict.status, "says `whole` of audit_logs" in verdict.found) == ("warning", True)
+    verdict = look(admit(RESOURCES="audit_logs,incremental_users"), "settings")
+    assert (verdict.status, "says nothing of incremental_users" in verdict.found) == ("failed", True)
 
 
 @pytest.mark.parametrize(

@@ -218,6 +218,20 @@ def test_exported_rules_are_never_taken_away_in_silence(
     assert Bucket(store=store, layout=layout).stored() == []
 
 
+@pytest.mark.parametrize("command", LOADING)
+def test_rules_that_leave_a_collected_stream_out_load_nowhere(
+    environment: dict[str, str], zendesk: SimulatedZendesk, store: Store, layout: Layout, tmp_path: Path, command: str
+) -> None:
+    """RESOURCES has grown, the file of rules has not: a sentence, nothing is asked of Zendesk, nothing written."""
+    (tmp_path / "rules.yaml").write_text("audit_logs: whole\nincremental_tickets:\n  - drop: subject\n")
+    grown = {"RESOURCES": "audit_logs,incremental_tickets,incremental_users", "REDACTION_RULES": "rules.yaml"}
+    done = _run(LOADING[command], tmp_path, **{**environment, **grown})
+    assert done.returncode != 0
+    assert "REDACTION_RULES says nothing of incremental_users, whose records would be" in done.stdout + done.stderr
+    assert zendesk.control.requests() == []
+    assert Bucket(store=store, layout=layout).stored() == []
+
+
 def test_exported_rules_count_beside_a_copy_of_the_example(
     environment: dict[str, str], store: Store, layout: Layout, tmp_path: Path
 ) -> None:

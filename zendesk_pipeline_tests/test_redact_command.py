@@ -16,7 +16,7 @@ KEY = "0123456789abcdef" * 2
 @pytest.fixture
 def rules(tmp_path: Path) -> str:
     place = tmp_path / "rules.yaml"
-    place.write_text("incremental_tickets:\n  - drop: subject\n  - hash: n\n")
+    place.write_text("incremental_tickets:\n  - drop: subject\n  - hash: n\naudit_logs: whole\n")
     return str(place)
 
 
@@ -32,11 +32,11 @@ def test_it_shows_what_a_run_would_store(rules: str) -> None:
 
 
 def test_the_rules_are_those_of_the_setting(rules: str) -> None:
-    """Without an option REDACTION_RULES counts; a stream without rules comes out as it is."""
+    """Without an option REDACTION_RULES counts; a stream that is `whole` comes out as it is."""
     log = b'{"id":7,"created_at":"2026-11-12T05:00:00Z","actor_name":"Ada"}'
     ended = CliRunner().invoke(main, ["redact", "audit_logs"], input=log, env={"REDACTION_RULES": rules})
     assert ended.stdout_bytes == log + b"\n"
-    assert ended.stderr == "audit_logs: no rules, sent as it is\n"
+    assert ended.stderr == "audit_logs: whole, as the rules say\n"
 
 
 @pytest.mark.parametrize(
@@ -54,4 +54,13 @@ def test_what_is_wrong_is_a_sentence(rules: str, environment: dict[str, str], li
     ended = CliRunner().invoke(main, ["redact", "incremental_tickets"], input=line, env=chosen)
     assert ended.exit_code == 1
     assert said in ended.stderr
+    assert "Ada" not in ended.output
+
+
+def test_a_stream_that_the_rules_do_not_name_comes_out_nowhere(rules: str) -> None:
+    """As a run would refuse it."""
+    user = b'{"id":7,"updated_at":"2026-11-12T05:00:00Z","name":"Ada"}'
+    ended = CliRunner().invoke(main, ["redact", "incremental_users", "--rules", rules], input=user)
+    assert (ended.exit_code, ended.stdout) == (1, "")
+    assert "Error: REDACTION_RULES says nothing of incremental_users" in ended.stderr
     assert "Ada" not in ended.output

@@ -15,7 +15,7 @@ from zendesk_pipeline.redaction import Rule, hashed, written
 from zendesk_pipeline.redaction_rules import SHORTEST_KEY, builtin, load, parsed, path, redaction
 from zendesk_pipeline.settings import Settings
 from zendesk_pipeline.store import Store
-from zendesk_pipeline.streams import AUDIT_LOGS, INCREMENTAL_TICKETS
+from zendesk_pipeline.streams import AUDIT_LOGS, INCREMENTAL_TICKETS, INCREMENTAL_USERS, STREAMS
 from zendesk_pipeline_tests.by_hand import hours
 from zendesk_pipeline_tests.deliveries import Bucket
 from zendesk_pipeline_tests.runs import QUIET, Project, description, metadata, project
@@ -30,6 +30,7 @@ audit_logs:
   - {hash: [ip_address, actor_name]}
   - keep: [id]
     in: "a.b[*]"
+incremental_tickets: whole
 """
 
 
@@ -41,16 +42,23 @@ def rules(tmp_path: Path) -> Path:
 
 
 def test_a_file_is_read(rules: Path) -> None:
-    """Streams, actions, one path or several; a stream that is not in it has no rules."""
+    """Streams, actions, one path or several; a stream that is `whole` has no rules."""
     assert load(str(rules)) == {
         "audit_logs": [
             Rule(action="drop", path=(b"change_description",)),
             Rule(action="hash", path=(b"ip_address",)),
             Rule(action="hash", path=(b"actor_name",)),
             Rule(action="keep", path=(b"id",), within=(b"a", b"b", "[*]")),
-        ]
+        ],
+        "incremental_tickets": [],
     }
     assert redaction(INCREMENTAL_TICKETS, str(rules), "") is None
+
+
+def test_a_stream_that_the_rules_do_not_name_is_never_taken_for_whole(rules: Path) -> None:
+    """Who asks for its redaction gets an error that names stream and remedy, and not "nothing to redact"."""
+    with pytest.raises(SettingsError, match=r"says nothing of incremental_users, .*`incremental_users: whole`"):
+        redaction(INCREMENTAL_USERS, str(rules), SECRET)
 
 
 STAY = "takes in id or created_at, which say which record it is and when, and have to stay"
@@ -62,7 +70,10 @@ STAY = "takes in id or created_at, which say which record it is and when, and ha
         ("", "line 1: names of streams, each with a list of rules, are wanted here"),
         ("[a]", "line 1: names of streams"),
         ("tickets: [{drop: a}]", "line 1: there is no stream tickets; there are audit_logs"),
-        ("audit_logs:", "line 1: a list of rules is wanted for audit_logs"),
+        ("audit_logs:", "line 1: a list of rules is wanted for audit_logs, or `whole`"),
+        ("audit_logs: all", "line 1: a list of rules is wanted for audit_logs, or `whole`"),
+        ("audit_logs: [whole]", "line 1: an action and its paths are wanted here"),
+        ("audit_logs: []", "line 1: a list of rules is wanted for audit_logs, or `whole`"),
         ("audit_logs: {drop: a}", "line 1: a list of rules is wanted"),
         ("audit_logs:\n- a", "line 2: an action and its paths are wanted here"),
         ("audit_logs:\n- drop: a\n- remov: b", "line 3: there is no action remov; there are drop, hash, mask, keep"),
@@ -125,6 +136,19 @@ def test_a_wrong_file_is_refused_when_the_code_is_loaded(rules: Path, monkeypatc
         settings.load()
 
 
+@pytest.mark.parametrize("name", ["incremental_users", "access_logs", "incremental_users,access_logs"])
+def test_a_collected_stream_without_a_word_is_refused(name: str, rules: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """RESOURCES may grow, and the rules have to grow with it; what they name may go without being collected."""
+    monkeypatch.setenv("REDACTION_RULES", str(rules))
+    monkeypatch.setenv("RESOURCES", f"audit_logs,{name}")
+    with pytest.raises(
+        SettingsError, match=f"REDACTION_RULES says nothing of {name.replace(',', ', ')}, whose records"
+    ):
+        settings.load()
+    rules.write_text(GOOD + "".join(f"{each}: whole\n" for each in name.split(",")))
+    assert settings.load().resources == ("audit_logs", *name.split(","))
+
+
 @pytest.mark.parametrize(
     "value", ["no-such-Sesame", "/", "builtin:Sesame", "builtin:../redaction_rules/Sesame", "\x00"]
 )
@@ -150,9 +174,18 @@ def _wrong(value: str, monkeypatch: pytest.MonkeyPatch) -> Exception:
 
 @pytest.mark.parametrize("name", builtin())
 def test_the_rules_that_come_along_are_right(name: str) -> None:
-    """Each of them loads by its name."""
-    assert load(f"builtin:{name}")
-    assert Settings(redaction_rules=f"builtin:{name}").redaction_rules == f"builtin:{name}"
+    """Each of them loads by its name, and speaks of every stream that can be collected."""
+    assert set(load(f"builtin:{name}")) == set(STREAMS)
+    chosen = Settings(redaction_rules=f"builtin:{name}", resources=tuple(STREAMS))
+    assert chosen.redaction_rules == f"builtin:{name}"
+
+
+def test_the_rules_that_come_along_differ_in_the_logs_of_agents_alone() -> None:
+    """The set for tickets says `whole` of audit logs and access logs, in so many words, and of nothing else."""
+    everything, tickets = load("builtin:without-personal-data"), load("builtin:tickets-without-personal-data")
+    assert [name for name, of in everything.items() if not of] == []
+    assert {name for name, of in tickets.items() if not of} == {"audit_logs", "access_logs"}
+    assert {name: of for name, of in tickets.items() if of}.items() <= everything.items()
 
 
 @pytest.mark.parametrize("key", ["", "Sesame", "x" * (SHORTEST_KEY - 1), f" {SECRET}", f"{SECRET}\n"])
@@ -229,6 +262,13 @@ def test_a_run_that_lacks_its_key_stores_nothing(
     with project({**environment, "REDACTION_RULES": str(rules)}, monkeypatch) as running:
         said = description(running.run("audit_logs", hours(1)))
     assert said.startswith("REDACTION_KEY is not set, and the redaction rules hash: ")
+    assert bucket.stored() == bucket.stored(bucket.layout.state) == []
+
+
+def test_a_run_looks_at_its_rules_again(collector: Project, bucket: Bucket, rules: Path) -> None:
+    """Of a file that was changed since the code was loaded, what is there now counts: nothing is read or stored."""
+    rules.write_text("incremental_tickets: whole\n")
+    assert description(collector.run("audit_logs", hours(1))).startswith("REDACTION_RULES says nothing of audit_logs")
     assert bucket.stored() == bucket.stored(bucket.layout.state) == []
 
 

@@ -101,16 +101,16 @@ def redacted(patient: Patient) -> Verdict:
 
 
 def redacted_verdict(chosen: Settings, found: Collection[str]) -> Verdict:
-    """`found`: the collected streams that there are rules for."""
+    """`found`: the collected streams that have rules; the others are `whole`, or the settings would not load."""
     if not chosen.redaction_rules:
         return ok("REDACTION_RULES is not set: records go as Zendesk sent them.")
     if not found:
         return warning(
-            f"{chosen.redaction_rules} has no rules for {' or '.join(chosen.resources)}: all goes as Zendesk sent it.",
-            "Rules stand below the name of their stream (docs/redaction.md); unset REDACTION_RULES if none are meant.",
+            f"{chosen.redaction_rules} says `whole` of {' and '.join(chosen.resources)}: all goes as Zendesk sent it.",
+            "Write rules below the name of a stream (docs/redaction.md); unset REDACTION_RULES if none are meant.",
         )
     whole = [name for name in chosen.resources if name not in found]
-    rest = f"; as Zendesk sent it goes {', '.join(whole)}" if whole else ""
+    rest = f"; whole, as they say, goes {', '.join(whole)}" if whole else ""
     return ok(f"{', '.join(name for name in chosen.resources if name in found)} by {chosen.redaction_rules}{rest}.")
 
 
