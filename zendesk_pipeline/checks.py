@@ -45,6 +45,8 @@ MOST_READ_AGAIN = 3
 """Windows, the oldest in which the reconciliation has missed records."""
 MOST_REPORTS = 4
 """Materializations of a window, of which the newest counts."""
+ASKED_HOURS = 4
+"""A window is usually finished in the hour after it: of so many hours, runs are asked when they asked Zendesk."""
 WINDOWS = "windows_with_findings"
 """The metadata that a verdict remembers them by."""
 
@@ -78,7 +80,8 @@ WINDOW_CHECKS = (
     ),
     WindowCheck(
         name="volume_is_usual",
-        description="No silence in an hour of the week that usually has records: a source that stops is an alarm.",
+        description="No silence in an hour of the week that usually has records, and none since the first day: a"
+        " source that stops, or never began, is an alarm.",
         severity=dg.AssetCheckSeverity.WARN,
         look=Inspector.volume,
         again=None,
@@ -100,13 +103,29 @@ WINDOW_CHECKS = (
 )
 
 
+REQUEST_CHECK = WindowCheck(
+    name="own_requests_show",
+    description="Every request to the account makes a record here, the collector's own too: an hour without any, in"
+    " which it asked, says that the log is switched off.",
+    severity=dg.AssetCheckSeverity.ERROR,
+    look=Inspector.own_requests,
+    again=None,
+)
+"""Of streams that are off until an admin switches them on."""
+
+
+def checks_of(stream: Stream) -> tuple[WindowCheck, ...]:
+    """What is looked at after each run of a stream."""
+    return (*WINDOW_CHECKS, REQUEST_CHECK) if stream.switch else WINDOW_CHECKS
+
+
 def window_checks(account: Account, stream: Stream) -> dg.AssetChecksDefinition:
     """The checks that follow each run of a stream's asset; by themselves they look at its newest windows."""
     asset = account.stream_key(stream)
 
     @dg.multi_asset_check(
         name=account.called(f"{stream.name}_checks"),
-        specs=[dg.AssetCheckSpec(each.name, asset=asset, description=each.description) for each in WINDOW_CHECKS],
+        specs=[dg.AssetCheckSpec(each.name, asset=asset, description=each.description) for each in checks_of(stream)],
         can_subset=True,
         required_resource_keys={bucket_key(account)},
     )
@@ -114,8 +133,9 @@ def window_checks(account: Account, stream: Stream) -> dg.AssetChecksDefinition:
         s3_io_manager = bucket_of(context, account)
         windows = _windows(context, asset)[-MOST_WINDOWS:]
         told = _told(context.instance, asset, windows)
-        inspector = replace(s3_io_manager.inspector(stream), told=told)
-        for each in WINDOW_CHECKS:
+        asked = _asked(context.instance, account, windows) if stream.switch else ()
+        inspector = replace(s3_io_manager.inspector(stream), told=told, asked=asked)
+        for each in checks_of(stream):
             key = dg.AssetCheckKey(asset, each.name)
             if key in context.selected_asset_check_keys:
                 yield _verdict(key, each, inspector, windows, _found_before(context.instance, key))
@@ -133,7 +153,7 @@ def keep_verdicts(instance: dg.DagsterInstance, accounts: Iterable[Account]) -> 
         dg.AssetCheckKey(account.stream_key(stream), each.name)
         for account in accounts
         for stream in account.streams
-        for each in WINDOW_CHECKS
+        for each in checks_of(stream)
     ]
     latest = instance.event_log_storage.get_latest_asset_check_execution_by_key(keys)
     kept = [key for key, record in latest.items() if _never_began(instance, record)]
@@ -180,6 +200,18 @@ def _told(
             metadata = {name: entry.value for name, entry in materialization.metadata.items()}
             told.setdefault(Window.of_partition(materialization.partition), metadata)
     return told
+
+
+def _asked(instance: dg.DagsterInstance, account: Account, windows: Sequence[Window]) -> list[float]:
+    """When runs of the account's streams finished windows that they had to ask Zendesk for, as they have told."""
+    hours = sorted({Window(window.start - back * HOUR) for window in windows for back in range(ASKED_HOURS)})
+    found: list[float] = []
+    for stream in account.streams:
+        for window, told in _told(instance, account.stream_key(stream), hours).items():
+            lag, requests = told.get("lag_seconds"), told.get("requests")
+            if isinstance(lag, float) and isinstance(requests, int) and requests:
+                found.append(window.end + lag)
+    return found
 
 
 def feed_check(account: Account, clock: Clock) -> dg.AssetChecksDefinition:

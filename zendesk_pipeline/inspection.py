@@ -3,7 +3,7 @@
 Reads only. Each function gives its findings; none means that all is well.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from statistics import median
@@ -27,6 +27,12 @@ USUAL_ENOUGH = 20
 """Records; below it the volume of an hour says nothing."""
 IN_FLIGHT = 600
 """Seconds in which an object may be waiting for the ledger that will name it."""
+EMPTY_DAYS = 3
+"""A stream that has never had a record is told of after so many days of windows."""
+LONGEST_EMPTY_LEDGER = 16
+"""Bytes by which one may differ from another; an object in it takes a hundred."""
+ASKED_AFTER, ASKED_BEFORE = 300, 60
+"""Seconds: a window that was finished so long after an hour's beginning and before its end was asked for within it."""
 SILENCE = 0.1
 """Less than this part of the usual volume is a finding."""
 RECIPE_IS_OFF = 2 * HOUR
@@ -58,6 +64,8 @@ class Inspector:
     """Seconds since the epoch."""
     told: Mapping[Window, Mapping[str, object]] = field(default_factory=dict[Window, Mapping[str, object]])
     """What the latest run of a window has reported of it."""
+    asked: Collection[float] = ()
+    """Seconds since the epoch: some times at which the collector is known to have just asked Zendesk."""
     _ledgers: dict[Window, Ledger | None] = field(default_factory=dict[Window, Ledger | None])
 
     def ledger(self, window: Window) -> Ledger | None:
@@ -132,14 +140,46 @@ class Inspector:
                 text = f"{count:,} malformed records are in quarantine and not in the feed"
                 yield Finding(window, ": ".join([text, *filter(None, ["; ".join(ones)])]))
 
+    def own_requests(self, windows: Sequence[Window]) -> Iterator[Finding]:
+        """Windows without a record in which the collector itself asked Zendesk, where each request makes a record.
+
+        Also those before them, whose records can have been late until now.
+        """
+        before = {Window(window.start - HOUR) for window in windows}
+        for window in sorted(before.union(windows)):
+            if window.end + self.stream.late_by > self.now or self.records(window) != 0:
+                continue
+            if any(window.start + ASKED_AFTER <= at <= window.end - ASKED_BEFORE for at in self.asked):
+                yield Finding(
+                    window, "no record, although the collector itself asked Zendesk in this hour: the log is off"
+                )
+
     def volume(self, windows: Sequence[Window]) -> Iterator[Finding]:
-        """Windows with next to nothing at an hour of the week that usually has many records."""
+        """Windows with next to nothing where this hour of the week usually has many records; a stream of nothing."""
         for window in windows:
             weeks = (Window(window.start - week * 7 * 24 * HOUR) for week in range(1, WEEKS + 1))
             earlier = [records for week in weeks if (records := self.records(week)) is not None]
             records, usual = self.records(window), median(earlier) if len(earlier) >= FEWEST_WEEKS else 0
             if records is not None and usual >= USUAL_ENOUGH and records < SILENCE * usual:
                 yield Finding(window, f"{records} records, where this hour of the week usually has {usual:.0f}")
+        if windows and all(self.records(window) == 0 for window in windows) and (count := self._all_empty(windows[0])):
+            yield Finding(windows[-1], f"not one record in this or any other of {count:,} windows")
+
+    def _all_empty(self, window: Window) -> int:
+        """How many ledgers the stream has, where none of them names an object; 0 where one does, or they are few.
+
+        None is read: an object in a ledger shows in its size. The first one that does ends the look.
+        """
+        blank = ledgers.encode(msgspec.structs.replace(ledgers.empty(self.stream.name, window), complete=True))
+        count = 0
+        try:
+            for entry in self.store.listing(self.layout.ledgers(self.stream.name)):
+                if entry.size > len(blank) + LONGEST_EMPTY_LEDGER:
+                    return 0
+                count += 1
+        except DeniedError:  # without the right to list, nothing can be said
+            return 0
+        return count if count >= EMPTY_DAYS * 24 else 0
 
     def records(self, window: Window) -> int | None:
         """How many records a complete window has; None for any other."""

@@ -29,9 +29,13 @@ class Layout:
         """A whole record that is too long for a line of the feed; one key, since its shortened line names it."""
         return f"{self.quarantine}{_name(stream, window)}-{digest[:DIGEST_LENGTH]}.json"
 
+    def ledgers(self, stream: str) -> str:
+        """The prefix of a stream's ledgers."""
+        return f"{self.state}{stream}/"
+
     def ledger(self, stream: str, window: Window) -> str:
         """What a window has delivered."""
-        return f"{self.state}{stream}/{window.starts_at:%Y/%m/%d/%H}.json.gz"
+        return f"{self.ledgers(stream)}{window.starts_at:%Y/%m/%d/%H}.json.gz"
 
     def day(self, window: Window) -> str:
         """The prefix under which the feed holds the window's day."""

@@ -15,13 +15,18 @@ from typing import Literal, assert_never, get_args
 from zendesk_pipeline.clock import Clock
 
 MINUTE = 60.0
-Budget = Literal["account", "export", "access_logs"]
+Budget = Literal["account", "export", "user_export", "access_logs"]
 """Which of Zendesk's rate limits a request counts against."""
 BUDGETS: tuple[Budget, ...] = get_args(Budget)
 ACCOUNT_RATE = 700
 """Requests a minute of Zendesk's Enterprise plan, the smallest one that has audit logs; headers tell the account's."""
 EXPORT_RATE, HIGH_VOLUME_EXPORT_RATE = 10, 30
 """Requests a minute to all incremental exports, without and with the High Volume add-on. No header tells them."""
+USER_EXPORT_RATE = 20
+"""Requests a minute to the export of users by cursor, apart from the other exports since 2025-06-27.
+
+https://developer.zendesk.com/api-reference/ticketing/ticket-management/incremental_exports/
+"""
 ACCESS_LOG_RATE = 50
 """Requests a minute to the access logs. No header tells it.
 
@@ -49,6 +54,8 @@ class Rates:
                 return self.account * self.share
             case "export":
                 return self.export
+            case "user_export":
+                return USER_EXPORT_RATE  # no other integration is expected to export users either
             case "access_logs":
                 return ACCESS_LOG_RATE * self.share
             case _:
@@ -61,7 +68,9 @@ def in_words(budget: Budget) -> str:
         case "account":
             return "the account's own (429 and headers)"
         case "export":
-            return f"{EXPORT_RATE} or {HIGH_VOLUME_EXPORT_RATE} requests a minute, for all exports together"
+            return f"{EXPORT_RATE} or {HIGH_VOLUME_EXPORT_RATE} requests a minute, for all other exports together"
+        case "user_export":
+            return f"{USER_EXPORT_RATE} requests a minute, for the users alone"
         case "access_logs":
             return f"{ACCESS_LOG_RATE} requests a minute, of its own"
         case _:

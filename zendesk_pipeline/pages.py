@@ -13,13 +13,14 @@ from zendesk_pipeline.errors import (
     PageLimitError,
     PageTooHeavyError,
     ProtocolError,
+    RefusedError,
     TooEarlyError,
 )
 from zendesk_pipeline.limits import moment_of
 from zendesk_pipeline.malformed import Malformed
 from zendesk_pipeline.records import PageBody, Record, page_reader
 from zendesk_pipeline.streams import Stream
-from zendesk_pipeline.windows import Span
+from zendesk_pipeline.windows import HOUR, Span, Window
 
 LONGEST_EARLINESS = 900.0
 """Seconds that a run waits for its range to settle; a range that ends later than that is asked for too early."""
@@ -137,9 +138,10 @@ class Walk:
         """Every page from the range's start to its end by one cursor, in the order Zendesk gives them.
 
         Raises TooEarlyError, ProtocolError for a cursor that repeats or lacks or for pages out of an old memory,
-        PageLimitError, or what the client does.
+        PageLimitError, RefusedError for windows that Zendesk does not keep any more, or what the client does.
         """
         self._wait_until_settled(self.clock.now(), "this machine's clock")
+        self._refuse_what_is_gone(self.clock.now())
         read, turn = page_reader(self.stream), Turn(self.asked.start, self.span.end, self.stream.paging.spread)
         cursor: str | None = None
         seen: set[str] = set()
@@ -245,6 +247,17 @@ class Walk:
         if early > 0:
             self.clock.sleep(early)
         return early > 0
+
+    def _refuse_what_is_gone(self, now: float) -> None:
+        """A window that Zendesk no longer keeps shows nothing, or a part: that is never taken for the whole."""
+        kept, begin = self.stream.kept, max(self.span.start, self.asked.start)
+        if kept is not None and begin <= now - kept:
+            first = Window.of(int(now) - kept + HOUR)
+            raise RefusedError(
+                f"{self.stream.name} {self.span}: Zendesk keeps these records for {kept // (24 * HOUR)} days, and of"
+                f" windows before {first} it shows a part or nothing. Nothing was read. Collect from {first} on; what was"
+                " before is nowhere."
+            )
 
     def _checked(self, cursor: str | None, seen: set[str]) -> str:
         if cursor is None:

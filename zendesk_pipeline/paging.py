@@ -205,13 +205,17 @@ class TimeExport:
     https://developer.zendesk.com/documentation/ticketing/managing-tickets/using-the-incremental-export-api/
     """
 
+    always: tuple[tuple[str, str], ...] = ()
+    """Parameters that are sent with every page."""
+
     envelope = (("end_of_stream", bool), ("end_time", _Position))
     bounded = False
     spread = 0
 
     def params(self, span: Span, cursor: str | None, size: int) -> Params:
         """A page is asked for by its start alone: here a cursor is a second."""
-        return [("start_time", str(span.start) if cursor is None else cursor), ("per_page", str(size))]
+        start = str(span.start) if cursor is None else cursor
+        return [("start_time", start), ("per_page", str(size)), *self.always]
 
     def following(self, page: Any) -> tuple[bool, str | None]:
         """`end_of_stream` decides."""

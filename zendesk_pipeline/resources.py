@@ -112,9 +112,8 @@ class ZendeskResource(dg.ConfigurableResource[ZendeskClient]):
 
     def lookback(self, stream: Stream, at_most: int | None = None) -> int:
         """Seconds before a range that are read again; 0 on streams that show nothing late."""
-        if not stream.shows_late:
-            return 0
-        return self.lookback_seconds if at_most is None else min(self.lookback_seconds, at_most)
+        seconds = stream.lookback(self.lookback_seconds)
+        return seconds if at_most is None else min(seconds, at_most)
 
     def _address(self) -> str:
         if not self.base_url:

@@ -173,7 +173,8 @@ class Settings(BaseSettings):
     lookback_seconds: int = Field(
         default=3600,
         ge=0,
-        description="Seconds before its range that a run reads again on streams that show records late.",
+        description="Seconds before its range that a run reads again on streams that show records late; never less"
+        " than an hour for access logs.",
     )
     catch_up_hours: int = Field(
         default=72,

@@ -40,8 +40,23 @@ class Stream:
     description: str
     in_parts: bool = False
     """Whether several cursors may read parts of a range at once: its query names both ends, by the event time."""
+    late_by: int = 0
+    """Seconds by which Zendesk says that records can be late: no look-back is shorter, whatever LOOKBACK_SECONDS is."""
+    kept: int | None = None
+    """Seconds for which Zendesk keeps records; None where it names no end."""
+    switch: str = ""
+    """Where an admin switches it on, if it is off at first. Once it is on, each request to the account is a record."""
+
+    def lookback(self, chosen: int) -> int:
+        """Seconds before a range that are read again, where LOOKBACK_SECONDS is `chosen`."""
+        return max(chosen, self.late_by) if self.shows_late else 0
 
 
+ALL_TICKETS = (("support_type_scope", "all"),)
+"""By default an export leaves out what belongs to tickets of AI agents.
+
+https://developer.zendesk.com/api-reference/ticketing/ticket-management/incremental_exports/
+"""
 JUST_UNDER_A_FULL_PAGE = 999
 """Of the exports by time: pages of fewer than the 1,000 allowed were seen to go on to the end of their last second.
 
@@ -72,7 +87,7 @@ INCREMENTAL_TICKETS = Stream(
     path="/api/v2/incremental/tickets/cursor",
     documentation="https://developer.zendesk.com/api-reference/ticketing/ticket-management/incremental_exports/",
     items="tickets",
-    paging=CursorExport(always=(("support_type_scope", "all"),)),  # or tickets of AI agents are left out silently
+    paging=CursorExport(always=ALL_TICKETS),
     page_size=1000,
     identity=("id", "generated_timestamp"),
     event_time="generated_timestamp",
@@ -98,8 +113,11 @@ ACCESS_LOGS = Stream(
     pool="zendesk_access_logs",
     scope="read",
     forbidden="Access logs need the add-on Advanced Data Privacy and Protection: take access_logs out of RESOURCES, or"
-    " add it to the plan.",
+    " add it to the plan and switch them on (Admin Center > Account > Logs > Access log > Manage settings).",
     description="Who looked at what: one record per request of an agent or admin, kept by Zendesk for 90 days.",
+    late_by=3600,  # https://support.zendesk.com/hc/en-us/articles/6066010357530, as the two below
+    kept=90 * 24 * 3600,
+    switch="Admin Center > Account > Logs > Access log > Manage settings",
 )
 
 INCREMENTAL_TICKET_EVENTS = Stream(
@@ -107,7 +125,7 @@ INCREMENTAL_TICKET_EVENTS = Stream(
     path="/api/v2/incremental/ticket_events",
     documentation="https://developer.zendesk.com/api-reference/ticketing/ticket-management/incremental_exports/",
     items="ticket_events",
-    paging=TimeExport(),
+    paging=TimeExport(always=ALL_TICKETS),
     page_size=JUST_UNDER_A_FULL_PAGE,
     identity=("id",),
     event_time="timestamp",
@@ -129,8 +147,8 @@ INCREMENTAL_USERS = Stream(
     identity=("id", "updated_at"),
     event_time="updated_at",
     shows_late=True,
-    budget="export",
-    pool="zendesk_incremental_export",
+    budget="user_export",
+    pool="zendesk_user_export",
     scope="users:read",
     forbidden="Incremental exports are for admins: use the credential of an admin.",
     description="Every user who was created or changed, as they were when their window was read; end users too.",

@@ -51,8 +51,11 @@ _WRITTEN_OVER = (
 REMEDIES: Mapping[str, str] = {
     "objects_match_ledgers": _WRITTEN_OVER,
     "lines_are_readable": _WRITTEN_OVER,
+    "own_requests_show": "Switch the access log on: Admin Center > Account > Logs > Access log > Manage settings."
+    " Zendesk writes nothing down before.",
     "volume_is_usual": "Look at Zendesk: is the account in use, was a rule or an integration or logging switched off?",
     "records_are_well_formed": "Look at each where it is named, and at Zendesk; tell Zendesk's support.",
+    "times_are_usual": "Collect the windows of that time again, which delivers what is missing.",
     "holds_nothing_else": "SecOps reads each of them as logs: move them elsewhere.",
     "_match_source": "Collect the window again, which delivers what is missing. Then please report it.",
 }

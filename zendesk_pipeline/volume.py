@@ -188,7 +188,7 @@ def volume(start: datetime, end: datetime, account_rate: int, keep_days: int, *,
         found = volume_of(
             stream,
             read(store, layout, stream, span),
-            lookback=chosen.lookback_seconds if stream.shows_late else 0,
+            lookback=stream.lookback(chosen.lookback_seconds),
             per_minute=rates.ours(stream.budget),
         )
         told.append((found, month_of(found, prices)))

@@ -9,7 +9,7 @@ import pytest
 from zendesk_pipeline.client import Transport, ZendeskClient
 from zendesk_pipeline.clock import Clock
 from zendesk_pipeline.credentials import ApiToken, Credential
-from zendesk_pipeline.limits import RateLimiter
+from zendesk_pipeline.limits import BUDGETS, RateLimiter
 from zendesk_pipeline.pages import Walk
 from zendesk_pipeline.records import PageBody, page_reader
 from zendesk_pipeline.simulator.accounts import API_TOKEN, EMAIL
@@ -46,7 +46,7 @@ def client_for(
         transport=Transport(base_url=url, timeout=timeout, clock=clock),
         credential=credential or ApiToken(EMAIL, API_TOKEN),
         retries=retries,
-        limiters=limiters or {budget: RateLimiter(clock=clock) for budget in ("export", "account", "access_logs")},
+        limiters=limiters or {budget: RateLimiter(clock=clock) for budget in BUDGETS},
         clock=clock,
     )
 

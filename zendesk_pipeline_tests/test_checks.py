@@ -16,15 +16,17 @@ from dagster._core.storage.asset_check_execution_record import AssetCheckExecuti
 from zendesk_pipeline import checks, inspection, settings
 from zendesk_pipeline.checks import LATE_HOURS, MOST_WINDOWS, SAMPLED_HOURS, WINDOW_CHECKS, sample
 from zendesk_pipeline.definitions import build
+from zendesk_pipeline.inspection import Finding, Inspector
 from zendesk_pipeline.keys import Layout
 from zendesk_pipeline.local_services import LocalS3, SimulatedZendesk, local_s3
 from zendesk_pipeline.policies import writer_policy
 from zendesk_pipeline.settings import Settings
 from zendesk_pipeline.simulator.faults import Rule
 from zendesk_pipeline.store import Store
+from zendesk_pipeline.streams import AUDIT_LOGS
 from zendesk_pipeline.upkeep import failed_checks
-from zendesk_pipeline.windows import HOUR, Window
-from zendesk_pipeline_tests.by_hand import FIRST, audit_logs, hours
+from zendesk_pipeline.windows import HOUR, Span, Window
+from zendesk_pipeline_tests.by_hand import FIRST, audit_log, audit_logs, hours
 from zendesk_pipeline_tests.conftest import FakeClock
 from zendesk_pipeline_tests.deliveries import Bucket, Deliveries
 from zendesk_pipeline_tests.runs import QUIET, Project, metadata, project
@@ -204,6 +206,22 @@ def test_a_silence_is_a_warning_of_its_own_hour(collector: Project, bucket: Buck
     assert verdict.severity is dg.AssetCheckSeverity.WARN
     assert verdict.description == f"{FIRST}: {records} records, where this hour of the week usually has 2000"
     assert _verdicts(collector.run("audit_logs", hours(1, skip=1)))["volume_is_usual"].passed
+
+
+def test_a_stream_that_never_had_a_record_is_a_warning_after_days(bucket: Bucket) -> None:
+    """Three days of empty windows say that its source is off, or that nothing happens; one record ends it."""
+
+    def found(span: Span) -> list[Finding]:
+        inspector = Inspector(stream=AUDIT_LOGS, store=bucket.store, layout=bucket.layout, now=FIRST.end)
+        return list(inspector.volume([*span][-2:]))
+
+    Deliveries(bucket=bucket).records(hours(71), [])
+    assert found(hours(71)) == []
+    Deliveries(bucket=bucket).records(hours(1, skip=71), [])
+    text = "not one record in this or any other of 72 windows"
+    assert found(hours(72)) == [Finding(Window(FIRST.start + 71 * HOUR), text)]
+    Deliveries(bucket=bucket).records(hours(1), [audit_log(1, FIRST.start)])
+    assert found(hours(72)) == []
 
 
 def test_records_left_out_for_their_time_are_a_warning(collector: Project, zendesk: SimulatedZendesk) -> None:

@@ -1,39 +1,50 @@
 """The streams that are off by default: each against a simulated Zendesk that behaves as its documentation says."""
 
 import json
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
+import dagster as dg
 import pytest
+from click.testing import CliRunner
 
+from zendesk_pipeline.cli import main
 from zendesk_pipeline.definitions import build
-from zendesk_pipeline.errors import ForbiddenError, ProtocolError, TransientError
+from zendesk_pipeline.errors import ForbiddenError, ProtocolError, RefusedError, TransientError
+from zendesk_pipeline.inspection import Inspector
 from zendesk_pipeline.keys import Layout
+from zendesk_pipeline.limits import Rates
 from zendesk_pipeline.local_services import LocalS3, SimulatedZendesk, simulated_zendesk
 from zendesk_pipeline.pages import Page
+from zendesk_pipeline.paging import CursorExport, Paging, TimeExport
 from zendesk_pipeline.records import Record, record_reader
 from zendesk_pipeline.resources import ZendeskResource
 from zendesk_pipeline.settings import load
 from zendesk_pipeline.simulator.faults import Rule
 from zendesk_pipeline.simulator.further_records import ulid
+from zendesk_pipeline.store import Store
 from zendesk_pipeline.streams import (
     ACCESS_LOGS,
     COLLECTED_BY_DEFAULT,
     INCREMENTAL_ORGANIZATIONS,
     INCREMENTAL_TICKET_EVENTS,
+    INCREMENTAL_TICKETS,
     INCREMENTAL_USERS,
     STREAMS,
     TICKET_METRIC_EVENTS,
     Stream,
 )
+from zendesk_pipeline.verify import NOT_LOOKED_AT
 from zendesk_pipeline.windows import HOUR, Span, Window, timestamp
 from zendesk_pipeline_tests.asking import NOW, client_for, first_page, walk_with
 from zendesk_pipeline_tests.conftest import NOW as FROZEN
 from zendesk_pipeline_tests.conftest import FakeClock
+from zendesk_pipeline_tests.deliveries import Bucket, Deliveries
 from zendesk_pipeline_tests.patients import admitting, look
 from zendesk_pipeline_tests.reconcile import delivered, reconcile
-from zendesk_pipeline_tests.runs import QUIET, description, project
+from zendesk_pipeline_tests.runs import QUIET, Project, description, project
 from zendesk_pipeline_tests.scripted_server import Reply, answering
 
 pytestmark = QUIET
@@ -119,17 +130,183 @@ def test_how_each_is_asked_for(busy: SimulatedZendesk, fake_clock: Clocks) -> No
             "filter[end]": timestamp(HALF_A_DAY.end + 60),
             "page[size]": "2500",
         },
-        "incremental_ticket_events": {"start_time": start, "per_page": "999"},
+        "incremental_ticket_events": {"start_time": start, "per_page": "999", "support_type_scope": "all"},
         "incremental_users": {"start_time": start, "per_page": "1000"},
         "incremental_organizations": {"start_time": start, "per_page": "999"},
         "ticket_metric_events": {"start_time": start, "page[size]": "100"},
     }
-    assert all(query == {"start_time", "per_page"} for name in BY_TIME for query in later[name.name])
+    scoped = {"start_time", "per_page", "support_type_scope"}
+    assert all(query == scoped for query in later["incremental_ticket_events"])
+    assert all(query == {"start_time", "per_page"} for query in later["incremental_organizations"])
     assert all(query == {"cursor", "per_page"} for query in later["incremental_users"])
     assert all(query == {"start_time", "page[size]", "page[after]"} for query in later["ticket_metric_events"])
 
 
+# What Zendesk leaves out unless it is asked
+
+
+@pytest.mark.parametrize(
+    ("stream", "paging"),
+    [
+        pytest.param(INCREMENTAL_TICKETS, CursorExport(), id="tickets"),
+        pytest.param(INCREMENTAL_TICKET_EVENTS, TimeExport(), id="ticket-events"),
+    ],
+)
+def test_a_stream_that_forgets_a_default_of_the_api_loses_records(
+    stream: Stream, paging: Paging, busy: SimulatedZendesk, fake_clock: Clocks
+) -> None:
+    """Without `support_type_scope=all` what belongs to AI agents' tickets is missing, and nothing says so."""
+    client = client_for(busy.url, fake_clock(NOW).clock)
+    forgetful, ours = (
+        set(_inside(list(walk_with(client, each, RANGE).pages()), RANGE))
+        for each in (replace(stream, paging=paging), stream)
+    )
+    assert ours == set(busy.control.source(stream.name, RANGE.start, RANGE.end))
+    assert forgetful < ours
+
+
+def test_events_of_every_ticket_are_delivered_and_verified(
+    environment: dict[str, str],
+    zendesk: SimulatedZendesk,
+    s3: LocalS3,
+    layout: Layout,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Thirty updates in an hour, ten of them on tickets that AI agents handle: thirty, as `verify` finds too."""
+    window = Span(RANGE.start, RANGE.start + HOUR)
+    before = zendesk.control.source("incremental_ticket_events", window.start, window.end)
+    kinds = {True: b'"ai_agent"', False: b"null"}
+    events = [
+        b'{"id":%d,"ticket_id":%d,"timestamp":%d,"support_type":%b}'
+        % (number, 100 + number, window.start + number, kinds[number % 3 == 0])
+        for number in range(1, 31)
+    ]
+    zendesk.control.add_records("incremental_ticket_events", events)
+    chosen = {**environment, "RESOURCES": "incremental_ticket_events"}
+    with project(chosen, monkeypatch) as running:
+        assert running.run("incremental_ticket_events", window).success
+    lines = [line for lines in delivered(s3, layout, "incremental_ticket_events", window).values() for line in lines]
+    assert sorted(lines) == sorted([*before, *events])
+    ends = [f"--from={timestamp(window.start)}", f"--to={timestamp(window.end)}", "--json"]
+    verified = CliRunner().invoke(main, ["verify", *ends])
+    report = json.loads(verified.stdout.splitlines()[0])
+    assert (verified.exit_code, report["at_source"], report["delivered"]) == (0, len(lines), len(lines))
+
+
 # Access logs
+
+
+def test_access_logs_that_are_an_hour_late_come_whatever_lookback_says(
+    environment: dict[str, str],
+    zendesk: SimulatedZendesk,
+    s3: LocalS3,
+    layout: Layout,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The look-back of this stream covers the hour in which Zendesk says that records can show up."""
+    window, following = Span(RANGE.start, RANGE.start + HOUR), Span(RANGE.start + HOUR, RANGE.start + 2 * HOUR)
+    at = window.start + 400
+    late = b'{"id":"%b","timestamp":"%b"}' % (ulid(at * 1000, 5).encode(), timestamp(at).encode())
+    zendesk.control.add_records("access_logs", [late], visible_at=at + HOUR)
+    with project({**environment, "RESOURCES": "access_logs", "LOOKBACK_SECONDS": "0"}, monkeypatch) as running:
+        for span in (window, following):
+            zendesk.control.set_clock(span.end + 300)
+            assert running.run("access_logs", span).success
+            lines = [line for lines in delivered(s3, layout, "access_logs", window).values() for line in lines]
+            assert lines.count(late) == (span == following)
+
+
+def test_the_oldest_windows_that_zendesk_keeps_are_read(zendesk: SimulatedZendesk, fake_clock: Clocks) -> None:
+    """Ninety days and not a second more: all of it is shown."""
+    now = RANGE.start + 90 * 24 * HOUR - 1
+    zendesk.control.set_clock(now)
+    walk = walk_with(client_for(zendesk.url, fake_clock(now).clock), ACCESS_LOGS, RANGE)
+    assert _inside(list(walk.pages()), RANGE) == zendesk.control.source("access_logs", RANGE.start, RANGE.end)
+
+
+@pytest.mark.parametrize("older", [0, HOUR - 1])
+def test_windows_that_zendesk_keeps_no_more_are_refused(
+    older: int, zendesk: SimulatedZendesk, fake_clock: Clocks
+) -> None:
+    """An empty answer of a time before is no empty window. The first whole one is named."""
+    now = RANGE.start + 90 * 24 * HOUR + older
+    zendesk.control.set_clock(now)
+    walk = walk_with(client_for(zendesk.url, fake_clock(now).clock), ACCESS_LOGS, RANGE)
+    first = Window(RANGE.start + HOUR)
+    with pytest.raises(RefusedError, match=f"for 90 days, .* Nothing was read. Collect from {first} on"):
+        list(walk.pages())
+    assert zendesk.control.requests() == []
+
+
+def test_a_run_over_windows_that_are_gone_is_not_green(
+    environment: dict[str, str], zendesk: SimulatedZendesk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No window of it is materialized, nothing is asked, and `verify` does not call it well either."""
+    old = Window.of(int(time.time()) - 100 * 24 * HOUR)
+    span = Span(old.start, old.start + 2 * HOUR)
+    chosen = {**environment, "RESOURCES": "access_logs", "START_DATE": timestamp(span.start)}
+    with project(chosen, monkeypatch) as running:
+        failed = running.run("access_logs", span)
+        assert not failed.success
+        assert "Zendesk keeps these records for 90 days" in description(failed)
+        assert running.materialized("access_logs") == []
+    verified = CliRunner().invoke(main, ["verify", f"--from={timestamp(span.start)}", f"--to={timestamp(span.end)}"])
+    assert verified.exit_code == NOT_LOOKED_AT
+    assert zendesk.control.requests() == []
+
+
+def _own_requests(running: Project, span: Span) -> dg.AssetCheckEvaluation:
+    evaluations = running.run("access_logs", span).get_asset_check_evaluations()
+    (verdict,) = [each for each in evaluations if each.check_name == "own_requests_show"]
+    return verdict
+
+
+def test_an_empty_hour_in_which_the_collector_asked_says_that_access_logs_are_off(
+    environment: dict[str, str], zendesk: SimulatedZendesk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each request makes a record: none of an hour with a request, an hour later, is proof; without one it is not."""
+    first = Window(RANGE.start)
+    hours = [Span(first.start + number * HOUR, first.end + number * HOUR) for number in range(4)]
+    asked = dg.AssetMaterialization(
+        "audit_logs",
+        partition=Window(first.start - HOUR).partition_key,
+        metadata={"requests": 1, "lag_seconds": 305.0},  # the hour before was collected five minutes into this one
+    )
+    with project({**environment, "RESOURCES": "audit_logs,access_logs"}, monkeypatch) as running:
+        running.instance.report_runless_asset_event(asked)
+        zendesk.control.set(access_log=False)
+        assert running.run("access_logs", hours[0]).success
+        verdict = _own_requests(running, hours[1])
+        assert (verdict.passed, verdict.severity) == (False, dg.AssetCheckSeverity.ERROR)
+        assert str(verdict.description).startswith(f"{first}: no record, although the collector itself asked")
+        assert _own_requests(running, hours[3]).passed  # nobody asked in hours[2] or hours[3], as far as is known
+        zendesk.control.set(access_log=True)
+        running.run("access_logs", hours[0])
+        assert _own_requests(running, hours[1]).passed
+
+
+def test_an_hour_whose_records_may_still_come_proves_nothing(store: Store, layout: Layout) -> None:
+    """Zendesk says that they can be an hour late: before that, an empty hour with a request in it is no finding."""
+    window = Window(RANGE.start)
+    bucket = Bucket(store=store, layout=layout)
+    Deliveries(bucket=bucket, stream=ACCESS_LOGS).records(Span(window.start, window.end), [])
+    early, asked = window.end + HOUR - 1, [window.start + 310]
+    inspector = Inspector(stream=ACCESS_LOGS, store=store, layout=layout, now=early, asked=asked)
+    assert list(inspector.own_requests([window])) == []
+    (found,) = replace(inspector, now=window.end + HOUR).own_requests([window])
+    assert found.window == window
+    for at in (window.start + 10, window.end - 10, window.start - HOUR):  # the request may have been in the next hour
+        assert list(replace(inspector, now=window.end + HOUR, asked=[at]).own_requests([window])) == []
+
+
+def test_doctor_tells_of_access_logs_that_are_off(zendesk: SimulatedZendesk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An answer without a record of a whole day is a warning that says where they are switched on."""
+    admit = admitting(monkeypatch, zendesk.environment, {"S3_BUCKET": "any", "RESOURCES": "access_logs"})
+    assert look(admit(), "zendesk_streams").status == "ok"
+    zendesk.control.set(access_log=False)
+    verdict = look(admit(), "zendesk_streams")
+    assert (verdict.status, "not one record of a whole day" in verdict.found) == ("warning", True)
+    assert "Admin Center > Account > Logs > Access log > Manage settings" in verdict.remedy
 
 
 @pytest.mark.parametrize("name", ["filter[after]", "page[after]"])
@@ -202,6 +379,23 @@ def test_access_logs_have_a_rate_limit_of_their_own(
         .limiters["access_logs"]
     )
     assert limiter.per_minute == 10
+
+
+def test_users_do_not_take_the_tickets_requests(
+    environment: dict[str, str], zendesk: SimulatedZendesk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Zendesk counts them apart, and so do limiter and pool: where the exports' limit is used up, users still come."""
+    zendesk.control.set(export_limit=1, user_export_limit=20)  # two requests to the other exports would be one too many
+    span = Span(RANGE.start, RANGE.start + HOUR)
+    with project({**environment, "RESOURCES": "incremental_tickets,incremental_users"}, monkeypatch) as running:
+        assert running.run("incremental_users", span).success
+        assert "429" not in zendesk.control.counts().status
+        streams = ("incremental_tickets", "incremental_users")
+        pools = {name: running.definitions.resolve_assets_def(name).op.pool for name in streams}
+    assert pools == {"incremental_tickets": "zendesk_incremental_export", "incremental_users": "zendesk_user_export"}
+    assert list(zendesk.control.counts().path) == [INCREMENTAL_USERS.path]
+    limits = {stream: Rates(export=10).ours(STREAMS[stream].budget) for stream in pools}
+    assert limits == {"incremental_tickets": 10, "incremental_users": 20}
 
 
 # Exports by time

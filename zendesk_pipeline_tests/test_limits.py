@@ -211,10 +211,12 @@ def test_the_exports_budget_ignores_the_accounts_numbers() -> None:
 def test_every_budget_has_a_limiter_a_rate_and_words() -> None:
     """The fixed ones let through what is ours of them; the account's waits for what the answers say."""
     made = limiters(FakeClock(NOW).clock, export=30, share=0.2)
-    assert {budget: made[budget].per_minute for budget in BUDGETS} == {"account": None, "export": 30, "access_logs": 10}
+    fixed = {"export": 30, "user_export": 20, "access_logs": 10}
+    assert {budget: made[budget].per_minute for budget in BUDGETS} == {"account": None, **fixed}
     assert (made["account"].share, made["export"].share, made["access_logs"].share) == (0.2, None, None)
     assert {stream.budget for stream in STREAMS.values()} == set(BUDGETS)
-    assert {budget: Rates().ours(budget) for budget in BUDGETS} == {"account": 350, "export": 10, "access_logs": 25}
+    ours = {"account": 350, "export": 10, "user_export": 20, "access_logs": 25}
+    assert {budget: Rates().ours(budget) for budget in BUDGETS} == ours
     assert len({in_words(budget) for budget in BUDGETS}) == len(BUDGETS)
 
 

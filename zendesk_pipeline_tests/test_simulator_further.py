@@ -84,6 +84,45 @@ def test_access_logs_leave_both_ends_out(zendesk: SimulatedZendesk) -> None:
     assert not times & {timestamp(AT), timestamp(AT + 10)}
 
 
+def test_an_access_log_that_is_off_shows_nothing(zendesk: SimulatedZendesk) -> None:
+    """As it is until an admin switches it on: an empty page, and no error."""
+    ends = {"filter[start]": timestamp(DAY.start), "filter[end]": timestamp(DAY.end)}
+    assert _get(zendesk, ACCESS, **ends).json()["access_logs"]
+    zendesk.control.set(access_log=False)
+    answer = _get(zendesk, ACCESS, **ends)
+    assert (answer.status_code, answer.json()["access_logs"], answer.json()["meta"]["has_more"]) == (200, [], False)
+
+
+def _ids(zendesk: SimulatedZendesk, path: str, **query: Any) -> set[Any]:
+    """Of all that a page shows."""
+    return {record["id"] for record in _get(zendesk, path, **query).json()[path.removeprefix("incremental/")]}
+
+
+def test_parameters_that_leave_records_out_do_so(zendesk: SimulatedZendesk) -> None:
+    """And are off unless they are sent, but for the scope of the tickets, which leaves AI agents' out by itself."""
+    since = {"start_time": DAY.end}  # half a day: less than a page
+    ends = {"filter[start]": timestamp(DAY.end), "filter[end]": timestamp(DAY.end + 11 * 3600)}
+    assert _ids(zendesk, ACCESS, **ends, **{"filter[graphql]": "true"}) < _ids(zendesk, ACCESS, **ends)
+    undeleted = _ids(zendesk, METRICS, **since, exclude_deleted="true")
+    assert undeleted < _ids(zendesk, METRICS, **since)
+    by_cursor = {**since, "page[size]": 100}
+    assert _ids(zendesk, METRICS, **by_cursor, exclude_deleted="true") < undeleted
+    assert not _ids(zendesk, METRICS, **by_cursor) <= undeleted
+    everything, agents, ai_agents = (
+        _ids(zendesk, EVENTS, **since, support_type_scope=scope) for scope in ("all", "agent", "ai_agent")
+    )
+    assert _ids(zendesk, EVENTS, **since) == agents == everything - ai_agents
+    assert ai_agents < everything
+
+
+def test_users_by_cursor_have_a_limit_of_their_own(zendesk: SimulatedZendesk) -> None:
+    """It takes nothing from the other exports', nor they from it."""
+    zendesk.control.set(export_limit=1, user_export_limit=2)
+    paths = ("incremental/users/cursor", EVENTS, "incremental/users/cursor", ORGANIZATIONS, "incremental/users/cursor")
+    statuses = [_get(zendesk, path, start_time=DAY.start).status_code for path in paths]
+    assert statuses == [200, 200, 200, 429, 429]
+
+
 def test_access_logs_end_ninety_days_ago(zendesk: SimulatedZendesk) -> None:
     """What is older is not shown, and no error says so."""
     zendesk.control.set_clock(DAY.end + 91 * 86_400)

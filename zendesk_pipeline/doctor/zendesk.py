@@ -22,8 +22,11 @@ from zendesk_pipeline.refusals import quote, refusal
 from zendesk_pipeline.settings import Settings
 from zendesk_pipeline.streams import STREAMS, Stream
 from zendesk_pipeline.upkeep import TOKENS_END
+from zendesk_pipeline.windows import HOUR, Span
 
 DAY = 86_400.0
+DAY_HOURS = 24
+"""That a stream is asked for which may be off, up to the last window that is over by more than an hour."""
 TokenMode = Literal["oauth", "oauth_refresh", "bearer"]
 """The values of AUTH_MODE that sign with an access token."""
 CERTIFICATE_DAYS = 14
@@ -242,24 +245,34 @@ def streams(patient: Patient) -> Verdict:
 
 
 def _stream(patient: Patient, stream: Stream) -> Verdict:
-    params = stream.paging.params(patient.past_window, None, 1)
+    window = patient.past_window
+    span = Span(window.end - DAY_HOURS * HOUR, window.end) if stream.switch else window
+    params = stream.paging.params(span, None, 1)
     try:
-        patient.zendesk.page(stream, params, lambda body: _envelope(stream, body))
+        shown, _ = patient.zendesk.page(stream, params, lambda body: _envelope(stream, body))
     except StarvedError as used_up:
         return warning(f"{stream.name} was not asked for.", used_up.message)
     except PipelineError as problem:
         return failed(f"{stream.name} cannot be read.", problem.message)
+    if stream.switch and not shown:
+        return warning(
+            f"{stream.name} can be read, and shows not one record of a whole day: it is off, or nobody and nothing"
+            " asked Zendesk on that day.",
+            f"Switch it on ({stream.switch}), and look again an hour later: each request of the collector's makes a"
+            " record. Zendesk writes nothing down before.",
+        )
     return ok(f"{stream.name} can be read.")
 
 
-def _envelope(stream: Stream, body: bytes) -> None:
-    """Raises ProtocolError for what is no page; the records in it are not looked at."""
+def _envelope(stream: Stream, body: bytes) -> bool:
+    """Whether there is a record; raises ProtocolError for what is no page. What records say is not looked at."""
     try:
         page = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
     except (msgspec.MsgspecError, UnicodeDecodeError):
         page = dict[str, msgspec.Raw]()
     if stream.items not in page:
         raise ProtocolError(f"Zendesk answered 200 to {stream.path} without {stream.items}: check ZENDESK_BASE_URL.")
+    return bytes(page[stream.items]).strip(b"[] \t\r\n") != b""
 
 
 # Rate limits

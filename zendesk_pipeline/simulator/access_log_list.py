@@ -1,7 +1,7 @@
 """Answers of the access logs, which keep none of the other lists' conventions.
 
 https://developer.zendesk.com/api-reference/ticketing/account-configuration/access_logs/: oldest first, both ends of
-the filter exclusive, cursors that are ULIDs, errors of their own form.
+the filter exclusive, cursors that are ULIDs, errors of their own form. `filter[graphql]=true` leaves GraphQL out.
 """
 
 import re
@@ -13,7 +13,7 @@ import msgspec
 
 from zendesk_pipeline.simulator.cursor_pages import Asked, cut_page, last_before, with_early
 from zendesk_pipeline.simulator.further_records import ulid, ulid_parts
-from zendesk_pipeline.simulator.history import ACCESS_LOGS, DAY, FOREVER
+from zendesk_pipeline.simulator.history import ACCESS_LOGS, DAY, FOREVER, Entry
 from zendesk_pipeline.simulator.messages import Answer, Request, json_answer
 from zendesk_pipeline.simulator.settings import Settings
 from zendesk_pipeline.simulator.source import Source
@@ -43,7 +43,12 @@ def access_log_page(request: Request, source: Source, settings: Settings, now: f
         return access_log_error(400, "Malformed query params", str(wrong))
     first = (max(start, int(now) - KEPT), FOREVER)
     found = source.after(ACCESS_LOGS, max(first, asked.place) if asked else first, now)
-    visible = (entry for entry in takewhile(lambda entry: entry.at < end, found) if entry.visible(now))
+    without_graphql = request.value("filter[graphql]") == "true"
+    visible = (
+        entry
+        for entry in takewhile(lambda entry: entry.at < end, found if settings.access_log else ())
+        if entry.visible(now) and not (without_graphql and _is_graphql(source, entry))
+    )
     page = cut_page(visible, size, asked, first, twist)
     shown = with_early(page.shown, source, ACCESS_LOGS, now, twist)
     if twist == "repeat_record" and asked:
@@ -58,6 +63,10 @@ def access_log_page(request: Request, source: Source, settings: Settings, now: f
         "meta": {"after_cursor": cursor, "before_cursor": None, "has_before": asked is not None, "has_more": page.more},
     }
     return Answer(parts=(b'{"access_logs":[', source.joined(ACCESS_LOGS, shown), b"],", msgspec.json.encode(tail)[1:]))
+
+
+def _is_graphql(source: Source, entry: Entry) -> bool:
+    return b'"graphql":null' not in source.record(ACCESS_LOGS, entry)
 
 
 def _size(text: str | None) -> int:

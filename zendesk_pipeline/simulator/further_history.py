@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from random import Random
 
 from zendesk_pipeline.simulator.history import (
+    ACCESS_LOGS,
     FOREVER,
     HIDDEN_SECONDS,
     HOUR,
@@ -18,6 +19,8 @@ from zendesk_pipeline.simulator.history import (
     seconds_of_hour,
 )
 
+OF_AI_AGENTS, OF_DELETED_TICKETS = 20, 16
+"""One event of so many belongs to a ticket of an AI agent, one metric event to a deleted one."""
 CHANGES_SHARE = 0.4
 """How likely a user or an organization changes once more."""
 DELETED_SHARE = 0.05
@@ -28,7 +31,7 @@ def events_of_hour(options: HistoryOptions, stream: str, hour: int) -> Iterator[
 
     The export of ticket events holds back a minute, the other two show some records late.
     """
-    if is_empty(options, stream, hour):
+    if is_empty(options, stream, hour) and stream != ACCESS_LOGS:  # who collects them makes some in each hour
         return
     rng = Random(f"{options.seed}/{stream}/{hour}")
     for number, second in enumerate(seconds_of_hour(rng, options.further_per_hour)):
@@ -38,7 +41,14 @@ def events_of_hour(options: HistoryOptions, stream: str, hour: int) -> Iterator[
         if stream in {TICKET_EVENTS, METRIC_EVENTS}:
             delay = max(delay, HIDDEN_SECONDS)
         identity = hour * 1_000_000 + number * 19 + rng.randrange(19)
-        yield Entry(at=at, id=identity, visible_from=at + delay, created=at)
+        yield Entry(
+            at=at,
+            id=identity,
+            visible_from=at + delay,
+            created=at,
+            deleted=stream == METRIC_EVENTS and identity % OF_DELETED_TICKETS == 0,
+            ai_agent=stream == TICKET_EVENTS and identity % OF_AI_AGENTS == 0,
+        )
 
 
 class StateMaker:

@@ -1,7 +1,8 @@
 """Rate limits: how many requests a minute, the headers that tell, and the 429.
 
-https://developer.zendesk.com/api-reference/introduction/rate-limits/. The export's own limit never shows in the
-headers: they name the account's (recorded: 699 of 700 left on an export allowed 10).
+https://developer.zendesk.com/api-reference/introduction/rate-limits/. The exports' own limits never show in the
+headers: they name the account's (recorded: 699 of 700 left on an export allowed 10). The users by cursor have a limit
+apart from that of the other exports.
 """
 
 from collections import defaultdict, deque
@@ -15,6 +16,7 @@ from zendesk_pipeline.simulator.messages import TEXT, Answer, Request, error, js
 from zendesk_pipeline.simulator.settings import Settings
 
 _EXPORT = "/api/v2/incremental/"
+_USER_EXPORT = "/api/v2/incremental/users/cursor"
 _ACCESS_LOGS = "/api/v2/access_logs"
 
 
@@ -34,8 +36,11 @@ class Limits:
             return too_many_access_logs(wait) if wait else None
         with self._lock:
             account = self._wait("account", settings.account_limit, now, settings.minute_seconds)
-            exports = request.path.startswith(_EXPORT)
-            export = self._wait("export", settings.export_limit, now, settings.minute_seconds) if exports else 0
+            export = 0
+            if request.endpoint == _USER_EXPORT:
+                export = self._wait("user_export", settings.user_export_limit, now, settings.minute_seconds)
+            elif request.path.startswith(_EXPORT):
+                export = self._wait("export", settings.export_limit, now, settings.minute_seconds)
         if export:
             return too_many("incremental export API", export, settings)
         return too_many("API", account, settings) if account and settings.enforce_account_limit else None

@@ -15,7 +15,7 @@ from zendesk_pipeline.simulator.history import FOREVER, METRIC_EVENTS
 from zendesk_pipeline.simulator.messages import Answer, Request, error
 from zendesk_pipeline.simulator.settings import Settings
 from zendesk_pipeline.simulator.source import Source
-from zendesk_pipeline.simulator.ticket_export import started_at
+from zendesk_pipeline.simulator.ticket_export import started_at, wanted
 from zendesk_pipeline.simulator.time_export import time_page
 
 PATH = "/api/v2/incremental/ticket_metric_events"
@@ -40,7 +40,7 @@ def metric_event_page(
         return asked
     first = (start - 1, FOREVER)
     found = source.after(METRIC_EVENTS, max(first, asked.place) if asked else first, now)
-    visible = (entry for entry in found if entry.visible(now))
+    visible = (entry for entry in found if entry.visible(now) and wanted(request, entry))
     page = cut_page(visible, min(int(text), PAGE_SIZE), asked, first, twist)
     shown = with_early(page.shown, source, METRIC_EVENTS, now, twist)
     if twist == "repeat_record" and asked:

@@ -16,8 +16,10 @@ class Settings:
     Attributes:
         plan: Audit logs need "enterprise".
         adpp: Whether the account has the add-on that access logs need.
+        access_log: Whether an admin has switched the access log on: off, which it is at first, it shows nothing.
         role: Role of the user behind every credential; exports need "admin".
-        export_limit: Requests a minute over all of /api/v2/incremental/, 0 for none.
+        export_limit: Requests a minute over all of /api/v2/incremental/ but the users by cursor, 0 for none.
+        user_export_limit: Requests a minute to the users by cursor, 0 for none.
         access_log_limit: Requests a minute to the access logs, 0 for none.
         account_limit: The number in the rate limit headers.
         enforce_account_limit: Whether going past `account_limit` is answered with 429.
@@ -40,8 +42,10 @@ class Settings:
 
     plan: Literal["enterprise", "professional"] = "enterprise"
     adpp: bool = True
+    access_log: bool = True
     role: Literal["admin", "agent"] = "admin"
     export_limit: int = 0
+    user_export_limit: int = 0
     access_log_limit: int = 0
     account_limit: int = 700
     enforce_account_limit: bool = False

@@ -63,6 +63,8 @@ class _GivenOther(msgspec.Struct):
     timestamp: int | datetime | None = None
     updated_at: datetime | None = None
     time: datetime | None = None
+    support_type: str | None = None
+    """Of a ticket event, whose ticket's: no field of Zendesk's, which knows the ticket."""
 
     def moment(self) -> int:
         """Its event time."""
@@ -200,6 +202,7 @@ def _given_other(stream: str, record: bytes, visible_at: int | None) -> Entry:
         at=at,
         id=given.id if isinstance(given.id, int) else ulid_parts(given.id)[1],
         visible_from=shown if visible_at is None else visible_at,
+        ai_agent=given.support_type == "ai_agent",
         raw=record,
     )
 

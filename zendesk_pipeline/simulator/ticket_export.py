@@ -108,10 +108,11 @@ def _matching(
 ) -> Iterator[Entry]:
     """The current states past a position that the request's parameters let through."""
     found = source.after(export.stream, position, now)
-    return (entry for entry in found if entry.visible(now) and _wanted(request, entry))
+    return (entry for entry in found if entry.visible(now) and wanted(request, entry))
 
 
-def _wanted(request: Request, entry: Entry) -> bool:
+def wanted(request: Request, entry: Entry) -> bool:
+    """Whether the request's parameters, or their defaults, let a record through: `support_type_scope` is `agent`."""
     scope = request.value("support_type_scope") or "agent"
     in_scope = scope == "all" or entry.ai_agent == (scope == "ai_agent")
     return in_scope and not (entry.deleted and request.value("exclude_deleted") == "true")
@@ -139,7 +140,7 @@ def _last_before(
         return []
     past = (position[0], position[1] + 1)
     found = source.before(export.stream, past, now)
-    shown = (entry for entry in found if entry.visible(now) and _wanted(request, entry))
+    shown = (entry for entry in found if entry.visible(now) and wanted(request, entry))
     return list(islice(shown, 1))
 
 

@@ -16,7 +16,7 @@ from zendesk_pipeline.simulator.history import FOREVER, METRIC_EVENTS, ORGANIZAT
 from zendesk_pipeline.simulator.messages import Answer, Request, error
 from zendesk_pipeline.simulator.settings import Settings
 from zendesk_pipeline.simulator.source import Source
-from zendesk_pipeline.simulator.ticket_export import PAGE_SIZE, page_size, started_at
+from zendesk_pipeline.simulator.ticket_export import PAGE_SIZE, page_size, started_at, wanted
 
 PATHS = {
     "/api/v2/incremental/ticket_events": (TICKET_EVENTS, "ticket_events"),
@@ -35,7 +35,8 @@ def time_page(request: Request, source: Source, settings: Settings, now: float, 
     size = page_size(request)
     if isinstance(size, Answer):
         return size
-    visible = (entry for entry in source.after(stream, (start - 1, FOREVER), now) if entry.visible(now))
+    found = source.after(stream, (start - 1, FOREVER), now)
+    visible = (entry for entry in found if entry.visible(now) and wanted(request, entry))
     shown, end_time, more = cut(list(islice(visible, PAGE_SIZE + 1)), min(size, PAGE_SIZE))
     if twist in {"empty_page", "early_page"}:
         early = [] if twist == "empty_page" else source.latest(stream, size, now)
@@ -45,7 +46,8 @@ def time_page(request: Request, source: Source, settings: Settings, now: float, 
     elif twist == "repeat_cursor":
         end_time, more = start, True
     elif twist == "repeat_record":
-        before = (entry for entry in source.before(stream, (start, 0), now) if entry.visible(now))
+        earlier = source.before(stream, (start, 0), now)
+        before = (entry for entry in earlier if entry.visible(now) and wanted(request, entry))
         shown = [*islice(before, 1), *shown]
     if settings.spoils(stream, (entry.at for entry in shown)):
         return error(500, "InternalError", "This page cannot be shown")
