@@ -27,7 +27,7 @@ from zendesk_pipeline.errors import (
 )
 from zendesk_pipeline.limits import MINUTE, RateLimiter, retry_after
 from zendesk_pipeline.paging import Params
-from zendesk_pipeline.refusals import refusal
+from zendesk_pipeline.refusals import CHECK_ADDRESS, IN_FRONT, TOO_MANY_FOR_OTHERS, is_web_page, refusal, web_page
 from zendesk_pipeline.streams import Stream
 
 T = TypeVar("T")
@@ -237,7 +237,7 @@ class ZendeskClient:
     def _page(self, stream: Stream, params: Params, read: Callable[[bytes], T]) -> tuple[Answer, T]:
         try:
             answer = self._get(stream.path, params, stream.budget)
-        except ForbiddenError as refused:
+        except RefusedError as refused:
             raise self._explained(stream, refused) from None
         return answer, read(answer.body)
 
@@ -253,11 +253,17 @@ class ZendeskClient:
         renewed, waited = False, 0.0
         while True:
             answer = self._send(path, params, self.limiters[budget])
-            if answer.status == HTTPStatus.OK:
+            of_a_page = is_web_page(answer.headers, answer.body)
+            if answer.status == HTTPStatus.OK and not of_a_page:
                 return answer
             if answer.status == HTTPStatus.TOO_MANY_REQUESTS:
                 waited += self._told_to_wait(path, answer, waited, self.limiters[budget])
-            elif answer.status == HTTPStatus.UNAUTHORIZED and not renewed and self.credential.renew():
+            elif (
+                answer.status == HTTPStatus.UNAUTHORIZED
+                and not of_a_page  # a proxy's own question says nothing of our credential
+                and not renewed
+                and self.credential.renew()
+            ):
                 renewed = True
             else:
                 problem = refusal(
@@ -285,6 +291,11 @@ class ZendeskClient:
         """Let no cursor's request out for as long as a 429 asks; raises StarvedError where that adds up to too long."""
         told = retry_after(answer.headers, self.clock.now())
         pause = MINUTE if told is None else max(told, 1.0)
+        if waited + pause > LONGEST_WAIT and is_web_page(answer.headers, answer.body):
+            raise StarvedError(
+                f"{path} was answered 429 with {web_page(answer.headers, answer.body)}, for {waited / 60:.0f} minutes"
+                f" by now. {TOO_MANY_FOR_OTHERS} What is missing is collected later."
+            )
         if waited + pause > LONGEST_WAIT:
             raise StarvedError(
                 f"Zendesk's rate limit let no request to {path} through for {waited / 60:.0f} minutes and asks for"
@@ -293,17 +304,41 @@ class ZendeskClient:
         limiter.pause(pause)
         return pause
 
-    def _explained(self, stream: Stream, refused: ForbiddenError) -> ForbiddenError:
-        """A 403 says little: ask who we are, and say what it means for this stream."""
+    def _explained(self, stream: Stream, refused: RefusedError) -> RefusedError:
+        """A 403 or 404 says little: ask who we are, and say what it means for this stream."""
+        if refused.unclear is None:
+            return refused
         try:
             identity, role = self.who()
-        except ZendeskError:  # such as a scope that covers the stream and not the question
-            return ForbiddenError(f"{refused} The credential has to be an admin's. {stream.forbidden}")
+        except ZendeskError as silence:
+            return self._unexplained(stream, refused, silence)
+        if isinstance(refused, ForbiddenError):
+            return ForbiddenError(f"{refused} {self._forbidden(stream, identity, role)}")
+        if refused.unclear == HTTPStatus.NOT_FOUND:
+            return RefusedError(
+                f"{refused.message.removesuffix(CHECK_ADDRESS)} The account is there, and answers users/me: it does not"
+                f" offer {stream.name}. Take it out of RESOURCES, or ask Zendesk's support for it."
+            )
+        return RefusedError(
+            f"{refused} Zendesk answers users/me, so a firewall or proxy refuses this address alone: have it let"
+            " through."
+        )
+
+    def _forbidden(self, stream: Stream, identity: int | None, role: str | None) -> str:
+        """What a 403 of the API means for who asks."""
         if identity is None:
-            return ForbiddenError(f"{refused} Zendesk does not know the credential. {self.credential.remedy}")
+            return f"Zendesk does not know the credential. {self.credential.remedy}"
         if role != "admin":
-            return ForbiddenError(f"{refused} The credential belongs to a user of role {role}, an admin's is needed.")
-        return ForbiddenError(f"{refused} {stream.forbidden}")
+            return f"The credential belongs to a user of role {role}, an admin's is needed."
+        return stream.forbidden
+
+    def _unexplained(self, stream: Stream, refused: RefusedError, silence: ZendeskError) -> RefusedError:
+        """Where nobody says who we are, such as for a scope that covers the stream and not the question."""
+        if isinstance(silence, RefusedError) and silence.unclear == refused.unclear == HTTPStatus.FORBIDDEN:
+            return RefusedError(f"{refused} Whatever is asked is refused, users/me too. {IN_FRONT}")
+        if isinstance(refused, ForbiddenError):
+            return ForbiddenError(f"{refused} The credential has to be an admin's. {stream.forbidden}")
+        return refused if refused.unclear == HTTPStatus.NOT_FOUND else RefusedError(f"{refused} {IN_FRONT}")
 
 
 class _User(msgspec.Struct):
@@ -329,6 +364,13 @@ def _pause(state: RetryCallState) -> float:
     problem = state.outcome.exception() if state.outcome else None
     told = problem.retry_after if isinstance(problem, TransientError) else None
     return max(told or 0.0, _backoff(state))
+
+
+OAUTH_ERRORS = (b"invalid_", b"unauthorized_client", b"unsupported_")
+"""How what the token endpoint says of a client or its question begins.
+
+https://datatracker.ietf.org/doc/html/rfc6749#section-5.2
+"""
 
 
 class InvalidGrantError(RefusedError):
@@ -363,7 +405,11 @@ def request_grant(transport: Transport, body: Mapping[str, object]) -> Grant:
         answer = transport.send("POST", path, json=body, auth=NoCredential())
     except MaybeTooHeavyError as problem:
         raise TransientError(str(problem)) from None
+    if is_web_page(answer.headers, answer.body):
+        raise _of_a_web_page(path, answer, asked_at)
     if answer.status not in {HTTPStatus.OK, HTTPStatus.CREATED}:
+        if answer.status == HTTPStatus.FORBIDDEN and not any(name in answer.body for name in OAUTH_ERRORS):
+            raise RefusedError(f"Zendesk answered 403 to {path}, and says nothing of the OAuth client. {IN_FRONT}")
         if HTTPStatus.BAD_REQUEST <= answer.status < HTTPStatus.NOT_FOUND:
             kind = InvalidGrantError if b'"invalid_grant"' in answer.body else RefusedError
             raise kind(
@@ -371,13 +417,29 @@ def request_grant(transport: Transport, body: Mapping[str, object]) -> Grant:
                 " Check ZENDESK_CLIENT_ID and ZENDESK_CLIENT_SECRET."
             )
         problem = refusal(path, answer.status, answer.headers, b"", remedy="", now=asked_at)
-        # what a page is too heavy for, a token is not: a smaller page would not help
-        heavy = isinstance(problem, PageTooHeavyError | MaybeTooHeavyError)
-        raise TransientError(str(problem)) if heavy else problem
+        raise _of_a_token(problem)
     try:
         return msgspec.json.decode(answer.body, type=Grant)
     except (msgspec.MsgspecError, UnicodeDecodeError):
         raise TransientError(f"{path} answered {answer.status} without an access token.") from None
+
+
+def _of_a_web_page(path: str, answer: Answer, now: float) -> ZendeskError:
+    """Somebody else has answered in the place of the token endpoint: nothing is said of the OAuth client."""
+    status = HTTPStatus.OK if answer.status == HTTPStatus.CREATED else answer.status
+    problem = refusal(path, status, answer.headers, answer.body, remedy="", now=now)
+    if isinstance(problem, RefusedError) and problem.unclear == HTTPStatus.FORBIDDEN:
+        return RefusedError(f"{problem} {IN_FRONT}")
+    return _of_a_token(problem)
+
+
+def _of_a_token(problem: ZendeskError) -> ZendeskError:
+    """A smaller page would not help, and without a token nobody can be asked what a refusal means."""
+    if isinstance(problem, PageTooHeavyError | MaybeTooHeavyError):
+        return TransientError(str(problem))
+    if isinstance(problem, RefusedError):
+        problem.unclear = None
+    return problem
 
 
 def token_endpoint(

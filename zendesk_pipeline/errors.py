@@ -8,7 +8,7 @@
     │   │   └── MaybeTooHeavyError  no answer in time, 502 and the like: the same again may help, or a smaller page
     │   ├── TooEarlyError   the window is not over, or Zendesk does not show it yet: later
     │   ├── StarvedError    the rate limit let nothing through for too long: later
-    │   ├── RefusedError    401, 404 and their like: a person mends it
+    │   ├── RefusedError    401, 404 and their like, or a firewall on the way: a person fixes it
     │   │   └── ForbiddenError  403: plan or role
     │   ├── ProtocolError   an answer that contradicts what Zendesk promises
     │   └── PageLimitError  MAX_PAGES is reached
@@ -62,7 +62,12 @@ class StarvedError(ZendeskError):
 
 
 class RefusedError(ZendeskError):
-    """Zendesk understood the request and refuses it."""
+    """The request is refused, by Zendesk or by what is on the way to it."""
+
+    def __init__(self, message: str, *, unclear: int | None = None) -> None:
+        """`unclear` is the status of an answer that can mean several things: whoever gets it may ask on."""
+        super().__init__(message)
+        self.unclear = unclear
 
 
 class ForbiddenError(RefusedError):

@@ -255,8 +255,8 @@ class Walk:
             first = Window.of(int(now) - kept + HOUR)
             raise RefusedError(
                 f"{self.stream.name} {self.span}: Zendesk keeps these records for {kept // (24 * HOUR)} days, and of"
-                f" windows before {first} it shows a part or nothing. Nothing was read. Collect from {first} on; what was"
-                " before is nowhere."
+                f" windows before {first} it shows a part or nothing. Nothing was read. Collect from {first} on; what"
+                " was before is nowhere."
             )
 
     def _checked(self, cursor: str | None, seen: set[str]) -> str:

@@ -1,13 +1,15 @@
 """What an answer other than 200 means: one place that turns status and body into one of our errors.
 
 Error bodies come as JSON objects of three shapes, as plain text and as HTML; `error` may be a string or an object.
-https://developer.zendesk.com/api-reference/introduction/requests/
+https://developer.zendesk.com/api-reference/introduction/requests/. A web page with another status than 5xx is not the
+API's: a firewall, a proxy, or Zendesk's own guard in front of the API has answered in its place.
 """
 
 import re
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -36,6 +38,28 @@ LONGEST_ERROR = 100_000
 """Bytes of an error body that are looked at."""
 DEEPEST_WORD = 6
 """Levels of an error body at which words are looked for; those seen have four."""
+IN_FRONT = (
+    "What is in front of Zendesk refuses this machine (IP restrictions in Admin Center > Account > Security, a"
+    " firewall, a proxy), or the account is suspended. Open ZENDESK_BASE_URL in a browser on this machine, and have its"
+    " address allowed."
+)
+CHECK_ADDRESS = " Check ZENDESK_BASE_URL."
+TOO_MANY_FOR_OTHERS = "A firewall or proxy on the way limits this machine; it is no rate limit of Zendesk's API."
+_TITLE = re.compile(r"<title[^>]*>(.*?)</title", re.IGNORECASE | re.DOTALL)
+
+
+def is_web_page(headers: Mapping[str, str], body: bytes) -> bool:
+    """Whether an answer is HTML, which Zendesk's API never sends."""
+    begin = body[:LONGEST_QUOTE].lstrip(b"\xef\xbb\xbf \t\r\n")[:1]
+    is_called_one = headers.get("Content-Type", "").lower().startswith("text/html")
+    return begin == b"<" or (is_called_one and begin not in {b"{", b"["})
+
+
+def web_page(headers: Mapping[str, str], body: bytes) -> str:
+    """A web page by its title and by the server that sent it."""
+    found = _TITLE.search(body[:LONGEST_ERROR].decode(errors="replace"))
+    title, server = _short(found[1] if found else ""), _short(headers.get("Server", ""))
+    return "a web page" + (f" titled {title}" if title else "") + (f", sent by {server}" if server else "")
 
 
 def refusal(  # noqa: C901, PLR0911  # a case a line
@@ -49,8 +73,11 @@ def refusal(  # noqa: C901, PLR0911  # a case a line
     if _may_be_too_heavy(status, body):
         told = retry_after(headers, now)
         return MaybeTooHeavyError(f"{what}: a fault on Zendesk's side, or too much for one page.", retry_after=told)
+    if is_web_page(headers, body) and status not in SERVER_ERRORS and status not in REDIRECTS:
+        return _of_a_web_page(f"{path} was answered {status} with {web_page(headers, body)}", status, headers, now)
     if status in SERVER_ERRORS or status == HTTPStatus.CONFLICT:
-        return TransientError(f"{what}: a fault on Zendesk's side.", retry_after=retry_after(headers, now))
+        page = f", or of what sent {web_page(headers, body)}" if is_web_page(headers, body) else ""
+        return TransientError(f"{what}: a fault on Zendesk's side{page}.", retry_after=retry_after(headers, now))
     if status == HTTPStatus.TOO_MANY_REQUESTS:
         told = retry_after(headers, now)
         return TransientError(f"{what}: the rate limit.", retry_after=MINUTE if told is None else told)
@@ -59,15 +86,16 @@ def refusal(  # noqa: C901, PLR0911  # a case a line
     if status == HTTPStatus.FORBIDDEN and "scope" in said:
         return RefusedError(f"{what}: the token's scope is too narrow. Set ZENDESK_OAUTH_SCOPE=read, or what is named.")
     if status == HTTPStatus.FORBIDDEN:
-        return ForbiddenError(f"{what}.")
+        return ForbiddenError(f"{what}.", unclear=status)
     if status == HTTPStatus.UNPROCESSABLE_ENTITY and "too recent" in said.lower():
         return TooEarlyError(f"{what}: Zendesk does not show so recent a time yet.")
     if status == HTTPStatus.NOT_FOUND:
-        return RefusedError(f"{what}: there is no such address. Check ZENDESK_BASE_URL.")
+        return RefusedError(f"{what}: there is no such address.{CHECK_ADDRESS}", unclear=status)
     if status in REDIRECTS:
         return RefusedError(
-            f"{what}: it redirects, and credentials follow no redirect."
-            " Set ZENDESK_BASE_URL to the account's own address, https://SUBDOMAIN.zendesk.com."
+            f"{what}: it redirects{_to(headers)}, and credentials follow no redirect."
+            " Set ZENDESK_BASE_URL to the account's own address, https://SUBDOMAIN.zendesk.com; if it is that, a proxy"
+            " on the way wants somebody to sign in."
         )
     return RefusedError(f"{what}.")
 
@@ -75,6 +103,39 @@ def refusal(  # noqa: C901, PLR0911  # a case a line
 def _may_be_too_heavy(status: int, body: bytes) -> bool:
     says_so = _PROXY_GAVE_UP.search(body[:LONGEST_QUOTE]) is not None
     return status in TIMED_OUT or (status == HTTPStatus.SERVICE_UNAVAILABLE and says_so)
+
+
+def _of_a_web_page(what: str, status: int, headers: Mapping[str, str], now: float) -> ZendeskError:
+    what = f"{what}, which is no answer of Zendesk's API."
+    if status == HTTPStatus.TOO_MANY_REQUESTS:
+        told = retry_after(headers, now)
+        return TransientError(f"{what} {TOO_MANY_FOR_OTHERS}", retry_after=MINUTE if told is None else told)
+    if status == HTTPStatus.FORBIDDEN:
+        return RefusedError(what, unclear=status)
+    if status == HTTPStatus.UNAUTHORIZED:
+        return RefusedError(
+            f"{what} A proxy or gateway on the way wants a credential of its own; Zendesk's was not looked at. Let this"
+            " machine through to ZENDESK_BASE_URL."
+        )
+    if status == HTTPStatus.NOT_FOUND:
+        return RefusedError(
+            f"{what} There is no such address, or a proxy on the way does not know it.{CHECK_ADDRESS}", unclear=status
+        )
+    if status == HTTPStatus.OK:
+        return TransientError(
+            f"{what} A proxy on the way wants somebody to sign in, or Zendesk is being maintained: open"
+            " ZENDESK_BASE_URL in a browser on this machine if this stays."
+        )
+    return RefusedError(f"{what} {IN_FRONT}")
+
+
+def _to(headers: Mapping[str, str]) -> str:
+    """The host that a redirect leads to; the rest of it may hold what is nobody's business."""
+    try:
+        host = urlsplit(headers.get("Location", "")).hostname
+    except ValueError:
+        return ""
+    return f" to {_short(host)}" if host else ""
 
 
 def quote(body: bytes) -> str:

@@ -160,6 +160,18 @@ FAULTS = [
         zendesk=_status(429, times=ENDLESS, retry_after="seconds:600"),
         says="rate limit let no request",
     ),
+    Fault(name="429 of a firewall, in HTML", zendesk=_status(429, body="html", retry_after="seconds:1")),
+    Fault(
+        name="403 of a firewall to everything",
+        zendesk=(Rule(path="/api/", kind="status", code=403, body="html", times=ENDLESS),),
+        says="in front of Zendesk refuses this machine",
+    ),
+    Fault(
+        name="403 to everything in the middle",
+        zendesk=(Rule(path="/api/", kind="status", code=403, times=ENDLESS, skip=1),),
+        says="Whatever is asked is refused",
+    ),
+    Fault(name="401 of a proxy", zendesk=_status(401, body="html"), says="wants a credential of its own"),
     Fault(name="500", zendesk=_status(500)),
     Fault(name="500 in HTML", zendesk=_status(500, body="html")),
     Fault(name="502", zendesk=_status(502)),

@@ -67,6 +67,7 @@ STUCK = 180
 COPED_WITH = (
     Rule(kind="status", code=429, retry_after="seconds:2"),
     Rule(kind="status", code=429, body="text"),
+    Rule(kind="status", code=429, body="html", retry_after="seconds:2"),
     Rule(kind="status", code=500, body="html"),
     Rule(kind="status", code=503, retry_after="date:2"),
     Rule(kind="status", code=504),
@@ -92,6 +93,8 @@ ORDERS = ("as_asked", "as_asked", "newest_first", "hours_mixed")
 FATAL = (
     Rule(kind="status", code=503, times=0),
     Rule(kind="status", code=401, times=0),
+    Rule(kind="status", code=401, body="html", times=0),
+    Rule(kind="status", code=403, body="html", times=0),
     Rule(kind="empty_object", times=0),
     Rule(kind="malformed_page", times=0),
     Rule(kind="repeat_cursor"),

@@ -1,9 +1,11 @@
 """One request to Zendesk: what is waited out, tried again, refused, and what never leaves for another host."""
 
+import re
 import tracemalloc
 from collections.abc import Callable
 from email.utils import formatdate
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
@@ -261,7 +263,6 @@ def test_a_5xx_that_asks_for_more_than_an_hour_is_an_error_at_once(fake_clock: C
     [
         pytest.param(Reply(b'{"error":"TooManyValues"}', 400), RefusedError, id="400"),
         pytest.param(Reply(b"", 401), RefusedError, id="401"),
-        pytest.param(Reply(b"<html>", 404), RefusedError, id="404"),
         pytest.param(Reply(b'{"description":"Too recent start_time."}', 422), TooEarlyError, id="422-too-recent"),
         pytest.param(Reply(b"", 504), PageTooHeavyError, id="504"),
     ],
@@ -274,6 +275,14 @@ def test_what_would_be_the_same_again_is_not_tried_again(
     with answering(reply) as server, pytest.raises(kind):
         first_page(client_for(server.url, fake.clock))
     assert (len(server.received), fake.slept) == (1, [])
+
+
+def test_a_404_is_not_tried_again(fake_clock: Clocks) -> None:
+    """Nor paused for; users/me alone is asked, to find out what is not there."""
+    fake = fake_clock(NOW)
+    with answering(Reply(b"<html>", 404)) as server, pytest.raises(RefusedError):
+        first_page(client_for(server.url, fake.clock))
+    assert ([each.path for each in server.received][1:], fake.slept) == (["/api/v2/users/me"], [])
 
 
 # Bounds
@@ -476,6 +485,82 @@ def test_a_403_that_nobody_explains_stays_a_403(fault: Reply, fake_clock: Clocks
     with answering(Reply(b"No access", 403), fault) as server, pytest.raises(ForbiddenError) as raised:
         first_page(client_for(server.url, fake_clock(NOW).clock, retries=1), AUDIT_LOGS)
     assert all(words in str(raised.value) for words in ("No access", "admin's", "Enterprise plan"))
+
+
+EVERYWHERE = ""
+"""The path of a fault that every address meets."""
+NOT_THE_PLAN = re.compile("RESOURCES|Enterprise plan|OAuth client|ZENDESK_EMAIL|ZENDESK_OAUTH_SCOPE")
+
+
+@each_stream
+@pytest.mark.parametrize("body", ["html", "json"])
+def test_a_403_to_everything_is_the_network_or_the_account(
+    stream: Stream, body: Any, zendesk: SimulatedZendesk, fake_clock: Clocks
+) -> None:
+    """IP restrictions, a firewall, a suspended account: it has nothing to do with the stream, and says so."""
+    zendesk.control.add_faults(Rule(path=EVERYWHERE, kind="status", code=403, body=body, times=0))
+    says = r"users/me too\. What is in front of Zendesk .* account is suspended"
+    with pytest.raises(RefusedError, match=says) as raised:
+        first_page(client_for(zendesk.url, fake_clock(NOW).clock), stream)
+    assert not NOT_THE_PLAN.search(str(raised.value))
+    assert list(zendesk.control.counts().path) == [stream.path, "/api/v2/users/me"]
+
+
+def test_a_403_page_to_one_address_is_a_firewalls_rule(zendesk: SimulatedZendesk, fake_clock: Clocks) -> None:
+    """Where the same credential is answered elsewhere, nobody looks at IP restrictions or the plan."""
+    zendesk.control.add_faults(Rule(path=AUDIT_LOGS.path, kind="status", code=403, body="html"))
+    with pytest.raises(RefusedError, match="a firewall or proxy refuses this address alone: have it let") as raised:
+        first_page(client_for(zendesk.url, fake_clock(NOW).clock), AUDIT_LOGS)
+    assert not NOT_THE_PLAN.search(str(raised.value))
+
+
+@pytest.mark.parametrize("fault", [Reply(b"", 503), Reply(b"<html>", 401), Reply(b"<html>", 200)], ids=str)
+def test_a_403_page_that_nobody_explains_is_the_networks(fault: Reply, fake_clock: Clocks) -> None:
+    """What else users/me says, a web page was no word of the API's."""
+    blocked, says = Reply(b"<html><title>Blocked</title>", 403), "titled Blocked.*IP restrictions"
+    with answering(blocked, fault) as server, pytest.raises(RefusedError, match=says) as raised:
+        first_page(client_for(server.url, fake_clock(NOW).clock, retries=0), AUDIT_LOGS)
+    assert not NOT_THE_PLAN.search(str(raised.value))
+
+
+@pytest.mark.parametrize("body", ["html", "json"])
+def test_a_404_is_the_account_or_the_stream(body: Any, zendesk: SimulatedZendesk, fake_clock: Clocks) -> None:
+    """Where users/me is answered the address of the account is right, and the stream is what is not there."""
+    client = client_for(zendesk.url, fake_clock(NOW).clock)
+    zendesk.control.add_faults(Rule(path=AUDIT_LOGS.path, kind="status", code=404, body=body))
+    with pytest.raises(RefusedError, match=r"The account is there.*does not offer audit_logs\. Take it out") as raised:
+        first_page(client, AUDIT_LOGS)
+    assert "ZENDESK_BASE_URL" not in str(raised.value)
+    zendesk.control.clear_faults()
+    zendesk.control.add_faults(Rule(path=EVERYWHERE, kind="status", code=404, body=body, times=0))
+    with pytest.raises(RefusedError, match=r"Check ZENDESK_BASE_URL\.$") as raised:
+        first_page(client, AUDIT_LOGS)
+    assert "RESOURCES" not in str(raised.value)
+
+
+def test_a_proxys_401_leaves_the_token_as_it_is(zendesk: SimulatedZendesk, fake_clock: Clocks) -> None:
+    """It wants a credential of its own: ours is neither renewed nor called wrong."""
+    client = client_for(zendesk.url, fake_clock(NOW).clock)
+    request = token_endpoint(client.transport, client_id=CLIENT_ID, client_secret=CLIENT_SECRET, scope="read")
+    client.credential = ClientCredentials(request, client.clock)
+    first_page(client)
+    zendesk.control.add_faults(Rule(path=EXPORT, kind="status", code=401, body="html"))
+    with pytest.raises(RefusedError, match="A proxy or gateway on the way wants a credential of its own") as raised:
+        first_page(client)
+    assert not NOT_THE_PLAN.search(str(raised.value))
+    assert zendesk.control.counts().path["/oauth/tokens"] == 1
+
+
+def test_a_firewalls_429_is_waited_out_and_told_as_its_own(zendesk: SimulatedZendesk, fake_clock: Clocks) -> None:
+    """A while, as any 429; after an hour of it nobody looks for who uses up Zendesk's budget."""
+    fake = fake_clock(NOW)
+    blocked = Rule(path=EXPORT, kind="status", code=429, body="html", retry_after="seconds:90")
+    zendesk.control.add_faults(blocked)
+    first_page(client_for(zendesk.url, fake.clock))
+    assert fake.slept == [90]
+    zendesk.control.add_faults(replace(blocked, times=0))
+    with pytest.raises(StarvedError, match=r"429 with a web page .*A firewall or proxy on the way limits this machine"):
+        first_page(client_for(zendesk.url, fake.clock))
 
 
 def test_who_is_no_guess(fake_clock: Clocks) -> None:

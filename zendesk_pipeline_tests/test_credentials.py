@@ -246,6 +246,24 @@ def test_a_refused_token_request_is_an_error_at_once(reply: Reply, says: str, fa
 
 
 @pytest.mark.parametrize(
+    ("reply", "says"),
+    [
+        pytest.param(Reply(b"<html><title>Blocked</title>", 403), "titled Blocked.*IP restrictions", id="403-page"),
+        pytest.param(Reply(b'{"error":"Forbidden"}', 403), "IP restrictions.*or the account is suspended", id="403"),
+        pytest.param(Reply(b"<html>", 401), "A proxy or gateway on the way wants a credential of its own", id="401"),
+        pytest.param(Reply(b"<html>", 400), "IP restrictions", id="400"),
+    ],
+)
+def test_who_refuses_a_token_without_a_word_of_the_client_is_told(reply: Reply, says: str, fake_clock: Clocks) -> None:
+    """A firewall, a proxy or Zendesk's IP restrictions: nobody makes a new client secret for that."""
+    with answering(reply) as server, pytest.raises(RefusedError, match=says) as raised:
+        first_page(_client(server.url, fake_clock(NOW), "oauth"))
+    assert "OAuth client is not accepted" not in str(raised.value)
+    assert "ZENDESK_CLIENT" not in str(raised.value)
+    assert len(server.received) == 1
+
+
+@pytest.mark.parametrize(
     ("reply", "pause"),
     [
         pytest.param(Reply(b"", 503), 1, id="503"),

@@ -21,7 +21,7 @@ from zendesk_pipeline.doctor.zendesk import (
 from zendesk_pipeline.local_services import SimulatedZendesk
 from zendesk_pipeline.settings import Settings
 from zendesk_pipeline.simulator.accounts import API_TOKEN, BEARER_TOKEN, CLIENT_ID, CLIENT_SECRET, EMAIL
-from zendesk_pipeline.simulator.faults import Rule
+from zendesk_pipeline.simulator.faults import Kind, Rule
 from zendesk_pipeline.upkeep import TOKENS_END
 from zendesk_pipeline_tests import certificates
 from zendesk_pipeline_tests.asking import NOW
@@ -90,13 +90,22 @@ def test_a_host_that_is_not_there_or_says_nothing_is_given_up(admit: Admit) -> N
         (Rule(kind="redirect", location="https://elsewhere.example/"), r"failed: .*302.*redirects"),
         (Rule(kind="status", code=503), r"failed: .*503"),
         (Rule(kind="status", code=401), "ok: "),
+        (Rule(kind="status", code=403, body="html"), r"failed: .*web page titled .*IP restrictions"),
+        (Rule(kind="status", code=401, body="html"), r"failed: .*web page titled .*wants a credential of its own"),
+        (Rule(kind="html"), r"failed: .*answered 200 with a web page"),
     ],
-    ids=["no such account", "redirect", "fault", "asks for a credential"],
+    ids=["no such account", "redirect", "fault", "asks for a credential", "firewall", "gateway", "sign-in page"],
 )
 def test_what_answers_may_be_no_zendesk(admit: Admit, zendesk: SimulatedZendesk, rule: Rule, expected: str) -> None:
     """A wrong subdomain, an address that leads on, and maintenance are told apart from an account that is there."""
     zendesk.control.add_faults(rule)
     assert re.match(expected, said(look(admit(), "zendesk_host")))
+
+
+def test_a_403_to_whoever_asks_is_no_matter_of_role_or_scope(admit: Admit, zendesk: SimulatedZendesk) -> None:
+    """IP restrictions or a suspended account: the API itself refuses users/me."""
+    zendesk.control.add_faults(Rule(path="users/me", kind="status", code=403, times=0))
+    assert re.match(r"failed: .*answered 403 to /api/v2/users/me.*IP restrictions", said(look(admit(), "zendesk_user")))
 
 
 @pytest.mark.parametrize(("to_day", "status"), [(100, "ok"), (3, "warning")])
@@ -290,11 +299,12 @@ def test_a_limit_that_is_used_up_is_a_warning_without_waiting(admit: Admit, zend
 
 def test_what_is_no_page_fails(admit: Admit, zendesk: SimulatedZendesk) -> None:
     """200 with HTML or with an empty object is no stream; nothing of it is shown."""
-    for kind in ("html", "empty_object"):
+    expected: dict[Kind, str] = {"html": "200 with a web page", "empty_object": "200 to /api/v2/audit_logs without"}
+    for kind, words in expected.items():
         zendesk.control.clear_faults()
         zendesk.control.add_faults(Rule(path="audit_logs", kind=kind))
         verdict = look(admit(), "zendesk_streams")
-        assert (verdict.status, "without audit_logs" in verdict.remedy) == ("failed", True)
+        assert (verdict.status, words in verdict.remedy) == ("failed", True)
 
 
 # Rate limits

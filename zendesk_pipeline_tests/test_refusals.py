@@ -16,7 +16,7 @@ from zendesk_pipeline.errors import (
     TransientError,
     ZendeskError,
 )
-from zendesk_pipeline.refusals import LONGEST_QUOTE, quote, refusal
+from zendesk_pipeline.refusals import LONGEST_QUOTE, is_web_page, quote, refusal, web_page
 from zendesk_pipeline_tests.asking import NOW
 from zendesk_pipeline_tests.test_records import RECORDED
 
@@ -24,6 +24,7 @@ PATH = "/api/v2/audit_logs"
 RECORDED_ERRORS = sorted(RECORDED.glob("error_*.json"))
 NO_ACCESS = b'{"error":{"title":"Forbidden","message":"You do not have access to this page. Please contact"}}'
 NO_SCOPE = b'{"error":"Forbidden","description":"Missing the following required scopes: read"}'
+BLOCKED = b"<!DOCTYPE html><html><head><title>Not from here</title></head><body>Your address is blocked</body></html>"
 TOO_RECENT = b'{"error":"InvalidValue","description":"Too recent start_time. Use a start_time older than 5 minutes"}'
 
 
@@ -68,6 +69,71 @@ def test_every_status_means_something(status: int, body: bytes, kind: type[Zende
     assert type(error) is kind
     assert f"Zendesk answered {status} to {PATH}" in str(error)
     assert says in str(error)
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "unclear", "says"),
+    [
+        pytest.param(200, TransientError, None, "wants somebody to sign in", id="200"),
+        pytest.param(401, RefusedError, None, "wants a credential of its own; Zendesk's was not looked at", id="401"),
+        pytest.param(403, RefusedError, 403, "which is no answer of Zendesk's API.", id="403"),
+        pytest.param(404, RefusedError, 404, "There is no such address, or a proxy on the way", id="404"),
+        pytest.param(422, RefusedError, None, "IP restrictions in Admin Center", id="422"),
+        pytest.param(429, TransientError, None, "no rate limit of Zendesk's API", id="429"),
+        pytest.param(451, RefusedError, None, "IP restrictions in Admin Center", id="451"),
+    ],
+)
+def test_a_web_page_is_no_word_of_the_api(
+    status: int, kind: type[ZendeskError], unclear: int | None, says: str
+) -> None:
+    """A firewall or proxy has answered: its page's title and server are told, and never credential, scope or plan."""
+    error = _refusal(status, BLOCKED, {"Server": "edge/1.0"})
+    assert type(error) is kind
+    assert f"{PATH} was answered {status} with a web page titled Not from here, sent by edge/1.0, which" in str(error)
+    assert says in str(error)
+    assert "Check the key." not in str(error)
+    assert getattr(error, "unclear", None) == unclear
+
+
+@pytest.mark.parametrize(
+    ("headers", "body", "is_one"),
+    [
+        pytest.param({}, BLOCKED, True, id="html"),
+        pytest.param({}, b"\xef\xbb\xbf\r\n <HTML>", True, id="behind-a-mark-and-blanks"),
+        pytest.param({"Content-Type": "text/html"}, b"", True, id="named-and-empty"),
+        pytest.param({"content-type": "Text/HTML; charset=utf-8"}, b"Blocked", True, id="named-and-plain"),
+        pytest.param({"Content-Type": "text/html"}, NO_ACCESS, False, id="json-by-a-wrong-name"),
+        pytest.param({"Content-Type": "text/plain"}, b"Number of allowed API requests", False, id="text"),
+        pytest.param({"Content-Type": "application/json"}, NO_ACCESS, False, id="json"),
+        pytest.param({}, b"", False, id="nothing"),
+    ],
+)
+def test_what_is_a_web_page(headers: dict[str, str], body: bytes, *, is_one: bool) -> None:
+    """By its first character, or by its name where it is no JSON: Zendesk's API answers JSON or plain text."""
+    assert is_web_page(CaseInsensitiveDict(headers), body) == is_one
+
+
+def test_a_title_is_told_in_a_few_words() -> None:
+    """On one line, and not all of a long one; a page without one is called a web page."""
+    page = b"<html><TITLE lang=en>Access\n\x1b denied " + b"x" * 1000 + b"</title>"
+    assert web_page(CaseInsensitiveDict({}), page) == f"a web page titled {('Access denied ' + 'x' * 1000)[:200]}"
+    assert web_page(CaseInsensitiveDict({}), b"<html>") == "a web page"
+
+
+@pytest.mark.parametrize(
+    ("location", "says"),
+    [
+        ("https://login.example.com/saml?RelayState=s3cr3t", "redirects to login.example.com, and"),
+        ("/elsewhere", "it redirects, and"),
+        ("https://[::1", "it redirects, and"),
+        ("", "it redirects, and"),
+    ],
+)
+def test_a_redirect_says_to_which_host(location: str, says: str) -> None:
+    """A sign-in page of a proxy and another address of the account are told apart by it; the rest is not repeated."""
+    error = _refusal(302, headers={"Location": location})
+    assert says in str(error)
+    assert "s3cr3t" not in str(error)
 
 
 @pytest.mark.parametrize(

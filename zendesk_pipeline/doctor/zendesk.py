@@ -16,9 +16,9 @@ from requests.utils import get_environ_proxies
 from zendesk_pipeline.doctor.clocks import clock_verdict
 from zendesk_pipeline.doctor.patient import ME, Hello, Patient
 from zendesk_pipeline.doctor.verdicts import Verdict, failed, not_visible, ok, together, warning
-from zendesk_pipeline.errors import PipelineError, ProtocolError, StarvedError
+from zendesk_pipeline.errors import PipelineError, ProtocolError, RefusedError, StarvedError
 from zendesk_pipeline.limits import EXPORT_RATE, HEADROOM, HIGH_VOLUME_EXPORT_RATE, account_budget, moment_of
-from zendesk_pipeline.refusals import quote, refusal
+from zendesk_pipeline.refusals import IN_FRONT, is_web_page, quote, refusal
 from zendesk_pipeline.settings import Settings
 from zendesk_pipeline.streams import STREAMS, Stream
 from zendesk_pipeline.upkeep import TOKENS_END
@@ -72,6 +72,9 @@ def host(patient: Patient) -> Verdict:
 def host_verdict(hello: Hello, url: str) -> Verdict:
     """Of what it said to somebody it does not know."""
     answer, ends_at = hello.answer, hello.certificate_ends_at
+    if is_web_page(answer.headers, answer.body):
+        problem = refusal(ME, answer.status, answer.headers, answer.body, remedy="", now=hello.heard_at)
+        return failed(problem.message, "" if IN_FRONT in problem.message else IN_FRONT)
     if answer.status not in {HTTPStatus.OK, *NOT_ACCEPTED}:
         problem = refusal(ME, answer.status, answer.headers, b"", remedy="", now=hello.heard_at)
         remedy = (
@@ -115,6 +118,8 @@ def identity(patient: Patient) -> Verdict:
                 "The token's scope does not cover the question of whose it is.",
                 "Nothing has to be done if zendesk_streams is ok: it asks for the records themselves.",
             )
+        if isinstance(problem, RefusedError) and problem.unclear == HTTPStatus.FORBIDDEN:
+            return failed(problem.message, IN_FRONT)
         raise
     return identity_verdict(number, role, client.credential.remedy)
 

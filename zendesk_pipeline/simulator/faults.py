@@ -57,7 +57,13 @@ MALFORMED: Mapping[Form, bytes] = {
 """Records that no page should hold. None of them has a time, so each belongs where it stands."""
 _TIMES = re.compile(rb'"(generated_timestamp|created_at|updated_at|timestamp|time)":')
 _SIZE = re.compile(r"(?:per_page|page(?:\[|%5B)size(?:\]|%5D))=(\d+)")
-_ERROR_NAMES = {404: "RecordNotFound", 409: "Conflict", 429: "APIRateLimitExceeded", 422: "InvalidValue"}
+_ERROR_NAMES = {
+    403: "Forbidden",
+    404: "RecordNotFound",
+    409: "Conflict",
+    429: "APIRateLimitExceeded",
+    422: "InvalidValue",
+}
 
 
 class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -70,7 +76,7 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         skip: How many matching requests pass before it starts.
         probability: Share of the remaining matching requests it happens to, drawn with `seed`.
         seed: See probability.
-        code: Status of kind "status" and "redirect".
+        code: Status of kind "status" and "redirect"; with `body` "html" it is a firewall or proxy that answers.
         retry_after: "seconds:N", "date:N" (N seconds from now, real clock), "list" ("50, 53"), "reset:N" (a date
             in `ratelimit-reset`, as the access logs send it), or none.
         body: Form of the body of kind "status".
