@@ -10,6 +10,7 @@ from requests.structures import CaseInsensitiveDict
 
 from zendesk_pipeline.errors import (
     ForbiddenError,
+    MaybeTooHeavyError,
     PageTooHeavyError,
     RefusedError,
     TooEarlyError,
@@ -36,7 +37,7 @@ def _refusal(status: int, body: bytes = b"", headers: dict[str, str] | None = No
     ("status", "body", "kind", "says"),
     [
         pytest.param(500, b"", TransientError, "fault on Zendesk's side", id="500"),
-        pytest.param(502, b"<html>Bad gateway</html>", TransientError, "fault on Zendesk's side", id="502-html"),
+        pytest.param(502, b"<html>Bad gateway</html>", MaybeTooHeavyError, "fault on Zendesk's side", id="502-html"),
         pytest.param(503, b"Service unavailable", TransientError, "(Service unavailable)", id="503-text"),
         pytest.param(599, b"", TransientError, "599", id="599"),
         pytest.param(409, b'{"error":"Conflict"}', TransientError, "(Conflict)", id="409"),
