@@ -105,8 +105,9 @@ class Transport:
         auth: Callable[..., Any],
         params: Params | None = None,
         json: Any = None,
+        largest: int | None = None,
     ) -> Answer:
-        """Send it and read the answer.
+        """Send it and read the answer, whose body has at most `largest` bytes (LARGEST_BODY, if None).
 
         Raises TransientError for whatever the network does, RefusedError where TLS does not trust the host, and
         SettingsError where the certificates to trust by cannot be read.
@@ -122,7 +123,7 @@ class Transport:
                 allow_redirects=False,
                 stream=True,
             ) as response:
-                return Answer(response.status_code, response.headers, self._body(path, response))
+                return Answer(response.status_code, response.headers, self._body(path, response, largest))
         except requests.exceptions.SSLError:
             raise RefusedError(
                 f"{self.base_url} did not prove that it is the host it claims to be (TLS)."
@@ -140,21 +141,19 @@ class Transport:
                 " CURL_CA_BUNDLE, names no file or folder of them. Mend it, or take it away."
             ) from None
 
-    def _body(self, path: str, response: requests.Response) -> bytes:
+    def _body(self, path: str, response: requests.Response, largest: int | None) -> bytes:
         # closed at once: an error's trace would keep what was read for as long as the garbage collector likes
         with BytesIO() as body:
-            self._read(path, response, body)
+            self._read(path, response, body, LARGEST_BODY if largest is None else largest)
             return body.getvalue()
 
-    def _read(self, path: str, response: requests.Response, body: BytesIO) -> None:
+    def _read(self, path: str, response: requests.Response, body: BytesIO, largest: int) -> None:
         latest = self.clock.monotonic() + LONGEST_BODY_TIME * self.timeout
         # read1 gives what has arrived; to wait for a whole chunk would be to notice a drip at its end
         while chunk := response.raw.read1(CHUNK, decode_content=True):
             body.write(chunk)
-            if body.tell() > LARGEST_BODY:
-                raise PageTooHeavyError(
-                    f"{path} answered with more than {LARGEST_BODY:,} bytes; a smaller page may do."
-                )
+            if body.tell() > largest:
+                raise PageTooHeavyError(f"{path} answered with more than {largest:,} bytes; a smaller page may do.")
             if self.clock.monotonic() > latest:
                 raise PageTooHeavyError(f"{path} was still sending after {LONGEST_BODY_TIME * self.timeout:.0f} s.")
 
@@ -206,15 +205,22 @@ class ZendeskClient:
         return replace(self, transport=self.transport.another(), spent=Spent())
 
     def page(
-        self, stream: Stream, params: Params, read: Callable[[bytes], T], *, patient: bool = True
+        self,
+        stream: Stream,
+        params: Params,
+        read: Callable[[bytes], T],
+        *,
+        patient: bool = True,
+        largest: int | None = None,
     ) -> tuple[T, Mapping[str, str]]:
         """A page of a stream as `read` understands it, and the answer's headers.
 
-        Raises PageTooHeavyError at once (a smaller page helps, not the same again), MaybeTooHeavyError after all
-        retries, or at once where it is not to be `patient`, else any ZendeskError.
+        A body of more than `largest` bytes (LARGEST_BODY, if None) is too heavy. Raises PageTooHeavyError at once (a
+        smaller page helps, not the same again), MaybeTooHeavyError after all retries, or at once where it is not to be
+        `patient`, else any ZendeskError.
         """
-        answer, page = self._stubbornly(lambda: self._page(stream, params, read), patient=patient)
-        return page, answer.headers
+        headers, page = self._stubbornly(lambda: self._page(stream, params, read, largest), patient=patient)
+        return page, headers
 
     def who(self) -> tuple[int | None, str | None]:
         """Id and role of the user that the credential belongs to; the id is None where Zendesk sees nobody.
@@ -234,12 +240,14 @@ class ZendeskClient:
             reraise=True,
         )(attempt)
 
-    def _page(self, stream: Stream, params: Params, read: Callable[[bytes], T]) -> tuple[Answer, T]:
+    def _page(
+        self, stream: Stream, params: Params, read: Callable[[bytes], T], largest: int | None
+    ) -> tuple[Mapping[str, str], T]:
         try:
-            answer = self._get(stream.path, params, stream.budget)
+            answer = self._get(stream.path, params, stream.budget, largest)
         except RefusedError as refused:
             raise self._explained(stream, refused) from None
-        return answer, read(answer.body)
+        return answer.headers, read(answer.body)
 
     def _me(self) -> "_User":
         path = "/api/v2/users/me"
@@ -249,10 +257,10 @@ class ZendeskClient:
         except (msgspec.MsgspecError, UnicodeDecodeError):
             raise TransientError(f"{path} answered 200 without a user.") from None
 
-    def _get(self, path: str, params: Params, budget: str) -> Answer:
+    def _get(self, path: str, params: Params, budget: str, largest: int | None = None) -> Answer:
         renewed, waited = False, 0.0
         while True:
-            answer = self._send(path, params, self.limiters[budget])
+            answer = self._send(path, params, self.limiters[budget], largest)
             of_a_page = is_web_page(answer.headers, answer.body)
             if answer.status == HTTPStatus.OK and not of_a_page:
                 return answer
@@ -278,11 +286,11 @@ class ZendeskClient:
                     self.limiters[budget].pause(problem.retry_after or 0.0)  # the other cursors wait as well
                 raise problem
 
-    def _send(self, path: str, params: Params, limiter: RateLimiter) -> Answer:
+    def _send(self, path: str, params: Params, limiter: RateLimiter, largest: int | None) -> Answer:
         self.spent.waited += limiter.acquire()
         self.spent.requests += 1
         began = self.clock.monotonic()
-        answer = self.transport.send("GET", path, params=params, auth=self.credential)
+        answer = self.transport.send("GET", path, params=params, auth=self.credential, largest=largest)
         self.spent.latest = self.clock.monotonic() - began
         limiter.observe(answer.headers)
         return answer

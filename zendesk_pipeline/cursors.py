@@ -14,11 +14,13 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import count
 from math import ceil
 from queue import SimpleQueue
 from statistics import median
 
+from zendesk_pipeline.client import LARGEST_BODY
 from zendesk_pipeline.errors import TransientError, ZendeskError
 from zendesk_pipeline.limits import MINUTE
 from zendesk_pipeline.pages import Page, Walk
@@ -47,7 +49,13 @@ SHORTEST_TIME = 60
 PARTS_PER_CURSOR = 2
 """Those under way and those that wait to be used; one more may be under way, the one that is wanted next."""
 MOST_PAGES_WAITING = (PARTS_PER_CURSOR * MOST_CURSORS + 1) * LONGEST_PART
-"""The bound of what is read ahead, and of its memory."""
+"""The bound of what is read ahead."""
+MOST_BYTES = 40 * 1024 * 1024
+"""Of the pages that wait and of those being read; the page that is wanted next comes on top, or nothing would move."""
+LARGEST_OF_SEVERAL = 8 * 1024 * 1024
+"""Bytes of a page that one of several cursors takes; a larger one is asked for again, with fewer records."""
+READING = 2
+"""Times its size is what a page takes while it is taken apart."""
 EDGE = 3
 """Seconds around the end of a part in which its neighbour can show the same records: each is asked for wider."""
 MOST_SHOWN = 1024
@@ -76,6 +84,7 @@ def pages(walk: Walk) -> Iterator[Page]:
     try:
         for page in walk.pages():
             reading.latencies.append(walk.client.spent.latest)
+            reading.sizes.append(page.size)
             latest = max(latest, _latest(page))
             shown.add(page)
             yield page
@@ -128,9 +137,9 @@ def _each_once(reading: "_Reading", shown: _Shown) -> Iterator[Page]:
     for part in reading.in_order():
         before = shown.identities()
         for page in reading.pages_of(part):
-            records = [record for record in page.records if record.identity not in before]
+            page.records[:] = [record for record in page.records if record.identity not in before]
             passed = page.passed if page.more else max(page.passed, part.span.end - spread)
-            new = replace(page, records=records, passed=passed)
+            new = replace(page, passed=passed)
             shown.add(new)
             yield new
 
@@ -148,6 +157,10 @@ class _Part:
     """Whether it is all that is left, for one cursor."""
     latest: int = 0
     """The latest time that its pages have shown."""
+    waiting: int = 0
+    """Bytes of its pages that are read and not used."""
+    asked: int = 0
+    """Bytes that the page under way is thought to take."""
     pages: SimpleQueue[Page | BaseException | None] = field(default_factory=SimpleQueue[Page | BaseException | None])
 
 
@@ -161,6 +174,8 @@ class _Reading:
     pace: float = 1.0
     """Seconds of event time a full page covers, by the part that ended last."""
     latencies: deque[float] = field(default_factory=lambda: deque[float](maxlen=LATENCIES))
+    sizes: deque[int] = field(default_factory=lambda: deque[int](maxlen=LATENCIES))
+    """Bytes of the last pages."""
     asking: int = 0
     """Parts being read by cursors of their own."""
     read: int = 0
@@ -226,9 +241,10 @@ class _Reading:
         while (page := part.pages.get()) is not None:
             if isinstance(page, BaseException):
                 raise page
-            yield page
             with self.changed:
+                part.waiting -= page.size
                 self.changed.notify_all()
+            yield page
 
     def _read_here(self, part: _Part) -> Iterator[Page]:
         """A part's pages, asked for as they are wanted."""
@@ -252,7 +268,7 @@ class _Reading:
 
     def _cursor(self, walk: Walk) -> None:
         while (part := self._next()) is not None:
-            walk = replace(walk, part=part.span)
+            walk = replace(walk, part=part.span, largest=partial(self._largest, part))
             try:
                 self._read(part, walk)
             except BaseException as problem:  # noqa: BLE001  # it is raised again where the pages are used
@@ -261,8 +277,16 @@ class _Reading:
                     self._read_before_its_hour(part, walk)
                 part.pages.put(problem)
             with self.changed:
-                self.asking -= 1
+                self.asking, part.asked = self.asking - 1, 0
                 self.changed.notify_all()
+
+    def _largest(self, part: _Part, size: int) -> int:
+        """The most bytes of a page: what has to be read at once, record by record, waits until it is wanted next."""
+        if size > 1:
+            return LARGEST_OF_SEVERAL
+        with self.changed:
+            self.changed.wait_for(lambda: self._is_left(part) or self.parts[0] is part)
+        return LARGEST_BODY
 
     def _ends_at(self, part: _Part) -> None:
         """Nothing behind a part that broke will be used: who reads it stops, and nobody begins with more of it."""
@@ -290,7 +314,24 @@ class _Reading:
     def _has_room(self, unread: int) -> bool:
         cursors = self._cursors()
         waiting = sum(part.begun for part in self.parts)
-        return unread == 0 or (not self.alone and self.asking < cursors and waiting < PARTS_PER_CURSOR * cursors)
+        if unread == 0:
+            return True
+        can = not self.alone and self.asking < cursors and waiting < PARTS_PER_CURSOR * cursors
+        return can and self._has_bytes()
+
+    def _has_bytes(self) -> bool:
+        """Whether another page can be read without holding more than is good."""
+        held = sum(part.waiting + part.asked for part in self.parts)
+        return held + self._expected() <= MOST_BYTES
+
+    def _expected(self) -> int:
+        """Bytes that the next page takes while it is read: as much as the largest of the last ones."""
+        return READING * max(self.sizes, default=0)
+
+    def _may_ask(self, part: _Part) -> bool:
+        """Whether a part's next page may be read: there is room, or who takes the pages waits for just this one."""
+        is_wanted = self.parts[0] is part and part.pages.empty()
+        return part.pages.qsize() < LONGEST_PART and (is_wanted or self._has_bytes())
 
     def _cut(self, number: int) -> _Part:
         """The first piece of an unread part; towards the end of a range pieces get smaller, to end together."""
@@ -302,7 +343,7 @@ class _Reading:
         if pieces > 1:
             self.parts.insert(number + 1, _Part(Span(end, part.span.end)))
             part.span = Span(part.span.start, end)
-        part.begun = True
+        part.begun, part.asked = True, self._expected()
         self.changed.notify_all()
         return part
 
@@ -339,10 +380,13 @@ class _Reading:
 
     def _is_wanted(self, part: _Part, page: Page, walk: Walk) -> bool:
         """Hand over a page; whether there is room for more, and anybody who wants it."""
-        part.pages.put(page)
         with self.changed:
             self.latencies.append(walk.client.spent.latest)
-            self.changed.wait_for(lambda: self._is_left(part) or part.pages.qsize() < LONGEST_PART)
+            self.sizes.append(page.size)
+            part.waiting, part.asked = part.waiting + page.size, 0
+            part.pages.put(page)
+            self.changed.wait_for(lambda: self._is_left(part) or not page.more or self._may_ask(part))
+            part.asked = self._expected() if page.more else 0
             return not self._is_left(part)
 
     def _is_longer(self, part: _Part, page: Page) -> bool:

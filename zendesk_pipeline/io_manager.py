@@ -43,6 +43,8 @@ READERS = 4
 """Threads that look into the ledgers of windows that a run need not read again."""
 RECORDS_AHEAD = 500
 """Read before they are wanted, in whole pages and at least one: small pages come too unevenly for one."""
+BYTES_AHEAD = 16 * 1024 * 1024
+"""Of the pages that wait and the one in use: while they have more, none is read before it is wanted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -193,10 +195,12 @@ class S3IOManager(dg.ConfigurableIOManager):
             return
         progress = Progress(name=pages.stream.name, span=rest, clock=self._clock, log=log)
         with delivery, _rarely_collected():
-            for page in prefetched(pages.pages(rest), ahead=max(1, RECORDS_AHEAD // pages.stream.page_size)):
+            ahead = max(1, RECORDS_AHEAD // pages.stream.page_size)
+            for page in prefetched(pages.pages(rest), ahead, size=lambda page: page.size, most=BYTES_AHEAD):
                 delivery.take(page)
                 progress.tell(page)
                 report()
+                page.records.clear()
 
     def _delivery(self, pages: PageStream, rest: Span, warn: Callable[[str], object]) -> Delivery:
         return Delivery(

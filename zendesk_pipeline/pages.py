@@ -70,6 +70,8 @@ class Page:
     """Records of the future, which are not among `records`."""
     malformed: Sequence[Malformed] = ()
     """Records that cannot be delivered, which are not among them either."""
+    size: int = 0
+    """Bytes of memory that it holds, about, until whoever uses it up clears `records`: others may still name it."""
 
 
 @dataclass(slots=True)
@@ -126,6 +128,8 @@ class Walk:
     """Of the run, read before this walk."""
     size: PageSize = field(default_factory=PageSize)
     """Shared by all parts of the range."""
+    largest: Callable[[int], int | None] = lambda _: None
+    """The most bytes that a page of so many records may have; LARGEST_BODY of the client, if None."""
 
     @property
     def asked(self) -> Span:
@@ -165,6 +169,7 @@ class Walk:
                 older=older,
                 ahead=ahead,
                 malformed=body.malformed,
+                size=body.size,
             )
             if not more:
                 return
@@ -199,7 +204,8 @@ class Walk:
         params = self.stream.paging.params(self.asked, cursor, size)
         is_settled = self._settled_at_source if cursor is None else self._still_settled
         for _ in range(TRIES_OF_AN_OLD_PAGE):
-            body, headers = self.client.page(self.stream, params, read, patient=patient)
+            largest = self.largest(size)
+            body, headers = self.client.page(self.stream, params, read, patient=patient, largest=largest)
             if is_settled(headers):
                 return self._up_to_now(body, headers)
         if cursor is None:

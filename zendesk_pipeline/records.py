@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -23,6 +23,8 @@ from zendesk_pipeline.malformed import (
 from zendesk_pipeline.streams import Stream
 from zendesk_pipeline.windows import LAST_TIME
 
+BYTES_BESIDE_A_LINE = 200
+"""That a record takes in memory, about."""
 LONGEST_IDENTITY = 100
 """Characters; Zendesk's are numbers or as short as a UUID, and a ledger holds them all."""
 
@@ -51,6 +53,8 @@ class PageBody:
     cursor: str | None
     malformed: Sequence[Malformed] = ()
     """Records that are on the page and cannot be delivered."""
+    size: int = field(default=0, compare=False)
+    """Bytes of memory that it holds, about."""
 
 
 def page_reader(stream: Stream) -> Callable[[bytes], PageBody]:
@@ -81,7 +85,8 @@ def page_reader(stream: Stream) -> Callable[[bytes], PageBody]:
             raise TransientError(
                 f"{stream.path} answered 200 with a body that is not a page of {stream.items}: {problem}."
             ) from None
-        return PageBody(records, *stream.paging.following(page), tuple(malformed))
+        size = len(body) + BYTES_BESIDE_A_LINE * len(lines)
+        return PageBody(records, *stream.paging.following(page), tuple(malformed), size)
 
     return read
 

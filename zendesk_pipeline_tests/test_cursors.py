@@ -35,6 +35,7 @@ from zendesk_pipeline.keys import Layout
 from zendesk_pipeline.limits import MINUTE, RateLimiter
 from zendesk_pipeline.local_services import SimulatedZendesk
 from zendesk_pipeline.pages import Page, Walk
+from zendesk_pipeline.records import BYTES_BESIDE_A_LINE
 from zendesk_pipeline.simulator.faults import Rule
 from zendesk_pipeline.simulator.history import HistoryOptions
 from zendesk_pipeline.simulator.messages import Request
@@ -537,6 +538,31 @@ def test_what_is_read_ahead_is_bounded() -> None:
         _until_quiet(account)
         assert PARTS_PER_CURSOR * LONGEST_PART < len(account.adapter.queries) <= MOST_PAGES_WAITING + MOST_CURSORS + 1
         pages.close()  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]  # it is a generator
+
+
+def test_what_is_read_ahead_is_bounded_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where nobody takes pages, the cursors stop at so many bytes, whatever the number of pages; none is lost by it."""
+    page = 2 * BYTES_BESIDE_A_LINE + 200  # two records, and what is around them
+    monkeypatch.setattr(cursors, "MOST_BYTES", 20 * page)
+    times = range(0, HOURS * HOUR, 8)
+    account = _account(times, tick=5.0)
+    pages = cursors.pages(account.walk(replace(AUDIT_LOGS, page_size=2)))
+    first = [next(pages), next(pages)]
+    _until_quiet(account)
+    assert MOST_CURSORS < len(account.adapter.queries) <= 20 + MOST_CURSORS
+    shown = [*first, *pages]
+    assert len({record.identity for each in shown for record in each.records}) == len(times)
+
+
+def test_one_of_several_cursors_takes_no_giant_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It asks for fewer records; one record that is larger still is read when it is wanted next. None is lost."""
+    monkeypatch.setattr(cursors, "LARGEST_OF_SEVERAL", 100)  # less than a page of one record
+    times = range(0, HOURS * HOUR, 20)
+    account = _account(times, tick=5.0)
+    shown = list(cursors.pages(account.walk(replace(AUDIT_LOGS, page_size=20))))
+    sizes = {int(dict(query)["page[size]"]) for query in account.adapter.queries}
+    assert {20, 10, 5, 2, 1} <= sizes
+    assert len({record.identity for each in shown for record in each.records}) == len(times)
 
 
 def _until_quiet(account: Account) -> None:

@@ -319,7 +319,7 @@ def test_what_cannot_be_redacted_is_withheld(
 ) -> None:
     """Under redaction rules a malformed record is quarantined as they leave it, or, if it is no JSON, by name only."""
     rules = tmp_path / "rules.yaml"
-    rules.write_text("incremental_tickets:\n  - drop: subject\n")
+    rules.write_text("incremental_tickets:\n  - drop: subject\naudit_logs: whole\n")
     with project({**environment, "REDACTION_RULES": str(rules)}, monkeypatch) as collector:
         done = [_in_window(collector, zendesk, "incremental_tickets", form) for _ in range(2)]
     assert [each.success for each in done] == [True, True]

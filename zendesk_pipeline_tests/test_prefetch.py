@@ -64,6 +64,44 @@ def test_so_many_items_wait_and_no_more(most: int) -> None:
     assert list(ahead) == [*range(1, most + 2)]
 
 
+def test_of_large_items_none_waits() -> None:
+    """While the one in use has more bytes than are good the next is not made, and it is made when it is wanted."""
+    made, second_made = list[int](), threading.Event()
+
+    def items() -> Iterator[int]:
+        for number in (10, 10, 1, 1):
+            made.append(number)
+            if len(made) > 1:
+                second_made.set()
+            yield number
+
+    ahead = prefetched(items(), ahead=3, size=lambda number: number, most=5)
+    assert next(ahead) == 10
+    assert not second_made.wait(0.05)
+    assert next(ahead) == 10
+    assert list(ahead) == [1, 1]
+
+
+def test_items_wait_as_long_as_their_bytes_have_room() -> None:
+    """Two of three wait beside the one in use: with the third there would be too many bytes before it is made."""
+    made, third_made, fourth_made = list[int](), threading.Event(), threading.Event()
+
+    def items() -> Iterator[int]:
+        for number in range(4):
+            made.append(number)
+            if number == 2:
+                third_made.set()
+            if number == 3:
+                fourth_made.set()
+            yield number
+
+    ahead = prefetched(items(), ahead=9, size=lambda _: 10, most=29)
+    assert next(ahead) == 0
+    assert third_made.wait(LONG)
+    assert not fourth_made.wait(0.05)
+    assert list(ahead) == [1, 2, 3]
+
+
 def test_nothing_is_made_before_it_is_asked_for() -> None:
     """An iterator that nobody uses asks Zendesk nothing."""
     made: list[int] = []
