@@ -19,10 +19,9 @@ from dagster._core.storage.asset_check_execution_record import (
 from zendesk_pipeline.accounts import Account
 from zendesk_pipeline.bindings import bucket_key, bucket_of, zendesk_key, zendesk_of
 from zendesk_pipeline.clock import Clock
-from zendesk_pipeline.errors import PipelineError
+from zendesk_pipeline.errors import DeniedError, PipelineError
 from zendesk_pipeline.inspection import Finding, Inspector
 from zendesk_pipeline.sensors import delivered_windows
-from zendesk_pipeline.store import DeniedError
 from zendesk_pipeline.streams import Stream
 from zendesk_pipeline.windows import HOUR, Span, Window
 

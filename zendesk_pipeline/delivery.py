@@ -21,7 +21,7 @@ import msgspec
 from zendesk_pipeline import ledger as ledgers
 from zendesk_pipeline.batches import Batch, BatchFormat, content_of, encode, records_in
 from zendesk_pipeline.clock import Clock
-from zendesk_pipeline.errors import DeliveryError, RedactionError
+from zendesk_pipeline.errors import DeliveryError, DeniedError, RedactionError
 from zendesk_pipeline.keys import Layout
 from zendesk_pipeline.ledger import Delivered, Ledger
 from zendesk_pipeline.malformed import Malformed
@@ -29,7 +29,7 @@ from zendesk_pipeline.pages import PAGES_OF_PROOF, Page
 from zendesk_pipeline.records import Record
 from zendesk_pipeline.redaction import Redaction
 from zendesk_pipeline.shortening import MARK, shortened
-from zendesk_pipeline.store import DeniedError, Spent, Store
+from zendesk_pipeline.store import Spent, Store
 from zendesk_pipeline.streams import Stream
 from zendesk_pipeline.windows import HOUR, LAST_TIME, Span, Window
 

@@ -15,6 +15,7 @@
     ├── SecretStoreError    AWS Secrets Manager or Parameter Store gives no answer: later
     ├── RedactionError      a record cannot be redacted as the rules want: it stays here
     └── DeliveryError       S3's side
+        └── DeniedError     403: the writer may not do that there
 
 Messages are sentences for people. They never hold a credential or anything of a record.
 """
@@ -88,6 +89,10 @@ class SecretStoreError(PipelineError):
 
 class DeliveryError(PipelineError):
     """S3 refused, or holds something it should not."""
+
+
+class DeniedError(DeliveryError):
+    """The credential may not do that here."""
 
 
 class RedactionError(PipelineError):

@@ -13,9 +13,10 @@ import msgspec
 from zendesk_pipeline import ledger as ledgers
 from zendesk_pipeline.batches import LONGEST_LINE, content_of, encode, records_in
 from zendesk_pipeline.delivery import LEFT_OUT_SHARE
+from zendesk_pipeline.errors import DeniedError
 from zendesk_pipeline.keys import Layout, is_batch, is_ours, recipe_object
 from zendesk_pipeline.ledger import Delivered, Ledger
-from zendesk_pipeline.store import DeniedError, Listed, Store
+from zendesk_pipeline.store import Listed, Store
 from zendesk_pipeline.streams import Stream
 from zendesk_pipeline.windows import HOUR, Window
 

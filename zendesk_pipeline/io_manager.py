@@ -9,16 +9,15 @@ from itertools import takewhile
 from typing import Any
 
 import dagster as dg
-from botocore.exceptions import BotoCoreError
 from dagster_aws.s3 import S3Resource
 from pydantic import Field, PrivateAttr
 
 from zendesk_pipeline import ledger as ledgers
-from zendesk_pipeline import temporary_instance
+from zendesk_pipeline import s3_errors, temporary_instance
 from zendesk_pipeline.batches import BatchFormat, content_of, records_in
 from zendesk_pipeline.clock import Clock
 from zendesk_pipeline.delivery import Delivery, Tally
-from zendesk_pipeline.errors import DeliveryError, PipelineError, RefusedError, SettingsError
+from zendesk_pipeline.errors import DeliveryError, DeniedError, PipelineError, RefusedError, SettingsError
 from zendesk_pipeline.inspection import Inspector, Waiting, feed
 from zendesk_pipeline.keys import Layout
 from zendesk_pipeline.long_runs import Reports
@@ -30,7 +29,7 @@ from zendesk_pipeline.redaction_rules import redaction
 from zendesk_pipeline.resources import settled
 from zendesk_pipeline.run_history import STAYS
 from zendesk_pipeline.settings import not_set
-from zendesk_pipeline.store import DeniedError, Store, signed_once
+from zendesk_pipeline.store import Store, signed_once
 from zendesk_pipeline.streams import STREAMS, Stream
 from zendesk_pipeline.windows import HOUR, Span, Window
 
@@ -224,13 +223,7 @@ class S3IOManager(dg.ConfigurableIOManager):
     def _store(self) -> Store:
         if not self.bucket:
             raise not_set("S3_BUCKET", "the bucket that the SecOps feed reads")
-        try:
-            client = signed_once(self.s3.get_client())
-        except (BotoCoreError, ValueError) as wrong:  # neither holds a credential
-            raise SettingsError(
-                f"An AWS setting is wrong ({wrong}): check AWS_PROFILE, AWS_ACCESS_KEY_ID and its like,"
-                " and AWS_ENDPOINT_URL_S3."
-            ) from None
+        client = signed_once(s3_errors.made(self.s3.get_client))
         encryption = {"ServerSideEncryption": self.sse, "SSEKMSKeyId": self.kms_key_id}
         return Store(
             client=client,

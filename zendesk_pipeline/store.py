@@ -4,33 +4,40 @@ Conditional writes: https://docs.aws.amazon.com/AmazonS3/latest/userguide/condit
 """
 
 import base64
-from collections.abc import Generator, Iterator, Mapping
+import hashlib
+import time
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import count
 from threading import Lock
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from botocore.auth import AUTH_TYPE_MAPS, S3SigV4Auth
-from botocore.exceptions import (
-    BotoCoreError,
-    ClientError,
-    NoCredentialsError,
-    NoRegionError,
-    ParamValidationError,
-)
+from botocore.exceptions import ClientError
 
-from zendesk_pipeline.errors import DeliveryError, SettingsError
+from zendesk_pipeline.s3_errors import (
+    PROBLEMS,
+    WHILE_READING,
+    CutOffError,
+    NotS3Error,
+    code_of,
+    explained,
+    is_worth_another_try,
+)
 
 if TYPE_CHECKING:
     from botocore.awsrequest import AWSRequest
     from mypy_boto3_s3 import S3Client
 
-CONFLICT_TRIES = 5
-"""409: another write of the same key was under way; S3 asks to send it again."""
+T = TypeVar("T")
 
-
-class DeniedError(DeliveryError):
-    """The credential may not do that here."""
+TRIES = 5
+"""Of what botocore does not try again by itself, such as a 409: another write of the same key was under way."""
+PAUSE = 0.1
+"""Seconds before the second try; twice as long before each further one."""
+LISTED = frozenset({"IsTruncated", "KeyCount", "Name"})
+"""A listing has one of these at least, an empty one as well."""
 
 
 class _ChecksumSigner(S3SigV4Auth):
@@ -100,26 +107,35 @@ class Spent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Store:
-    """One bucket. The client retries by itself what is worth it (connections, 500, 503 SlowDown)."""
+    """One bucket. What is worth another try gets it, of the client (connections, 5xx) or here (`s3_errors.AGAIN`)."""
 
     client: "S3Client"
     bucket: str
     encryption: Mapping[str, Any]
     """`ServerSideEncryption` and `SSEKMSKeyId` of every write, as PutObject takes them."""
     spent: Spent = field(default_factory=Spent)
+    sleep: Callable[[float], object] = time.sleep
 
     def uri(self, key: str) -> str:
         return f"s3://{self.bucket}/{key}"
 
     def get(self, key: str) -> Stored | None:
         """The object, or None; raises DeniedError, SettingsError, DeliveryError."""
-        with self._explaining("GetObject", key):
+
+        def ask() -> Stored | None:
             self.spent.count("get")
             try:
                 answer = self.client.get_object(Bucket=self.bucket, Key=key)
-                return Stored(answer["Body"].read(), answer["ETag"], answer.get("Metadata", {}))
             except self.client.exceptions.NoSuchKey:
                 return None
+            try:
+                body = answer["Body"].read()
+            except WHILE_READING as problem:
+                raise CutOffError(type(problem).__name__) from None
+            return Stored(body, _version(answer), answer.get("Metadata", {}))
+
+        with self._explaining("GetObject", key):
+            return self._tried(ask)
 
     def put_new(
         self, key: str, body: bytes, *, checksum: str, content_type: str, notes: Mapping[str, str] | None = None
@@ -129,15 +145,16 @@ class Store:
         `checksum` is the SHA-256 of the body in base64: S3 refuses a body that was damaged on its way. `notes` become
         user metadata of the object.
         """
-        checked: dict[str, Any] = {"ChecksumSHA256": checksum, "ContentType": content_type}
+        arguments: dict[str, Any] = {"ContentType": content_type, **checked(checksum)}
         if notes:
-            checked["Metadata"] = dict(notes)
-        return self._put(key, body, {"IfNoneMatch": "*", **checked}) is not None
+            arguments["Metadata"] = dict(notes)
+        return self._put(key, body, {"IfNoneMatch": "*", **arguments}) is not None
 
     def put_over(self, key: str, body: bytes, version: str | None) -> str | None:
         """Replace just this version of an object, or make it (None); its new version, or None where a race is lost."""
         condition = {"IfNoneMatch": "*"} if version is None else {"IfMatch": version}
-        return self._put(key, body, {"ContentType": "application/json", **condition})
+        checksum = base64.b64encode(hashlib.sha256(body).digest()).decode()
+        return self._put(key, body, {"ContentType": "application/json", **checked(checksum), **condition})
 
     def keys(self, prefix: str) -> list[str]:
         """Every key under the prefix, in order."""
@@ -150,63 +167,59 @@ class Store:
             pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix, **asked)
             for page in pages:
                 self.spent.count("list")
+                if not LISTED.intersection(page):
+                    raise NotS3Error
                 entries: list[Any] = list(page.get("Contents", []))
                 for entry in entries:
                     yield Listed(key=entry["Key"], size=entry["Size"], modified=entry["LastModified"].timestamp())
 
     def _put(self, key: str, body: bytes, arguments: dict[str, Any]) -> str | None:
+        def ask() -> str | None:
+            self.spent.count("put")
+            try:
+                return _version(
+                    self.client.put_object(Bucket=self.bucket, Key=key, Body=body, **arguments, **self.encryption)
+                )
+            except ClientError as refused:
+                code = code_of(refused)
+                # an If-Match on a key that is gone answers 404 on AWS and 412 elsewhere
+                if code in {"PreconditionFailed", "412"} or (code == "NoSuchKey" and "IfMatch" in arguments):
+                    return None
+                raise
+
         with self._explaining("PutObject", key):
-            for remaining in reversed(range(CONFLICT_TRIES)):
-                self.spent.count("put")
-                try:
-                    answer = self.client.put_object(
-                        Bucket=self.bucket, Key=key, Body=body, **arguments, **self.encryption
-                    )
-                    return answer["ETag"]
-                except ClientError as refused:
-                    code = _code(refused)
-                    # an If-Match on a key that is gone answers 404 on AWS and 412 elsewhere
-                    if code in {"PreconditionFailed", "412"} or (code == "NoSuchKey" and "IfMatch" in arguments):
-                        return None
-                    if code != "ConditionalRequestConflict" or not remaining:
-                        raise
+            return self._tried(ask)
+
+    def _tried(self, ask: Callable[[], T]) -> T:
+        """What a request gives, tried again where that may help and botocore does not."""
+        for number in count(1):
+            try:
+                return ask()
+            except PROBLEMS as problem:
+                if number == TRIES or not is_worth_another_try(problem):
+                    raise
+            self.sleep(PAUSE * 2 ** (number - 1))
         raise AssertionError("the loop returns or raises")
 
     @contextmanager
     def _explaining(self, action: str, key: str) -> Generator[None]:
         try:
             yield
-        except ClientError as refused:
-            raise self._explained(action, key, refused) from None
-        except (NoCredentialsError, NoRegionError) as missing:
-            raise SettingsError(
-                f"S3 needs AWS credentials and a region ({type(missing).__name__}): set AWS_PROFILE,"
-                " or AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_DEFAULT_REGION, or run under a role."
-            ) from None
-        except ParamValidationError:
-            raise SettingsError(
-                f"S3_BUCKET={self.bucket} is not a bucket's name: name the bucket that the SecOps feed reads."
-            ) from None
-        except BotoCoreError as problem:
-            raise DeliveryError(
-                f"S3 gave no answer to {action} on {self.uri(key)} ({type(problem).__name__}) after all retries."
-                " Check the network, AWS_DEFAULT_REGION and AWS_ENDPOINT_URL_S3 if this stays."
-            ) from None
-
-    def _explained(self, action: str, key: str, refused: ClientError) -> Exception:
-        code = _code(refused)
-        if code == "NoSuchBucket":
-            return SettingsError(f"S3_BUCKET={self.bucket} does not exist: create it, or name the right one.")
-        if code in {"AccessDenied", "403", "AllAccessDisabled"}:
-            return DeniedError(
-                f"S3 refuses {action} on {self.uri(key)} (AccessDenied): give the writer s3:{action} there."
-            )
-        if code in {"InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken"}:
-            return SettingsError(
-                f"S3 does not accept the AWS credentials ({code}): check AWS_ACCESS_KEY_ID and its like."
-            )
-        return DeliveryError(f"S3 refuses {action} on {self.uri(key)} ({code}) after all retries.")
+        except PROBLEMS as problem:
+            raise explained(action, self.uri(key), problem, bucket=self.bucket) from None
 
 
-def _code(refused: ClientError) -> str:
-    return str(refused.response.get("Error", {}).get("Code", "?"))
+def checked(checksum: str) -> dict[str, Any]:
+    """What a write says of its body's SHA-256, in base64.
+
+    With it botocore sends the body as it is, and not in chunks with a checksum behind them (`aws-chunked`), which some
+    stores refuse. The algorithm's name is what a bucket with a default retention asks for.
+    https://docs.aws.amazon.com/AmazonS3/latest/API/API_PutObject.html
+    """
+    return {"ChecksumAlgorithm": "SHA256", "ChecksumSHA256": checksum}
+
+
+def _version(answer: Mapping[str, Any]) -> str:
+    if "ETag" not in answer:
+        raise NotS3Error
+    return str(answer["ETag"])

@@ -12,11 +12,10 @@ from math import ceil
 
 import boto3
 import click
-from botocore.exceptions import BotoCoreError
 
 from zendesk_pipeline import ledger as ledgers
-from zendesk_pipeline import settings
-from zendesk_pipeline.errors import DeliveryError, SettingsError
+from zendesk_pipeline import s3_errors, settings
+from zendesk_pipeline.errors import DeliveryError
 from zendesk_pipeline.inspection import WEEKS
 from zendesk_pipeline.keys import Layout
 from zendesk_pipeline.ledger import Ledger
@@ -207,10 +206,7 @@ def _span(start: datetime, end: datetime) -> Span:
 def _store(chosen: Settings) -> Store:
     if not chosen.s3_bucket:
         raise not_set("S3_BUCKET", "the bucket that holds the ledgers")
-    try:
-        client = boto3.client("s3")
-    except (BotoCoreError, ValueError) as wrong:  # neither holds a credential
-        raise SettingsError(f"An AWS setting is wrong ({wrong}): check AWS_PROFILE and its like.") from None
+    client = s3_errors.made(lambda: boto3.client("s3"))
     return Store(client=client, bucket=chosen.s3_bucket, encryption={})
 
 

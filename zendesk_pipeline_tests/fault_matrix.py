@@ -256,6 +256,26 @@ FAULTS = [
     Fault(
         name="S3: 500 without end", s3=_puts(range(2, 999), Answer(status=500, code="InternalError")), says="S3 refuses"
     ),
+    Fault(name="S3: ledgers are cut off once", s3=_each("GET", "cut")),
+    Fault(name="S3: every write is aborted once", s3=_each("PUT", Answer(status=409, code="OperationAborted"))),
+    Fault(
+        name="S3: somebody else answers 200",
+        s3=_puts(range(3, 999), Answer(status=200, code="", page=b"<html>sign in</html>")),
+        says="somebody else did",
+    ),
+    Fault(
+        name="S3: another region",
+        s3=_puts(
+            range(3, 999),
+            Answer(status=400, code="AuthorizationHeaderMalformed", more="<Region>eu-central-1</Region>"),
+        ),
+        says="AWS_DEFAULT_REGION to eu-central-1",
+    ),
+    Fault(
+        name="S3: the clock is refused",
+        s3=_puts(range(3, 999), Answer(status=403, code="RequestTimeTooSkewed")),
+        says="NTP",
+    ),
     Fault(name="S3: reset before it is done", s3=_each("PUT", "reset_before")),
     Fault(name="S3: reset once it is done", s3=_each("PUT", "reset_after")),
     Fault(name="S3: no answer in time", s3=_puts(range(2, 3), "hang")),

@@ -92,7 +92,8 @@ class MemoryS3:
     def paginate(self, *, Prefix: str, **_: Any) -> list[dict[str, Any]]:  # noqa: N803  # boto3's name
         found = self.around("LIST", lambda: sorted(key for key in self.bucket.objects if key.startswith(Prefix)))
         sizes = {key: len(self.bucket.objects.get(key, b"")) for key in found}
-        return [{"Contents": [{"Key": key, "Size": sizes[key], "LastModified": LONG_AGO}]} for key in found] or [{}]
+        entries = [{"Key": key, "Size": sizes[key], "LastModified": LONG_AGO} for key in found]
+        return [{"KeyCount": 1, "Contents": [entry]} for entry in entries] or [{"KeyCount": 0}]
 
 
 def refused(code: str, method: str) -> ClientError:

@@ -377,7 +377,7 @@ class World:
             stream=run.stream,
             span=run.span,
             lookback=run.looks_back,
-            store=Store(client=client, bucket="memory", encryption={}),
+            store=Store(client=client, bucket="memory", encryption={}, sleep=lambda _: None),
             layout=LAYOUT,
             form=run.form,
             redeliver=run.redeliver,

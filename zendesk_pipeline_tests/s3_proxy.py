@@ -8,7 +8,7 @@ import http.client
 import socket
 import struct
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -17,7 +17,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 HOP_BY_HOP = {"connection", "expect", "keep-alive", "transfer-encoding", "content-length"}
 
-ERROR_BODY = "<?xml version='1.0'?><Error><Code>{code}</Code><Message>made by a test</Message></Error>"
+ERROR_BODY = "<?xml version='1.0'?><Error><Code>{code}</Code><Message>{message}</Message>{more}</Error>"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +29,8 @@ class S3Request:
     """Without the bucket; the prefix for a LIST."""
     number: int
     """1 for the first request through the proxy since the last `reset`."""
+    headers: Mapping[str, str] = field(default_factory=dict[str, str])
+    """By names in small letters."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,11 +39,22 @@ class Answer:
 
     status: int
     code: str
+    message: str = "made by a test"
+    more: str = ""
+    """Further elements, as XML."""
+    page: bytes | None = None
+    """What somebody else than S3 answers, in place of the error."""
+    headers: Mapping[str, str] = field(default_factory=dict[str, str])
+
+    @property
+    def body(self) -> bytes:
+        error = ERROR_BODY.format(code=self.code, message=self.message, more=self.more).encode()
+        return error if self.page is None else self.page
 
 
-Fate = Literal["pass", "reset_before", "reset_after", "hang"] | Answer
+Fate = Literal["pass", "reset_before", "reset_after", "cut", "hang"] | Answer
 """`reset_before`: the connection breaks and nothing is handed on; `reset_after`: the server has done it, and the
-pipeline never hears of it; `hang`: no answer until the pipeline gives up."""
+pipeline never hears of it; `cut`: it hears half of the answer's body; `hang`: no answer until the pipeline gives up."""
 
 
 @dataclass(slots=True)
@@ -62,16 +75,18 @@ class S3Proxy:
     def count(self, method: str) -> int:
         return sum(request.method == method for request in self.seen)
 
-    def arrived(self, method: str, path: str) -> S3Request:
+    def arrived(self, method: str, path: str, headers: Mapping[str, str]) -> S3Request:
         """Number a request."""
         parts = urlsplit(path)
         key = unquote(parts.path).split("/", 2)[-1] if parts.path.count("/") > 1 else ""
         listed = dict(parse_qsl(parts.query))
         with self._lock:
             request = S3Request(
-                "LIST" if "list-type" in listed else method, key or unquote(listed.get("prefix", "")), 0
+                "LIST" if "list-type" in listed else method,
+                key or unquote(listed.get("prefix", "")),
+                len(self.seen) + 1,
+                {name.lower(): value for name, value in headers.items()},
             )
-            request = S3Request(request.method, request.key, len(self.seen) + 1)
             self.seen.append(request)
         return request
 
@@ -104,11 +119,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _serve(self) -> None:
         proxy, upstream = self.proxies[self.connection.getsockname()[1]]
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        request = proxy.arrived(self.command, self.path)
+        body = self._received()
+        request = proxy.arrived(self.command, self.path, dict(self.headers.items()))
         match proxy.decide(request):
-            case Answer(status=status, code=code):
-                self._reply(status, {"Content-Type": "application/xml"}, ERROR_BODY.format(code=code).encode())
+            case Answer() as answer:
+                self._reply(answer.status, {"Content-Type": "application/xml", **answer.headers}, answer.body)
             case "reset_before":
                 self._reset()
             case "hang":
@@ -117,6 +132,10 @@ class _Handler(BaseHTTPRequestHandler):
             case "reset_after":
                 self._handed_on(upstream, body)
                 proxy.after(request)
+                self._reset()
+            case "cut":
+                status, headers, content = self._handed_on(upstream, body)
+                self._reply(status, headers, content, sent=len(content) // 2)
                 self._reset()
             case "pass":
                 status, headers, content = self._handed_on(upstream, body)
@@ -129,6 +148,17 @@ class _Handler(BaseHTTPRequestHandler):
             return self._serve
         raise AttributeError(name)
 
+    def _received(self) -> bytes:
+        """A request's body, also one that comes in chunks."""
+        if "chunked" not in self.headers.get("Transfer-Encoding", ""):
+            return self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        chunks: list[bytes] = []
+        while length := int(self.rfile.readline(), 16):
+            chunks.append(self.rfile.read(length))
+            self.rfile.readline()
+        self.rfile.readline()
+        return b"".join(chunks)
+
     def _handed_on(self, upstream: str, body: bytes) -> tuple[int, dict[str, str], bytes]:
         connection = http.client.HTTPConnection(upstream, timeout=60)
         headers = {name: value for name, value in self.headers.items() if name.lower() not in HOP_BY_HOP}
@@ -139,13 +169,14 @@ class _Handler(BaseHTTPRequestHandler):
         connection.close()
         return answer.status, kept, content
 
-    def _reply(self, status: int, headers: dict[str, str], content: bytes) -> None:
+    def _reply(self, status: int, headers: dict[str, str], content: bytes, sent: int | None = None) -> None:
         self.send_response_only(status)
         for name, value in {**headers, "Content-Length": str(len(content))}.items():
             self.send_header(name, value)
         self.end_headers()
         if self.command != "HEAD":
-            self.wfile.write(content)
+            self.wfile.write(content[:sent])
+            self.wfile.flush()
 
     def _reset(self) -> None:
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

@@ -22,12 +22,12 @@ from hypothesis import strategies as st
 from zendesk_pipeline import ledger as ledgers
 from zendesk_pipeline.batches import LONGEST_LINE, encode
 from zendesk_pipeline.delivery import RACES, WRITERS
-from zendesk_pipeline.errors import DeliveryError, TransientError
+from zendesk_pipeline.errors import DeliveryError, DeniedError, TransientError
 from zendesk_pipeline.keys import Layout
 from zendesk_pipeline.local_services import LocalS3, local_s3, moto_s3
 from zendesk_pipeline.pages import Page
 from zendesk_pipeline.records import Record
-from zendesk_pipeline.store import DeniedError, Store
+from zendesk_pipeline.store import Store
 from zendesk_pipeline.streams import INCREMENTAL_TICKETS
 from zendesk_pipeline.windows import HOUR, Span, Window
 from zendesk_pipeline_tests.by_hand import (

@@ -28,6 +28,7 @@ from zendesk_pipeline.batches import LONGEST_LINE, BatchFormat
 from zendesk_pipeline.cli import main
 from zendesk_pipeline.clock import Clock
 from zendesk_pipeline.delivery import Delivery, Tally
+from zendesk_pipeline.errors import DeniedError
 from zendesk_pipeline.local_services import ACCESS_KEY, SECRET_KEY, moto_s3
 from zendesk_pipeline.pages import Page
 from zendesk_pipeline.policies import reader_policy, writer_policy
@@ -36,7 +37,7 @@ from zendesk_pipeline.settings import CREDENTIALS, Settings
 from zendesk_pipeline.shortening import MARK
 from zendesk_pipeline.simulator import admin, faults
 from zendesk_pipeline.simulator import settings as switches
-from zendesk_pipeline.store import DeniedError, Store
+from zendesk_pipeline.store import Store
 from zendesk_pipeline.streams import AUDIT_LOGS, STREAMS
 from zendesk_pipeline.verification import Kind
 from zendesk_pipeline.windows import HOUR, Span, Window

@@ -27,7 +27,7 @@ from zendesk_pipeline_tests.ports import lasting_port
 from zendesk_pipeline_tests.s3_proxy import Answer, s3_proxy
 
 BUCKET = "zendesk-raw"
-CONFIGURATION = ("s3_public_access", "s3_encryption", "s3_versioning", "s3_lifecycle")
+CONFIGURATION = ("s3_public_access", "s3_encryption", "s3_versioning", "s3_object_lock", "s3_lifecycle")
 NOW = Clock()
 
 
@@ -76,7 +76,7 @@ def test_a_bucket_closed_to_the_credential_is_told_apart(admit: Admit, guarded: 
     [
         ({"AWS_SECRET_ACCESS_KEY": "wrong"}, "SignatureDoesNotMatch.*AWS_ACCESS_KEY_ID"),
         ({"AWS_ACCESS_KEY_ID": "nobody"}, "InvalidAccessKeyId.*AWS_ACCESS_KEY_ID"),
-        ({"S3_BUCKET": "not a bucket"}, "S3_BUCKET is not a bucket's name"),
+        ({"S3_BUCKET": "not a bucket"}, "S3_BUCKET=not a bucket is not a bucket's name"),
         ({"AWS_PROFILE": "nobody"}, "no AWS profile"),
         ({"AWS_ENDPOINT_URL_S3": "here"}, "AWS_ENDPOINT_URL_S3"),
     ],
@@ -95,7 +95,10 @@ def test_what_aws_does_not_take_names_its_variable(
 def test_a_store_that_is_not_there_is_given_up(admit: Admit) -> None:
     """The variables that lead there are named."""
     verdict = look(admit(AWS_ENDPOINT_URL_S3=f"http://127.0.0.1:{lasting_port()}"), "s3_bucket")
-    assert re.match(r"failed: S3 gave no answer \(EndpointConnectionError\).*AWS_ENDPOINT_URL_S3", said(verdict))
+    assert re.match(
+        r"failed: S3 gave no answer to list_objects_v2 .*\(EndpointConnectionError\).*AWS_ENDPOINT_URL_S3",
+        said(verdict),
+    )
 
 
 def test_a_clock_that_s3_refuses_is_told(admit: Admit, moto: LocalS3) -> None:
@@ -105,7 +108,17 @@ def test_a_clock_that_s3_refuses_is_told(admit: Admit, moto: LocalS3) -> None:
     with s3_proxy(moto.endpoint) as proxy:
         proxy.decide = lambda _: Answer(status=403, code="RequestTimeTooSkewed")
         verdict = look(admit(AWS_ENDPOINT_URL_S3=proxy.endpoint), "s3_bucket")
-    assert re.match(r"failed: S3 refuses this machine's clock", said(verdict))
+    assert re.match(
+        r"failed: S3 refuses list_objects_v2 .*RequestTimeTooSkewed.*this machine's clock is wrong.*NTP", said(verdict)
+    )
+
+
+def test_a_listing_that_is_refused_says_what_to_do(admit: Admit, moto: LocalS3) -> None:
+    """Whatever the store says: the remedy is that of a run."""
+    with s3_proxy(moto.endpoint) as proxy:
+        proxy.decide = lambda _: Answer(status=507, code="InsufficientStorage")
+        verdict = look(admit(AWS_ENDPOINT_URL_S3=proxy.endpoint), "s3_bucket")
+    assert re.match(r"failed: S3 answers InsufficientStorage .*the store is full. Make room", said(verdict))
 
 
 def test_another_region_is_a_warning(admit: Admit, guarded: LocalS3) -> None:
@@ -123,7 +136,7 @@ def test_the_writer_sees_no_configuration_and_need_not(admit: Admit, guarded: Lo
     """Each part is `not visible`, with the commands for an administrator."""
     patient = admit(**{**guarded.environment, **AS_WRITER})
     verdicts = [look(patient, name) for name in CONFIGURATION]
-    assert [verdict.status for verdict in verdicts] == ["not visible"] * 4
+    assert [verdict.status for verdict in verdicts] == ["not visible"] * len(CONFIGURATION)
     assert all("--admin-profile" in verdict.remedy and f"--bucket {BUCKET}" in verdict.remedy for verdict in verdicts)
     assert "aws s3api get-bucket-lifecycle-configuration" in verdicts[-1].remedy
 
@@ -220,6 +233,30 @@ def test_versioning_is_on_or_it_is_a_warning(admit: Admit, moto: LocalS3) -> Non
         found.append(look(admit(), "s3_versioning").status)
     assert found == ["ok", "warning"]
     assert "off" in versioning_verdict({}).found
+
+
+def test_what_is_locked_is_told(admit: Admit, moto: LocalS3) -> None:
+    """A default retention is no fault; how long it keeps what is said."""
+    assert look(admit(), "s3_object_lock").status == "ok"
+    moto.client().create_bucket(Bucket="locked", ObjectLockEnabledForBucket=True)
+    told: list[str] = []
+    for retention in ({}, {"Mode": "COMPLIANCE", "Days": 30}, {"Mode": "GOVERNANCE", "Years": 2}):
+        rule = {"Rule": {"DefaultRetention": retention}} if retention else {}
+        moto.client().put_object_lock_configuration(
+            Bucket="locked", ObjectLockConfiguration={"ObjectLockEnabled": "Enabled", **rule}
+        )
+        told.append(said(look(admit(S3_BUCKET="locked"), "s3_object_lock")))
+    assert told[0].startswith("ok: Nothing is locked")
+    assert re.match(r"ok: .*for 30 days \(COMPLIANCE\)", told[1])
+    assert re.match(r"ok: .*for 2 years \(GOVERNANCE\)", told[2])
+
+
+def test_a_bucket_that_locks_takes_the_writes_that_are_tried(admit: Admit, moto: LocalS3) -> None:
+    """They are written as a run writes, with what a default retention asks for."""
+    moto.client().create_bucket(Bucket="locks", ObjectLockEnabledForBucket=True)
+    rule = {"ObjectLockEnabled": "Enabled", "Rule": {"DefaultRetention": {"Mode": "GOVERNANCE", "Days": 1}}}
+    moto.client().put_object_lock_configuration(Bucket="locks", ObjectLockConfiguration=rule)
+    assert look(admit(S3_BUCKET="locks"), "s3_conditional_writes").status == "ok"
 
 
 def _rule(prefix: str, **what: Any) -> dict[str, Any]:

@@ -238,6 +238,25 @@ def _forgetting(patient: Patient, *names: str) -> Patient:
     return patient
 
 
+def test_a_write_that_is_refused_for_itself_is_not_blamed_on_its_condition(
+    zendesk: SimulatedZendesk, moto: LocalS3, layout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A store that takes no write says why; one that takes all but the conditional is the wrong store."""
+    admit = admitting(monkeypatch, zendesk.environment, moto.environment)
+    full, strict = Answer(status=507, code="InsufficientStorage"), Answer(status=501, code="NotImplemented")
+    with s3_proxy(moto.endpoint) as proxy:
+        patient = admit(STATE_PREFIX=layout.state, AWS_ENDPOINT_URL_S3=proxy.endpoint)
+        proxy.decide = lambda seen: full if seen.method == "PUT" else "pass"
+        assert re.match(
+            r"failed: .*InsufficientStorage to any write.*Make room", said(look(patient, "s3_conditional_writes"))
+        )
+        proxy.decide = lambda seen: strict if "if-none-match" in seen.headers else "pass"
+        verdict = said(look(patient, "s3_conditional_writes"))
+    assert re.match(
+        r"failed: .*NotImplemented to a write with If-None-Match, and takes one without.*Use a store", verdict
+    )
+
+
 @pytest.mark.parametrize("condition", ["If-None-Match", "If-Match"])
 def test_a_store_that_ignores_conditions_fails(
     zendesk: SimulatedZendesk, moto: LocalS3, layout: Layout, monkeypatch: pytest.MonkeyPatch, condition: str

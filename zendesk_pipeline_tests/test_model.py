@@ -525,7 +525,10 @@ def test_the_s3_in_memory_is_like_real_ones(
     """Conditions hold and fail in memory as they do at SeaweedFS and at moto, which answers as AWS does."""
     bucket, prefix, memory = MemoryBucket(), next(prefixes), cast("Any", MemoryS3)
     stores: list[tuple[Store, Callable[[str], object]]] = [
-        (Store(client=memory(bucket), bucket="memory", encryption={}), lambda key: bucket.objects.pop(key, None)),
+        (
+            Store(client=memory(bucket), bucket="memory", encryption={}, sleep=lambda _: None),
+            lambda key: bucket.objects.pop(key, None),
+        ),
         *(_real(server) for server in (s3, moto)),
     ]
     told = [_told(store, delete, prefix, steps) for store, delete in stores]

@@ -567,7 +567,7 @@ REDACTED = sorted(RULES.apply(record.line)[0] for record in TICKETS)
 def _memory(memory: MemoryBucket, around: Any = None) -> Deliveries:
     client: Any = MemoryS3(memory, around=around) if around else MemoryS3(memory)
     layout = Layout(feed="crm/", state="state/", quarantine="quarantine/")
-    place = Bucket(store=Store(client=client, bucket="memory", encryption={}), layout=layout)
+    place = Bucket(store=Store(client=client, bucket="memory", encryption={}, sleep=lambda _: None), layout=layout)
     return Deliveries(bucket=place, stream=INCREMENTAL_TICKETS, form=replace(SMALL, items="tickets"), redaction=RULES)
 
 

@@ -43,7 +43,10 @@ def exists_verdict(name: str, reply: replies.Reply) -> Verdict:
         )
     if reply.code == "NoSuchBucket":
         return failed(f"s3://{name} does not exist.", "Create it (docs/aws.md#the-bucket), or mend S3_BUCKET.")
-    return failed(f"S3 answers {reply.code} to a listing of s3://{name}.", "Check S3_BUCKET and AWS_ENDPOINT_URL_S3.")
+    return failed(
+        f"S3 answers {reply.code} to a listing of s3://{name}: {reply.remedy}.",
+        "Check S3_BUCKET and AWS_ENDPOINT_URL_S3.",
+    )
 
 
 def region(patient: Patient) -> Verdict:
@@ -86,6 +89,7 @@ class Configuration:
 PUBLIC_ACCESS = Configuration("get_public_access_block", "NoSuchPublicAccessBlockConfiguration")
 ENCRYPTION = Configuration("get_bucket_encryption", "ServerSideEncryptionConfigurationNotFoundError")
 VERSIONING = Configuration("get_bucket_versioning", "")
+OBJECT_LOCK = Configuration("get_object_lock_configuration", "ObjectLockConfigurationNotFoundError")
 LIFECYCLE = Configuration("get_bucket_lifecycle_configuration", "NoSuchLifecycleConfiguration")
 
 
@@ -170,6 +174,24 @@ def versioning_verdict(found: Mapping[str, Any]) -> Verdict:
     return warning(
         f"Versioning is {'suspended' if found.get('Status') else 'off'}: a damaged ledger could not be restored.",
         "Switch it on; the collector replaces nothing but ledgers, so it costs little.",
+    )
+
+
+def object_lock(patient: Patient) -> Verdict:
+    """What is locked in the bucket by itself."""
+    found = _configuration(patient, OBJECT_LOCK)
+    return found if isinstance(found, Verdict) else object_lock_verdict(found)
+
+
+def object_lock_verdict(found: Mapping[str, Any]) -> Verdict:
+    """`found` is the answer of GetObjectLockConfiguration, empty where nothing is set."""
+    kept: Mapping[str, Any] = found.get("ObjectLockConfiguration", {}).get("Rule", {}).get("DefaultRetention", {})
+    if not kept:
+        return ok("Nothing is locked by itself.")
+    period = f"{kept['Days']} days" if "Days" in kept else f"{kept.get('Years')} years"
+    return ok(
+        f"Object Lock keeps each object, and each version of a ledger, for {period} ({kept.get('Mode')}). The collector"
+        " writes as that wants; a feed that deletes and lifecycle rules only hide what they take away until then."
     )
 
 

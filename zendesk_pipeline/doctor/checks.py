@@ -21,6 +21,7 @@ CHECKS = (
     Check(name="s3_public_access", area="S3", look=bucket.public_access, needs=["s3_bucket"]),
     Check(name="s3_encryption", area="S3", look=bucket.encryption, needs=["s3_bucket"]),
     Check(name="s3_versioning", area="S3", look=bucket.versioning, needs=["s3_bucket"]),
+    Check(name="s3_object_lock", area="S3", look=bucket.object_lock, needs=["s3_bucket"]),
     Check(name="s3_lifecycle", area="S3", look=bucket.lifecycle, needs=["s3_bucket"]),
     Check(name="s3_write", area="S3", look=rights.write, needs=["s3_bucket"]),
     Check(name="s3_conditional_writes", area="S3", look=rights.conditional_writes, needs=["s3_bucket"]),

@@ -4,22 +4,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from botocore.exceptions import (
-    BotoCoreError,
-    ClientError,
-    NoCredentialsError,
-    NoRegionError,
-    ParamValidationError,
-    ProfileNotFound,
-)
+from botocore.exceptions import BotoCoreError, ClientError, NoRegionError, ProfileNotFound
 
-from zendesk_pipeline.errors import DeliveryError, SettingsError
+from zendesk_pipeline import s3_errors
+from zendesk_pipeline.errors import SettingsError
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-DENIED = {"AccessDenied", "AllAccessDisabled", "403"}
-UNKNOWN_KEY = {"InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken"}
+DENIED = {*s3_errors.DENIED, "403"}
+"""HEAD has no body to say more in."""
 NOT_THERE = {"NotImplemented", "MethodNotAllowed", "501", "405"}
 """What other stores than Amazon's say to what they do not have."""
 
@@ -36,6 +30,8 @@ class Reply:
     """By names in small letters."""
     content: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """boto3's form of a success."""
+    remedy: str = ""
+    """What to do about the error; no whole sentence."""
 
     @property
     def denied(self) -> bool:
@@ -65,34 +61,24 @@ def service_client(service: str, profile: str | None, seconds: float) -> Any:
 
 
 def ask(call: Callable[..., Any], **arguments: Any) -> Reply:
-    """Send one request; raises SettingsError or DeliveryError where S3 does not answer it at all."""
+    """Send one request; raises SettingsError or DeliveryError where S3 does not answer it at all.
+
+    A refusal of everything alike, such as that of the credentials, is no answer.
+    """
+    bucket = str(arguments.get("Bucket", ""))
+    what = (getattr(call, "__name__", "a request"), f"s3://{bucket}")
     try:
-        content: dict[str, Any] = call(**arguments)
+        return _reply(call(**arguments), "")
     except ClientError as refused:
-        reply = _reply(refused.response, str(refused.response.get("Error", {}).get("Code", "?")))
-    except (NoCredentialsError, NoRegionError) as missing:
-        raise SettingsError(
-            f"S3 needs AWS credentials and a region ({type(missing).__name__}): set AWS_PROFILE,"
-            " or AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_DEFAULT_REGION, or run under a role."
-        ) from None
-    except ParamValidationError:
-        raise SettingsError("S3_BUCKET is not a bucket's name: name the bucket that the SecOps feed reads.") from None
-    except BotoCoreError as problem:
-        raise DeliveryError(
-            f"S3 gave no answer ({type(problem).__name__}). Check the network, AWS_DEFAULT_REGION and"
-            " AWS_ENDPOINT_URL_S3."
-        ) from None
-    else:
-        return _reply(content, "")
-    if reply.code in UNKNOWN_KEY:
-        raise SettingsError(
-            f"S3 does not accept the AWS credentials ({reply.code}): check AWS_ACCESS_KEY_ID and its like."
-        )
-    if reply.code == "RequestTimeTooSkewed":
-        raise SettingsError("S3 refuses this machine's clock (RequestTimeTooSkewed): set it by NTP.")
-    return reply
+        code = s3_errors.code_of(refused)
+        if code in s3_errors.WHOLLY_WRONG or refused.operation_name in s3_errors.BY_REQUEST:
+            raise s3_errors.explained(*what, refused, bucket=bucket) from None
+        return _reply(refused.response, code, s3_errors.remedy(refused, bucket=bucket))
+    except s3_errors.PROBLEMS as problem:
+        raise s3_errors.explained(*what, problem, bucket=bucket) from None
 
 
-def _reply(answer: Mapping[str, Any], code: str) -> Reply:
+def _reply(answer: Mapping[str, Any], code: str, remedy: str = "") -> Reply:
     told = answer.get("ResponseMetadata", {})
-    return Reply(status=told.get("HTTPStatusCode", 0), code=code, headers=told.get("HTTPHeaders", {}), content=answer)
+    status, headers = told.get("HTTPStatusCode", 0), told.get("HTTPHeaders", {})
+    return Reply(status=status, code=code, headers=headers, content=answer, remedy=remedy)

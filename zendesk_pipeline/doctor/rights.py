@@ -14,6 +14,8 @@ The keys are random, so that nobody has an object there. The one write is that o
 the state prefix, `doctor.json`, which no run reads.
 """
 
+import base64
+import hashlib
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any, Literal
@@ -23,8 +25,10 @@ from zendesk_pipeline.doctor import replies
 from zendesk_pipeline.doctor.patient import Patient
 from zendesk_pipeline.doctor.verdicts import Verdict, failed, ok, together, warning
 from zendesk_pipeline.programs import ours
+from zendesk_pipeline.store import checked
 
 PROBE = b'{"what": "zendesk-pipeline doctor tries conditional writes on this object; it is no ledger"}\n'
+CHECKSUM = base64.b64encode(hashlib.sha256(PROBE).digest()).decode()
 NO_ETAG = '"00000000000000000000000000000000"'
 WRONG_CHECKSUM = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
 CONDITION_FAILED = {"PreconditionFailed", "412", "ConditionalRequestConflict", "NoSuchKey"}
@@ -191,21 +195,28 @@ def too_wide_verdict(found: Mapping[str, Right]) -> Verdict:
 # What the store does
 
 
+UNSAFE = "Use a store that refuses them as S3 does (docs/adr/0007-local-s3-server.md has a table of some)."
+
+
 def conditional_writes(patient: Patient) -> Verdict:
     """`If-None-Match` and `If-Match` of a write count: exact delivery stands on it."""
     first = _put(patient, IfNoneMatch="*")
     second = _put(patient, IfNoneMatch="*") if not first.code else first
     third = _put(patient, IfMatch=NO_ETAG) if second.code in CONDITION_FAILED else second
+    if first.code and first.code not in CONDITION_FAILED and not first.denied and not _put(patient).code:
+        return failed(f"S3 answers {first.code} to a write with If-None-Match, and takes one without.", UNSAFE)
     return conditional_verdict(patient.probe_key, first, second, third)
 
 
-def _put(patient: Patient, **condition: Any) -> replies.Reply:
+def _put(patient: Patient, checksum: str = CHECKSUM, **condition: Any) -> replies.Reply:
+    """A write of the probe, as a run writes: without a condition it changes nothing but the probe's time."""
     return replies.ask(
         patient.s3.put_object,
         Bucket=patient.settings.s3_bucket,
         Key=patient.probe_key,
         Body=PROBE,
         ContentType="application/json",
+        **checked(checksum),
         **condition,
         **patient.encryption,
     )
@@ -215,7 +226,6 @@ def conditional_verdict(  # noqa: PLR0911  # a case a line
     key: str, first: replies.Reply, second: replies.Reply, third: replies.Reply
 ) -> Verdict:
     """Answers to a write of what may not exist, to the same again, and to one over a version that never was."""
-    unsafe = "Use a store that refuses them as S3 does (docs/adr/0007-local-s3-server.md has a table of some)."
     if first.denied:
         return failed(
             f"The writer may not write {key}.",
@@ -223,18 +233,18 @@ def conditional_verdict(  # noqa: PLR0911  # a case a line
             " key it also needs kms:GenerateDataKey and kms:Decrypt on that.",
         )
     if first.code and first.code not in CONDITION_FAILED:
-        return failed(f"S3 answers {first.code} to a write with If-None-Match.", unsafe)
+        return failed(f"S3 answers {first.code} to any write of {key}: {first.remedy}.", "")
     if not second.code:
-        return failed(f"The store ignores If-None-Match: it replaced {key}. Delivery would not be exact.", unsafe)
+        return failed(f"The store ignores If-None-Match: it replaced {key}. Delivery would not be exact.", UNSAFE)
     if third.denied:
         return failed(
             "The writer may not replace a version of a ledger: If-Match needs s3:GetObject as well.",
             f"Give it the statement ReadLedgersAndFeed of its policy ({_policy()}).",
         )
     if not third.code:
-        return failed(f"The store ignores If-Match: it replaced {key}. Delivery would not be exact.", unsafe)
+        return failed(f"The store ignores If-Match: it replaced {key}. Delivery would not be exact.", UNSAFE)
     if third.code not in CONDITION_FAILED:
-        return failed(f"S3 answers {third.code} to a write with If-Match.", unsafe)
+        return failed(f"S3 answers {third.code} to a write with If-Match.", UNSAFE)
     return ok("Conditional writes are refused where their condition fails.")
 
 
@@ -243,7 +253,7 @@ def checksums(patient: Patient) -> Verdict:
     there = replies.ask(patient.s3.head_object, Bucket=patient.settings.s3_bucket, Key=patient.probe_key)
     if there.code:
         return failed(f"S3 answers {there.code} to a look at {patient.probe_key}.", "Ask again; else see s3_read.")
-    return checksum_verdict(_put(patient, IfMatch=there.content["ETag"], ChecksumSHA256=WRONG_CHECKSUM))
+    return checksum_verdict(_put(patient, WRONG_CHECKSUM, IfMatch=there.content["ETag"]))
 
 
 def checksum_verdict(reply: replies.Reply) -> Verdict:

@@ -1,0 +1,343 @@
+"""What S3's refusals and botocore's exceptions mean: an error of ours for each, with what to do about it.
+
+Codes: https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html#ErrorCodeList, and those that other stores
+are known for. Exceptions: `botocore/exceptions.py` of 1.44.8. Of S3's own text nothing is repeated but the names of
+rights, kinds of policies and regions.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any, TypeVar
+
+from botocore import exceptions as aws
+from botocore.exceptions import BotoCoreError, ClientError
+from botocore.parsers import ResponseParserError
+from urllib3.exceptions import HTTPError
+
+from zendesk_pipeline.errors import DeliveryError, DeniedError, PipelineError, SettingsError
+from zendesk_pipeline.programs import ours
+
+T = TypeVar("T")
+
+
+class NotS3Error(Exception):
+    """An answer of success that S3 never gives."""
+
+
+class CutOffError(Exception):
+    """A body that did not come whole, which botocore leaves to its caller; its text is the kind."""
+
+
+Problem = ClientError | BotoCoreError | ResponseParserError | NotS3Error | CutOffError
+PROBLEMS = (ClientError, BotoCoreError, ResponseParserError, NotS3Error, CutOffError)
+
+
+@dataclass(frozen=True, slots=True)
+class Meaning:
+    """Of a refusal."""
+
+    kind: type[PipelineError]
+    """SettingsError where a person has to do something before another run can succeed."""
+    remedy: str
+    """What to do; `{bucket}`, `{region}` and `{doctor}` are filled in."""
+
+
+_ENDED = Meaning(
+    SettingsError,
+    "the session of the AWS credentials (AWS_ACCESS_KEY_ID, AWS_SESSION_TOKEN) has ended. Take a new one, or run under"
+    " a role, which renews itself",
+)
+_UNKNOWN = Meaning(
+    SettingsError,
+    "it does not know the AWS credentials. Check AWS_ACCESS_KEY_ID, or the profile or role that they come from",
+)
+_SECRET = Meaning(
+    SettingsError,
+    "the secret of the AWS credentials is not that of AWS_ACCESS_KEY_ID, or something on the way changes requests. Copy"
+    " AWS_SECRET_ACCESS_KEY again",
+)
+_CLOCK = Meaning(SettingsError, "this machine's clock is wrong. Set it by NTP")
+_ACCOUNT = Meaning(
+    SettingsError, "AWS has closed the account or the bucket. Look at the account's billing, and ask AWS Support"
+)
+_REGION = Meaning(
+    SettingsError,
+    "it is asked at another place than the bucket's. Set AWS_DEFAULT_REGION to {region}, and AWS_ENDPOINT_URL_S3, if"
+    " that is set, to that region's address",
+)
+_BUCKET = Meaning(SettingsError, "S3_BUCKET={bucket} does not exist: create it, or name the right one")
+_KEY = Meaning(
+    SettingsError,
+    "the KMS key cannot be used. Enable it, or name another one in S3_KMS_KEY_ID or as the bucket's default",
+)
+_ENCRYPTION = Meaning(
+    SettingsError, "it does not encrypt as it is asked to. Change S3_SSE and S3_KMS_KEY_ID, or take them away"
+)
+_LOCK = Meaning(
+    SettingsError,
+    "the bucket's Object Lock stands against it. A default retention is all that may be set there (docs/aws.md)",
+)
+_ARCHIVE = Meaning(
+    SettingsError,
+    "the object lies in an archive. Restore it, and keep rules that archive off the collector's prefixes",
+)
+_UNABLE = Meaning(SettingsError, "the store does not take what the collector needs. {doctor} tries each part")
+_FULL = Meaning(DeliveryError, "the store is full. Make room, or raise its quota")
+_DAMAGED = Meaning(
+    DeliveryError,
+    "what arrived is not what was sent. If this stays, look for something on the way that changes it, such as a proxy",
+)
+_BUSY = Meaning(DeliveryError, "S3 is busy or out of order. A later run does the rest")
+_NOT_S3 = Meaning(
+    DeliveryError,
+    "this is not how S3 answers. Look for a proxy or a firewall on the way, and check AWS_ENDPOINT_URL_S3 and"
+    " HTTPS_PROXY",
+)
+_OTHER = Meaning(DeliveryError, "look the code up in S3's list of errors. {doctor} may say more")
+
+_CODES = (
+    (_ENDED, "ExpiredToken TokenRefreshRequired RequestExpired"),
+    (_UNKNOWN, "InvalidAccessKeyId InvalidToken InvalidSecurity UserSuspended CredentialsNotSupported"),
+    (_UNKNOWN, "MissingSecurityHeader MissingAuthenticationToken TokenCodeInvalidError"),
+    (_SECRET, "SignatureDoesNotMatch InvalidSignature"),
+    (_CLOCK, "RequestTimeTooSkewed RequestInTheFuture"),
+    (_ACCOUNT, "AccountProblem AllAccessDisabled NotSignedUp InvalidPayer"),
+    (_REGION, "PermanentRedirect TemporaryRedirect Redirect 301 302 307 308 AuthorizationHeaderMalformed"),
+    (_REGION, "AuthorizationQueryParametersError IllegalLocationConstraintException InvalidRegion IncorrectEndpoint"),
+    (_REGION, "InvalidLocationConstraint EndpointNotFound"),
+    (_BUCKET, "NoSuchBucket InvalidBucketName NoSuchAccessPoint InvalidAccessPoint InvalidAccessPointAliasError"),
+    (_BUCKET, "NoSuchMultiRegionAccessPoint"),
+    (_ENCRYPTION, "InvalidEncryptionAlgorithmError ServerSideEncryptionConfigurationNotFoundError"),
+    (_ENCRYPTION, "UserKeyMustBeSpecified"),
+    (_LOCK, "MissingUploadObjectWithObjectLockHeaders ObjectLocked InvalidRetentionPeriod"),
+    (_ARCHIVE, "InvalidObjectState ObjectNotInActiveTierError RestoreAlreadyInProgress"),
+    (_UNABLE, "NotImplemented MethodNotAllowed NotSupported UnsupportedSignature UnsupportedArgument"),
+    (_UNABLE, "InvalidArgument InvalidRequest MissingContentLength MissingRequestBodyError UnexpectedContent"),
+    (_UNABLE, "InvalidBucketState InvalidStorageClass InvalidURI KeyTooLongError MetadataTooLarge EntityTooLarge"),
+    (_UNABLE, "405 411 501"),
+    (_FULL, "InsufficientStorage InsufficientCapacity QuotaExceeded StorageFull XMinioStorageFull 507"),
+    (_DAMAGED, "BadDigest InvalidDigest XAmzContentSHA256Mismatch XAmzContentChecksumMismatch IncompleteBody"),
+    (_DAMAGED, "RequestTimeout ResponseInterrupted"),
+    (_BUSY, "SlowDown ServiceUnavailable InternalError Busy ServerBusy Throttling ThrottlingException"),
+    (_BUSY, "TooManyRequests RequestLimitExceeded BandwidthLimitExceeded KMS.ThrottlingException"),
+    (_BUSY, "OperationAborted ConditionalRequestConflict 429 500 502 503 504 509"),
+)
+MEANINGS: Mapping[str, Meaning] = {code: meaning for meaning, codes in _CODES for code in codes.split()}
+WHOLLY_WRONG = frozenset(code for code, meaning in MEANINGS.items() if meaning in {_ENDED, _UNKNOWN, _SECRET, _CLOCK})
+"""What S3 says to every request alike, whatever it asks for."""
+DENIED = frozenset({"AccessDenied", "AccessForbidden", "UnauthorizedAccess", "UnauthorizedAccessError"})
+AGAIN = frozenset(
+    [
+        "ConditionalRequestConflict",
+        "OperationAborted",
+        "IncompleteBody",
+        "ResponseInterrupted",
+        "XAmzContentSHA256Mismatch",
+        "XAmzContentChecksumMismatch",
+        "KMS.ThrottlingException",
+        "Busy",
+        "ServerBusy",
+    ]
+)
+"""Worth another try, which botocore does not make: it sees to connections, 429, 5xx, throttling, `RequestTimeout` and
+`BadDigest` (`botocore/data/_retry.json`)."""
+WHILE_READING = (
+    aws.ReadTimeoutError,
+    aws.ResponseStreamingError,
+    aws.IncompleteReadError,
+    aws.FlexibleChecksumError,
+    HTTPError,
+)
+"""What may come while a body is read."""
+
+_STATUS = re.compile(r"\d{3}")
+"""botocore's code for an error without S3's own words."""
+_WANTED = re.compile(r"not authorized to perform: ([a-z0-9-]+:[A-Za-z]+)")
+_DENIES = re.compile(r"explicit deny in an? ([A-Za-z -]*policy|permissions boundary)")
+_LACKS = re.compile(r"because no ([A-Za-z -]*policy|permissions boundary) allows")
+"""How S3 says why: https://docs.aws.amazon.com/AmazonS3/latest/userguide/troubleshoot-403-errors.html"""
+BY_REQUEST = {
+    "AssumeRole": "check role_arn, source_profile and external_id in AWS's configuration, and the role's trust policy",
+    "AssumeRoleWithWebIdentity": "check AWS_ROLE_ARN, AWS_WEB_IDENTITY_TOKEN_FILE, and the role's trust policy",
+    "GetRoleCredentials": "check sso_account_id and sso_role_name of the profile, or sign in: `aws sso login`",
+    "CreateToken": "sign in: `aws sso login`",
+    "CreateOAuth2Token": "sign in: `aws login`",
+}
+"""What to look at where a request is refused in which boto3 gets its credentials."""
+_BY_PROVIDER = {
+    "iam-role": "is there an instance profile, and does the machine's metadata service answer this process?",
+    "container-role": "does the agent answer at AWS_CONTAINER_CREDENTIALS_FULL_URI or its like?",
+    "custom-process": "run what credential_process of AWS's configuration names, as the collector's user",
+    "sso": "sign in: `aws sso login`",
+    "login": "sign in: `aws login`",
+}
+"""The same where a provider of credentials has none, by botocore's name of it."""
+_WAYS = "set AWS_PROFILE, or AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_DEFAULT_REGION, or run under a role"
+_EXCEPTIONS: tuple[tuple[tuple[type[Exception], ...], type[PipelineError], str], ...] = (
+    (
+        (aws.NoCredentialsError, aws.NoRegionError),
+        SettingsError,
+        "S3 needs AWS credentials and a region ({kind}): {ways}.",
+    ),
+    (
+        (aws.PartialCredentialsError, aws.InvalidConfigError, aws.UnknownCredentialError),
+        SettingsError,
+        "S3 needs AWS credentials, and their configuration is not whole ({kind}): {ways}.",
+    ),
+    (
+        (aws.RefreshWithMFAUnsupportedError, aws.MissingDependencyException),
+        SettingsError,
+        "S3 needs AWS credentials, and those of the configuration are for people ({kind}): {ways}.",
+    ),
+    (
+        (aws.SSOError, aws.TokenRetrievalError, aws.NoAuthTokenError),
+        SettingsError,
+        "S3 needs AWS credentials, and the session that gives them has ended ({kind}): sign in: `aws sso login`.",
+    ),
+    (
+        (aws.LoginError,),
+        SettingsError,
+        "S3 needs AWS credentials, and the session that gives them has ended ({kind}): sign in: `aws login`.",
+    ),
+    (
+        (aws.CredentialRetrievalError, aws.MetadataRetrievalError),
+        DeliveryError,
+        "S3 needs AWS credentials, and where they come from there are none to be had ({kind}): {provider}.",
+    ),
+    (
+        (aws.ParamValidationError,),
+        SettingsError,
+        "S3_BUCKET={bucket} is not a bucket's name: name the bucket that the SecOps feed reads.",
+    ),
+    (
+        (aws.InvalidProxiesConfigError, aws.InvalidIMDSEndpointError, aws.InvalidIMDSEndpointModeError),
+        SettingsError,
+        "S3 cannot be asked ({kind}): check HTTPS_PROXY, AWS_EC2_METADATA_SERVICE_ENDPOINT and AWS's configuration.",
+    ),
+    (
+        (aws.SSLError,),
+        DeliveryError,
+        "{what} after all retries: it does not prove who it is. Check AWS_ENDPOINT_URL_S3, and AWS_CA_BUNDLE.",
+    ),
+    (
+        (aws.ProxyConnectionError,),
+        DeliveryError,
+        "{what} after all retries: the proxy does not let it through. Check HTTPS_PROXY.",
+    ),
+    (
+        (ResponseParserError, NotS3Error),
+        DeliveryError,
+        "S3 did not answer {action} on {uri}, somebody else did: a proxy? Check AWS_ENDPOINT_URL_S3 and HTTPS_PROXY.",
+    ),
+    (
+        (aws.ConnectionError, aws.HTTPClientError, CutOffError),
+        DeliveryError,
+        "{what} after all retries. Check the network, AWS_DEFAULT_REGION and AWS_ENDPOINT_URL_S3 if this stays.",
+    ),
+    (
+        (Exception,),
+        DeliveryError,
+        "{what}. Check AWS's variables and configuration, AWS_DEFAULT_REGION and AWS_ENDPOINT_URL_S3 among them.",
+    ),
+)
+"""The first that fits counts."""
+_WITHOUT_CREDENTIALS = (
+    aws.PartialCredentialsError,
+    aws.InvalidConfigError,
+    aws.CredentialRetrievalError,
+    aws.MetadataRetrievalError,
+    aws.SSOError,
+    aws.LoginError,
+    aws.MissingDependencyException,
+)
+
+
+def code_of(refused: ClientError) -> str:
+    """S3's name for an error, or the status where it has none."""
+    return str(refused.response.get("Error", {}).get("Code", "?"))
+
+
+def is_worth_another_try(problem: Problem) -> bool:
+    """Whether trying again may help, and botocore has not."""
+    return code_of(problem) in AGAIN if isinstance(problem, ClientError) else isinstance(problem, CutOffError)
+
+
+def explained(action: str, uri: str, problem: Problem, *, bucket: str) -> PipelineError:
+    """The error for a request, such as `PutObject` on `s3://…`, that has failed for good."""
+    if isinstance(problem, ClientError):
+        return _refused(action, uri, problem, bucket)
+    kind = str(problem) if isinstance(problem, CutOffError) else type(problem).__name__
+    _, error, text = next(each for each in _EXCEPTIONS if isinstance(problem, each[0]))
+    kwargs: Mapping[str, Any] = getattr(problem, "kwargs", {})
+    provider = _BY_PROVIDER.get(str(kwargs.get("provider")), _WAYS)
+    what = f"S3 gave no answer to {action} on {uri} ({kind})"
+    return error(
+        text.format(kind=kind, what=what, action=action, uri=uri, bucket=bucket, ways=_WAYS, provider=provider).replace(
+            "?.", "?"
+        )
+    )
+
+
+def made(make: Callable[[], T]) -> T:
+    """A client, which may need credentials to be made; raises SettingsError and DeliveryError."""
+    try:
+        return make()
+    except (BotoCoreError, ValueError) as wrong:
+        if isinstance(wrong, _WITHOUT_CREDENTIALS):  # the text of these may hold what a program has printed
+            raise explained("the first request", "its bucket", wrong, bucket="") from None
+        raise SettingsError(
+            f"An AWS setting is wrong ({wrong}): check AWS_PROFILE, AWS_ACCESS_KEY_ID and its like,"
+            " and AWS_ENDPOINT_URL_S3."
+        ) from None
+
+
+def remedy(refused: ClientError, *, bucket: str) -> str:
+    """What to do about a refusal; no whole sentence."""
+    region = _region(refused) or "the bucket's"
+    return _meaning(code_of(refused)).remedy.format(bucket=bucket, region=region, doctor=f"`{ours('doctor')}`")
+
+
+def _refused(action: str, uri: str, refused: ClientError, bucket: str) -> PipelineError:
+    code, meta = code_of(refused), refused.response.get("ResponseMetadata", {})
+    if refused.operation_name in BY_REQUEST:
+        broken = int(meta.get("HTTPStatusCode", 0)) >= HTTPStatus.INTERNAL_SERVER_ERROR
+        return (DeliveryError if broken else SettingsError)(
+            f"S3 needs AWS credentials, and {refused.operation_name}, which gives them, is refused ({code}):"
+            f" {BY_REQUEST[refused.operation_name]}."
+        )
+    tries = int(meta.get("RetryAttempts", 0)) + 1
+    what = f"S3 refuses {action} on {uri} ({code}{f', {tries} times' if tries > 1 else ''})"
+    if code in DENIED:
+        return DeniedError(f"{what}: {_denial(action, refused)}.")
+    return _meaning(code).kind(f"{what}: {remedy(refused, bucket=bucket)}.")
+
+
+def _meaning(code: str) -> Meaning:
+    if code in MEANINGS:
+        return MEANINGS[code]
+    if code.startswith("KMS."):
+        return _KEY
+    return _NOT_S3 if _STATUS.fullmatch(code) else _OTHER
+
+
+def _region(refused: ClientError) -> str:
+    """The bucket's region, as S3 names it in a refusal; empty where it does not."""
+    error: Mapping[str, Any] = refused.response.get("Error", {})
+    headers: Mapping[str, str] = refused.response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+    told = str(error.get("Region") or headers.get("x-amz-bucket-region") or "")
+    return told if re.fullmatch(r"[a-z0-9-]{1,40}", told) else ""
+
+
+def _denial(action: str, refused: ClientError) -> str:
+    """Which right is missing, and which policy stands against it."""
+    said = str(refused.response.get("Error", {}).get("Message", ""))
+    wanted, denies, lacks = _WANTED.search(said), _DENIES.search(said), _LACKS.search(said)
+    right = wanted[1] if wanted else f"s3:{action}"
+    where = "on the KMS key" if right.startswith("kms:") else "there"
+    if denies:
+        return f"a {denies[1]} denies {right} {where}. Change that policy"
+    if lacks and lacks[1] not in {"identity-based policy", "resource-based policy"}:
+        return f"give the writer {right} {where} in the {lacks[1]} as well"
+    return f"give the writer {right} {where}"

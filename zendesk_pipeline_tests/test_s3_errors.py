@@ -1,0 +1,369 @@
+"""What S3 answers on bad days: tried again where that may help, and else a sentence that says what to do.
+
+Every answer comes over HTTP from a proxy in front of a real server.
+"""
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from dagster_aws.s3 import S3Resource
+
+from zendesk_pipeline.batches import encode
+from zendesk_pipeline.errors import DeliveryError, DeniedError, PipelineError, SettingsError
+from zendesk_pipeline.io_manager import S3IOManager
+from zendesk_pipeline.keys import Layout
+from zendesk_pipeline.local_services import ACCESS_KEY, SECRET_KEY, LocalS3
+from zendesk_pipeline.s3_errors import AGAIN, DENIED, MEANINGS
+from zendesk_pipeline.store import TRIES, Store, signed_once
+from zendesk_pipeline.streams import AUDIT_LOGS
+from zendesk_pipeline_tests import certificates
+from zendesk_pipeline_tests.by_hand import FIRST, audit_logs, hours
+from zendesk_pipeline_tests.deliveries import Bucket, Deliveries, holds_once
+from zendesk_pipeline_tests.s3_proxy import Answer, Fate, S3Proxy, S3Request, s3_proxy
+from zendesk_pipeline_tests.scripted_server import Reply, answering
+from zendesk_pipeline_tests.tunnels import tls_front
+
+JSON = "application/json"
+LOCKED = "locked"
+HTML = b"<html><body>Sign in to go on</body></html>"
+
+
+@pytest.fixture
+def _one_try(monkeypatch: pytest.MonkeyPatch) -> None:
+    """S3's client does not try again, so that no test waits for its pauses."""
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+
+
+@pytest.fixture(scope="module")
+def proxy(moto: LocalS3) -> Iterator[S3Proxy]:
+    with s3_proxy(moto.endpoint) as running:
+        yield running
+
+
+@pytest.fixture
+def behind(moto: LocalS3, proxy: S3Proxy, _one_try: None) -> Store:
+    """The bucket behind the proxy."""
+    proxy.reset()
+    return _store(proxy.endpoint, moto.bucket)
+
+
+def _store(endpoint: str, bucket: str, **arguments: Any) -> Store:
+    credentials = {"aws_access_key_id": ACCESS_KEY, "aws_secret_access_key": SECRET_KEY}
+    client = boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1", **{**credentials, **arguments})
+    return Store(client=signed_once(client), bucket=bucket, encryption={}, sleep=lambda _: None)
+
+
+def _put(store: Store, key: str, body: bytes = b"x\n") -> bool:
+    return store.put_new(key, body, checksum=encode(body, compress=False).checksum, content_type=JSON)
+
+
+ACTIONS: dict[str, Callable[[Store, str], object]] = {
+    "GetObject": lambda store, key: store.get(key),
+    "PutObject": _put,
+    "a ledger's PutObject": lambda store, key: store.put_over(key, b"x", None),
+    "ListBucket": lambda store, key: store.keys(key),
+}
+
+
+def _says(store: Store, fate: Fate, proxy: S3Proxy, action: str = "PutObject") -> PipelineError:
+    """What an action raises where every request meets a fate."""
+    proxy.decide = lambda _: fate
+    with pytest.raises(PipelineError) as raised:
+        ACTIONS[action](store, "a")
+    assert raised.value.__suppress_context__
+    return raised.value
+
+
+# Refusals
+
+REFUSALS: dict[str, tuple[Answer, type[PipelineError], str]] = {
+    "the session has ended": (
+        Answer(status=400, code="ExpiredToken"),
+        SettingsError,
+        "session.*ended.*run under a role",
+    ),
+    "an unknown key": (Answer(status=403, code="InvalidAccessKeyId"), SettingsError, "Check AWS_ACCESS_KEY_ID"),
+    "another secret": (
+        Answer(status=403, code="SignatureDoesNotMatch"),
+        SettingsError,
+        "Copy AWS_SECRET_ACCESS_KEY again",
+    ),
+    "the clock": (Answer(status=403, code="RequestTimeTooSkewed"), SettingsError, "this machine's clock is wrong.*NTP"),
+    "a closed account": (Answer(status=403, code="AllAccessDisabled"), SettingsError, "AWS Support"),
+    "another region, which S3 names": (
+        Answer(status=400, code="AuthorizationHeaderMalformed", more="<Region>eu-central-1</Region>"),
+        SettingsError,
+        "AWS_DEFAULT_REGION to eu-central-1",
+    ),
+    "another region, named in a header": (
+        Answer(status=301, code="PermanentRedirect", headers={"x-amz-bucket-region": "eu-west-3"}),
+        SettingsError,
+        "AWS_DEFAULT_REGION to eu-west-3, and AWS_ENDPOINT_URL_S3",
+    ),
+    "another region, which nobody names": (
+        Answer(status=307, code="TemporaryRedirect"),
+        SettingsError,
+        "AWS_DEFAULT_REGION to the bucket's",
+    ),
+    "a redirect without S3's words": (Answer(status=301, code="", page=HTML), SettingsError, "AWS_ENDPOINT_URL_S3"),
+    "no bucket": (
+        Answer(status=404, code="NoSuchBucket"),
+        SettingsError,
+        "S3_BUCKET=zendesk-raw does not exist: create it",
+    ),
+    "the key is off": (Answer(status=400, code="KMS.DisabledException"), SettingsError, "KMS key.*S3_KMS_KEY_ID"),
+    "a fault of the key that is new": (Answer(status=400, code="KMS.SomethingException"), SettingsError, "KMS key"),
+    "no such encryption": (Answer(status=400, code="InvalidEncryptionAlgorithmError"), SettingsError, "S3_SSE"),
+    "locked": (Answer(status=400, code="MissingUploadObjectWithObjectLockHeaders"), SettingsError, "Object Lock"),
+    "archived": (Answer(status=403, code="InvalidObjectState"), SettingsError, "archive. Restore it"),
+    "not made for it": (Answer(status=501, code="NotImplemented"), SettingsError, "doctor` tries"),
+    "full": (Answer(status=507, code="InsufficientStorage"), DeliveryError, "full. Make room"),
+    "damaged": (Answer(status=400, code="XAmzContentSHA256Mismatch"), DeliveryError, "not what was sent.*proxy"),
+    "busy": (Answer(status=503, code="SlowDown"), DeliveryError, "busy or out of order. A later run"),
+    "somebody else's page": (Answer(status=403, code="", page=HTML), DeliveryError, "not how S3 answers.*firewall"),
+    "unknown": (Answer(status=400, code="SomethingNew"), DeliveryError, "S3's list of errors.*doctor`"),
+}
+
+
+@pytest.mark.parametrize("action", ACTIONS)
+@pytest.mark.parametrize("case", REFUSALS)
+def test_a_refusal_names_its_remedy(behind: Store, proxy: S3Proxy, case: str, action: str) -> None:
+    """Whatever is asked for, the sentence has S3's own word for it, where it happened, and what to do."""
+    answer, kind, remedy = REFUSALS[case]
+    error = _says(behind, answer, proxy, action)
+    assert type(error) is kind
+    assert re.fullmatch(
+        rf"S3 refuses .* on s3://zendesk-raw/a \({answer.code or answer.status}\): .*{remedy}.*\.", str(error)
+    )
+    assert "retries" not in str(error)
+
+
+def test_every_code_has_one_meaning() -> None:
+    """What is denied has its own sentence, and what is tried again is worth it: nothing a person has to do first."""
+    assert not DENIED & MEANINGS.keys()
+    assert {MEANINGS[code].kind for code in AGAIN} == {DeliveryError}
+
+
+WHO = "User: arn:aws:iam::1:user/w is not authorized to perform: "
+DENIALS = {
+    "nothing said": ("Access Denied", "give the writer s3:PutObject there"),
+    "an action": (
+        f"{WHO}s3:PutObject on resource: a because no identity-based policy allows the s3:PutObject action",
+        "give the writer s3:PutObject there",
+    ),
+    "the key": (
+        f"{WHO}kms:GenerateDataKey on resource: a because no resource-based policy allows the action",
+        "give the writer kms:GenerateDataKey on the KMS key",
+    ),
+    "the bucket's policy": (
+        f"{WHO}s3:PutObject on resource: a with an explicit deny in a resource-based policy",
+        "a resource-based policy denies s3:PutObject there. Change that policy",
+    ),
+    "the organization": (
+        f"{WHO}s3:PutObject on resource: a with an explicit deny in a service control policy",
+        "a service control policy denies s3:PutObject there. Change that policy",
+    ),
+    "the way to it": (
+        f"{WHO}s3:PutObject on resource: a because no VPC endpoint policy allows the s3:PutObject action",
+        "give the writer s3:PutObject there in the VPC endpoint policy as well",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", DENIALS)
+def test_a_denial_names_the_right_and_the_policy(behind: Store, proxy: S3Proxy, case: str) -> None:
+    """S3 says which action it denied and by which kind of policy; of its text nothing else is repeated."""
+    message, remedy = DENIALS[case]
+    error = _says(behind, Answer(status=403, code="AccessDenied", message=message), proxy)
+    assert type(error) is DeniedError
+    assert str(error) == f"S3 refuses PutObject on s3://zendesk-raw/a (AccessDenied): {remedy}."
+
+
+# Another try
+
+
+def _once(fate: Fate, method: str) -> Callable[[S3Request], Fate]:
+    """The first request of a method meets the fate."""
+    waiting = [fate]
+    return lambda request: waiting.pop() if waiting and request.method == method else "pass"
+
+
+@pytest.mark.parametrize("code", sorted(AGAIN))
+def test_what_is_worth_it_is_tried_again(behind: Store, proxy: S3Proxy, layout: Layout, code: str) -> None:
+    """A conflict, a body that did not arrive whole, a busy key: one such answer is not even noticed."""
+    key = f"{layout.feed}a"
+    proxy.decide = _once(Answer(status=409, code=code), "PUT")
+    assert _put(behind, key)
+    proxy.decide = _once(Answer(status=409, code=code), "GET")
+    found = behind.get(key)
+    assert found is not None
+    assert found.body == b"x\n"
+
+
+def test_a_body_that_breaks_off_is_read_again(behind: Store, proxy: S3Proxy, layout: Layout) -> None:
+    """A ledger whose answer ends in the middle is asked for again, which boto3 leaves to its callers."""
+    key = f"{layout.state}a"
+    behind.put_over(key, b"0123456789", None)
+    proxy.decide = _once("cut", "GET")
+    found = behind.get(key)
+    assert found is not None
+    assert found.body == b"0123456789"
+
+
+def test_a_body_that_never_comes_whole_is_an_error(behind: Store, proxy: S3Proxy, layout: Layout) -> None:
+    """After a few tries, which are counted as what they cost."""
+    key = f"{layout.state}a"
+    behind.put_over(key, b"0123456789", None)
+    proxy.reset()
+    proxy.decide = lambda _: "cut"
+    with pytest.raises(DeliveryError, match=r"S3 gave no answer to GetObject on .*after all retries.*network"):
+        behind.get(key)
+    assert (proxy.count("GET"), behind.spent.get) == (TRIES, TRIES)
+
+
+def test_how_often_it_was_tried_is_said(moto: LocalS3, proxy: S3Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the client has tried again, the sentence has the number; else it does not speak of tries."""
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "3")
+    monkeypatch.setattr("botocore.endpoint.time.sleep", float)  # its pauses
+    proxy.reset()
+    store = _store(proxy.endpoint, moto.bucket)
+    assert "(SlowDown, 3 times): " in str(_says(store, Answer(status=503, code="SlowDown"), proxy))
+    assert "(QuotaExceeded): " in str(_says(store, Answer(status=403, code="QuotaExceeded"), proxy))
+
+
+# What is not S3
+
+
+@pytest.mark.parametrize("action", ACTIONS)
+@pytest.mark.parametrize("page", [HTML, b"<html><p></html>", b"", b"{}"])
+def test_success_that_s3_never_gives_is_an_error(behind: Store, proxy: S3Proxy, page: bytes, action: str) -> None:
+    """A portal that answers 200 to everything: no write counts as done, no listing as empty."""
+    error = _says(behind, Answer(status=200, code="", page=page, headers={"Content-Type": "text/html"}), proxy, action)
+    assert type(error) is DeliveryError
+    assert re.fullmatch(r"S3 did not answer .* somebody else did: a proxy\? .*AWS_ENDPOINT_URL_S3.*\.", str(error))
+
+
+# Credentials
+
+PROFILES = {
+    "assume-role": (
+        "role_arn = arn:aws:iam::111122223333:role/w\nsource_profile = base",
+        "AssumeRole.*role_arn.*trust",
+    ),
+    "a process that ends": ("credential_process = false", "CredentialRetrievalError.*credential_process"),
+    "half of a key": ("aws_access_key_id = AKIA", "PartialCredentialsError.*AWS_ACCESS_KEY_ID"),
+    "single sign-on": (
+        "sso_start_url = https://a\nsso_region = us-east-1\nsso_account_id = 1\nsso_role_name = w",
+        "aws sso login",
+    ),
+}
+
+
+@pytest.mark.usefixtures("_one_try")
+@pytest.mark.parametrize("kind", PROFILES)
+def test_credentials_that_cannot_be_had_name_where_they_come_from(
+    moto: LocalS3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """Whichever way AWS's configuration gives credentials: not S3 is blamed, nor a right to the bucket."""
+    text, expected = PROFILES[kind]
+    config = tmp_path / "config"
+    config.write_text(f"[profile w]\n{text}\n[profile base]\naws_access_key_id = a\naws_secret_access_key = b\n")
+    denied = b"<ErrorResponse><Error><Code>AccessDenied</Code><Message>no</Message></Error></ErrorResponse>"
+    with answering(Reply(denied, 403, {"Content-Type": "text/xml"})) as sts:
+        for name, value in {
+            "AWS_CONFIG_FILE": str(config),
+            "AWS_SHARED_CREDENTIALS_FILE": str(tmp_path / "none"),
+            "AWS_ENDPOINT_URL_STS": sts.url,
+            "AWS_EC2_METADATA_DISABLED": "true",
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "HOME": str(tmp_path),
+        }.items():
+            monkeypatch.setenv(name, value)
+        manager = S3IOManager(s3=S3Resource(profile_name="w", endpoint_url=moto.endpoint), bucket=moto.bucket)
+        with pytest.raises(PipelineError) as raised:
+            manager.inspector(AUDIT_LOGS).ledger(FIRST)
+    assert re.fullmatch(rf"S3 needs AWS credentials.*{expected}.*[.?]", str(raised.value))
+    assert not isinstance(raised.value, DeniedError)
+
+
+# The way a body is sent
+
+
+@pytest.fixture
+def over_tls(
+    s3: LocalS3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, _one_try: None
+) -> Iterator[tuple[Store, S3Proxy]]:
+    """SeaweedFS behind the proxy, and TLS before both, as S3 is reached."""
+    authority = certificates.authority(tmp_path)
+    with (
+        s3_proxy(s3.endpoint) as plain,
+        tls_front(plain.endpoint, certificates.server(tmp_path, authority).path) as front,
+    ):
+        monkeypatch.setenv("AWS_CA_BUNDLE", str(authority.path))
+        yield _store(f"https://localhost:{front.port}", s3.bucket), plain
+
+
+def test_ledgers_go_the_way_of_objects(over_tls: tuple[Store, S3Proxy], layout: Layout) -> None:
+    """Over TLS a store that knows no `aws-chunked` takes both; both carry the SHA-256 of their body."""
+    store, proxy = over_tls
+    refused = Answer(status=501, code="NotImplemented")
+    proxy.decide = lambda seen: refused if "aws-chunked" in seen.headers.get("content-encoding", "") else "pass"
+    assert _put(store, f"{layout.feed}a", b"object\n")
+    assert store.put_over(f"{layout.state}b", b"ledger", None)
+    sent = [{name for name in seen.headers if name.startswith("x-amz-")} for seen in proxy.seen]
+    assert sent[0] == sent[1]
+    digests = [seen.headers["x-amz-checksum-sha256"] for seen in proxy.seen]
+    assert digests == [encode(body, compress=False).checksum for body in (b"object\n", b"ledger")]
+
+
+@pytest.mark.usefixtures("_one_try")
+def test_a_host_that_proves_nothing_is_named(s3: LocalS3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """TLS that cannot be checked: the sentence names the bundle of a proxy that opens it."""
+    monkeypatch.delenv("AWS_CA_BUNDLE", raising=False)
+    with tls_front(s3.endpoint, certificates.server(tmp_path, None).path) as front:
+        store = _store(f"https://localhost:{front.port}", s3.bucket)
+        with pytest.raises(DeliveryError, match=r"SSLError.*AWS_CA_BUNDLE"):
+            store.get("a")
+
+
+# Object Lock
+
+
+@pytest.fixture(params=["s3", "moto"], ids=["seaweedfs", "moto"])
+def locked(request: pytest.FixtureRequest, layout: Layout) -> Bucket:
+    """A bucket that keeps every version for a day, whoever wants it gone."""
+    server: LocalS3 = request.getfixturevalue(request.param)
+    client = server.client()
+    name = f"{LOCKED}-{layout.feed.partition('/')[0]}"
+    client.create_bucket(Bucket=name, ObjectLockEnabledForBucket=True)
+    rule = {"ObjectLockEnabled": "Enabled", "Rule": {"DefaultRetention": {"Mode": "GOVERNANCE", "Days": 1}}}
+    client.put_object_lock_configuration(Bucket=name, ObjectLockConfiguration=rule)
+    return Bucket(store=Store(client=signed_once(client), bucket=name, encryption={}), layout=layout)
+
+
+def test_a_bucket_with_default_retention_takes_everything(locked: Bucket) -> None:
+    """Object Lock: batches, ledgers and their next versions, a run again, one that sends again, a feed that deletes."""
+    deliveries, records = Deliveries(bucket=locked), audit_logs(hours(2))
+    deliveries.records(hours(2), records[:6])
+    deliveries.records(hours(2), records)
+    assert holds_once(locked, records)
+    locked.delete(locked.stored())  # a marker of deletion lies on them
+    deliveries.records(hours(2), records)
+    assert locked.stored() == []
+    deliveries.records(hours(2), records, redeliver=True)
+    assert holds_once(locked, records)
+    assert locked.complete(hours(2)) == [True, True]
+
+
+def test_everything_written_into_such_a_bucket_is_kept(locked: Bucket) -> None:
+    """Objects and ledgers carry the retention: nobody takes a version away before its time."""
+    Deliveries(bucket=locked).records(hours(1), audit_logs(hours(1)))
+    client = locked.store.client
+    keys = [*locked.stored(), *locked.stored(locked.layout.state)]
+    kept = [client.head_object(Bucket=locked.store.bucket, Key=key).get("ObjectLockMode") for key in keys]
+    assert len(keys) > 1
+    assert set(kept) == {"GOVERNANCE"}
