@@ -9,8 +9,10 @@ from dataclasses import dataclass
 
 import msgspec
 
+from zendesk_pipeline.keys import DIGEST_LENGTH, digest
 from zendesk_pipeline.records import Record, record_reader, records_of_envelope
 from zendesk_pipeline.streams import Stream
+from zendesk_pipeline.windows import Window
 
 LONGEST_LINE = 3_900_000
 """Bytes. Above 4 MB a line fails the whole SecOps feed (MaxLogLineSize4MBExceeded).
@@ -18,6 +20,7 @@ LONGEST_LINE = 3_900_000
 https://docs.cloud.google.com/chronicle/docs/administration/feed-management
 """
 COMPRESSION_LEVEL = 6
+OTHER_BYTES = "holds other bytes than its name says"
 SEPARATOR = 1
 """Bytes between two lines, or between two records of an envelope."""
 
@@ -132,3 +135,35 @@ def records_in(stream: Stream, content: bytes) -> Iterator[Record]:
             yield record_of(line)
         except msgspec.ValidationError:
             yield from map(record_of, envelope(line))
+
+
+@dataclass(frozen=True, slots=True)
+class Examined:
+    """What an object under a name of ours holds."""
+
+    identities: list[str]
+    """In the order of the lines."""
+    flaws: list[str]
+    """What no object of ours has, as ends of sentences; none where it may well be ours."""
+
+
+def examined(stream: Stream, window: Window, key: str, body: bytes) -> Examined:
+    """Look at an object as it is stored: whether name, window and form are those that we give."""
+    identities: list[str] = []
+    elsewhere = False
+    try:
+        content = content_of(key, body)
+        for record in records_in(stream, content):
+            identities.append(record.identity)
+            elsewhere = elsewhere or Window.of(record.time) != window
+    except (ValueError, RecursionError, msgspec.MsgspecError):
+        return Examined([], ["holds something that is no record"])
+    found = {
+        "does not end with a line end": not content.endswith(b"\n"),
+        "has a line that is too long for the feed": any(len(line) > LONGEST_LINE for line in content.splitlines()),
+        "holds records of another window": elsewhere,
+        "holds a record twice": len(set(identities)) < len(identities),
+    }
+    flaws = [text for text, holds in found.items() if holds]
+    differs = hashlib.sha256(content).hexdigest()[:DIGEST_LENGTH] != digest(key)
+    return Examined(identities, flaws or ([OTHER_BYTES] if differs else []))

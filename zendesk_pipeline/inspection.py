@@ -11,7 +11,7 @@ from statistics import median
 import msgspec
 
 from zendesk_pipeline import ledger as ledgers
-from zendesk_pipeline.batches import LONGEST_LINE, content_of, encode, records_in
+from zendesk_pipeline.batches import OTHER_BYTES, content_of, encode, examined, records_in
 from zendesk_pipeline.delivery import LEFT_OUT_SHARE
 from zendesk_pipeline.errors import DeniedError
 from zendesk_pipeline.keys import Layout, is_batch, is_ours, recipe_object
@@ -199,24 +199,33 @@ class Inspector:
         stored = self.store.get(delivered.key)
         if stored is None:
             return None
+        if not is_ours(delivered.key):
+            return self._wrong_page(window, delivered, stored.body)
+        found = examined(self.stream, window, delivered.key, stored.body)
+        if found.identities and found.identities != delivered.identities:
+            others = [text for text in found.flaws if text != OTHER_BYTES]
+            return [*others, "does not hold the records that its ledger says"]
+        if found.flaws:
+            return found.flaws
+        differs = encode(content_of(delivered.key, stored.body), compress=False).sha256 != delivered.sha256
+        return ["holds other bytes than its ledger says"] if differs else []
+
+    def _wrong_page(self, window: Window, delivered: Delivered, body: bytes) -> list[str]:
+        """Of a page of the recipe's: records of many windows, one line without an end."""
         try:
-            content = content_of(delivered.key, stored.body)
-            records = list(records_in(self.stream, content))
+            records = records_in(self.stream, content_of(delivered.key, body))
+            here = {record.identity for record in records if Window.of(record.time) == window}
         except (ValueError, RecursionError, msgspec.MsgspecError):
             return ["holds something that is no record"]
-        if not is_ours(delivered.key):  # a page of the recipe's: records of many windows, one line without an end
-            here = {record.identity for record in records if Window.of(record.time) == window}
-            return [] if here.issuperset(delivered.identities) else ["does not hold the records that its ledger says"]
-        found = {
-            "does not end with a line end": not content.endswith(b"\n"),
-            "has a line that is too long for the feed": any(len(line) > LONGEST_LINE for line in content.splitlines()),
-            "does not hold the records that its ledger says": [each.identity for each in records]
-            != delivered.identities,
-            "holds records of another window": any(Window.of(record.time) != window for record in records),
-        }
-        differs = encode(content, compress=False).sha256 != delivered.sha256
-        wrong = [text for text, holds in found.items() if holds]
-        return wrong or (["holds other bytes than its ledger says"] if differs else [])
+        return [] if here.issuperset(delivered.identities) else ["does not hold the records that its ledger says"]
+
+    def flaws(self, window: Window, key: str) -> list[str]:
+        """What an object that no ledger names has and none of ours; none where it may be ours, or is gone."""
+        try:
+            stored = self.store.get(key)
+        except DeniedError:
+            return []
+        return examined(self.stream, window, key, stored.body).flaws if stored else []
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -25,6 +25,7 @@ from zendesk_pipeline.pages import Page
 from zendesk_pipeline.prefetch import prefetched
 from zendesk_pipeline.progress import Progress
 from zendesk_pipeline.records import Record
+from zendesk_pipeline.redaction import Redaction
 from zendesk_pipeline.redaction_rules import redaction
 from zendesk_pipeline.resources import settled
 from zendesk_pipeline.run_history import STAYS
@@ -145,6 +146,10 @@ class S3IOManager(dg.ConfigurableIOManager):
                     seen.add(record.identity)
                     yield record.line
 
+    def rules(self, stream: Stream) -> Redaction | None:
+        """The rules by which a stream's records are stored; none where they are stored as they are."""
+        return redaction(stream, self.redaction_rules, self.redaction_key)
+
     def inspector(self, stream: Stream) -> Inspector:
         """Looks at what a stream has in the bucket."""
         return Inspector(stream=stream, store=self._store(), layout=self._layout(), now=self._clock.now())
@@ -217,7 +222,7 @@ class S3IOManager(dg.ConfigurableIOManager):
             redeliver=pages.redeliver,
             clock=self._clock,
             warn=warn,
-            redaction=redaction(pages.stream, self.redaction_rules, self.redaction_key),
+            redaction=self.rules(pages.stream),
         )
 
     def _store(self) -> Store:

@@ -52,10 +52,16 @@ def _name(stream: str, window: Window) -> str:
     return f"{window.starts_at:%Y/%m/%d/%H%M%S}-zendesk-{stream}"
 
 
-_NUMBERED = re.compile(r"(?P<sequence>\d{4,})-[0-9a-f]{32}\.json(?:\.gz)?")
+_NUMBERED = re.compile(r"(?P<sequence>\d{4,})-(?P<digest>[0-9a-f]{32})\.json(?:\.gz)?")
 _BATCH = rf"/\d\d0000-zendesk-[a-z_]+-{_NUMBERED.pattern}"
 _ENDS_AS_BATCH = re.compile(_BATCH + "$")
 _BATCH_IN_ITS_DAY = re.compile(r"\d{4}/\d\d/\d\d" + _BATCH)
+
+
+def digest(key: str) -> str:
+    """The digits of a batch's name that its content has to give; empty for any other key."""
+    match = _ENDS_AS_BATCH.search(key)
+    return match["digest"] if match else ""
 
 
 def is_batch(key: str, feed: str) -> bool:

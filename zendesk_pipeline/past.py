@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
+from zendesk_pipeline import verification
 from zendesk_pipeline.catch_up import GRACE
 from zendesk_pipeline.prefetch import prefetched
 from zendesk_pipeline.programs import PACKAGE, called
 from zendesk_pipeline.settings import Settings, full_hour
 from zendesk_pipeline.streams import STREAMS, Stream
-from zendesk_pipeline.verification import by_window
+from zendesk_pipeline.verification import Shown, by_window
 from zendesk_pipeline.windows import Span, Window
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from zendesk_pipeline.io_manager import S3IOManager
     from zendesk_pipeline.resources import ZendeskResource
 
+MOST_HELD = 64 * 1024 * 1024
+"""Bytes of records that are held for a comparison."""
 TOLD_EVERY = 10.0
 """Seconds between two lines of progress."""
 
@@ -85,6 +88,11 @@ def streams(chosen: Settings, names: Sequence[str]) -> list[Stream]:
 def shown(zendesk: "ZendeskResource", stream: Stream, span: Span) -> Iterator[tuple[Window, set[str]]]:
     """What Zendesk shows of each window: one walk, as a run makes it, without a look-back."""
     return by_window(prefetched(zendesk.pages(stream, span, lookback=0)), span)
+
+
+def contents(zendesk: "ZendeskResource", stream: Stream, span: Span) -> Iterator[tuple[Window, Shown]]:
+    """The same with the records, as many as may be held."""
+    return verification.contents(prefetched(zendesk.pages(stream, span, lookback=0)), span, keep=MOST_HELD)
 
 
 def settled_until(chosen: Settings, now: float) -> int:

@@ -1,20 +1,26 @@
 """Source, ledgers and objects of a past range, compared window by window. Reads only."""
 
+import hashlib
 import sqlite3
 from collections import Counter, deque
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
 from zendesk_pipeline import ledger as ledgers
-from zendesk_pipeline.errors import ProtocolError
+from zendesk_pipeline.batches import LONGEST_LINE, BatchFormat
+from zendesk_pipeline.errors import ProtocolError, RedactionError
 from zendesk_pipeline.inspection import IN_FLIGHT, Inspector
 from zendesk_pipeline.keys import is_ours
-from zendesk_pipeline.ledger import Ledger
+from zendesk_pipeline.ledger import Delivered, Ledger
 from zendesk_pipeline.pages import Page
 from zendesk_pipeline.programs import called
+from zendesk_pipeline.redaction import Redaction
 from zendesk_pipeline.store import Listed
 from zendesk_pipeline.windows import HOUR, Span, Window
+
+LONGEST_HEAD = 100
+"""Bytes that an envelope may add to a line."""
 
 Kind = Literal[
     "no_ledger",
@@ -24,6 +30,8 @@ Kind = Literal[
     "not_at_source",
     "object_differs",
     "unnamed_object",
+    "foreign_object",
+    "content_differs",
     "repeated",
     "in_two_windows",
 ]
@@ -60,18 +68,36 @@ class WindowReport:
     """Of them, those that are no longer in the feed: it may delete what it has read."""
     replaced: int = 0
     """Ticket states that were delivered and that newer ones have replaced at Zendesk since."""
+    reworded: int = 0
+    """Ticket states that Zendesk does not write now as they were delivered: their custom fields change, for one."""
     sent_again: int = 0
     """Records beyond the first of each identity that a redelivery sent on purpose."""
     differences: tuple[Difference, ...] = ()
 
 
-def by_window(pages: Iterable[Page], span: Span) -> Iterator[tuple[Window, set[str]]]:
-    """The identities that a walk shows of each window of its span, in order, each as soon as it is proven to be passed.
+@dataclass(slots=True)
+class Shown:
+    """What a walk shows of a window."""
 
-    Raises what the walk does, and ProtocolError where a record comes after that.
+    identities: set[str] = field(default_factory=set[str])
+    lines: dict[str, bytes] | None = field(default_factory=dict[str, bytes])
+    """The records by identity; None where they are too many to be kept."""
+
+
+def by_window(pages: Iterable[Page], span: Span) -> Iterator[tuple[Window, set[str]]]:
+    """The identities of `contents`."""
+    return ((window, shown.identities) for window, shown in contents(pages, span, keep=0))
+
+
+def contents(pages: Iterable[Page], span: Span, *, keep: int) -> Iterator[tuple[Window, Shown]]:
+    """What a walk shows of each window of its span, in order, each as soon as it is proven to be passed.
+
+    At most `keep` bytes of records are held at a time. Raises what the walk does, and ProtocolError where a record
+    comes after that.
     """
-    shown: dict[Window, set[str]] = {}
+    shown: dict[Window, Shown] = {}
     ahead = deque(span)
+    held = 0
     for page in pages:
         for record in page.records:
             window = Window.of(record.time)
@@ -79,12 +105,25 @@ def by_window(pages: Iterable[Page], span: Span) -> Iterator[tuple[Window, set[s
                 continue
             if window not in shown and (not ahead or window < ahead[0]):
                 raise ProtocolError(f"Zendesk shows a record of {window} behind later ones: look again.")
-            shown.setdefault(window, set()).add(record.identity)
+            found = shown.setdefault(window, Shown())
+            found.identities.add(record.identity)
+            if found.lines is not None:
+                held += len(record.line) - len(found.lines.get(record.identity, b""))
+                found.lines[record.identity] = record.line
+                if held > keep:
+                    held -= _bytes(found)
+                    found.lines = None
         while ahead and ahead[0].end <= page.passed:
             window = ahead.popleft()
-            yield window, shown.pop(window, set())
+            passed = shown.pop(window, Shown())
+            held -= _bytes(passed)
+            yield window, passed
     for window in ahead:
-        yield window, shown.pop(window, set())
+        yield window, shown.pop(window, Shown())
+
+
+def _bytes(shown: Shown) -> int:
+    return sum(map(len, (shown.lines or {}).values()))
 
 
 class Seen:
@@ -114,11 +153,16 @@ class Verification:
     inspector: Inspector
     reads: Callable[[Window], bool]
     """Whether the objects of a window are read again; names and sizes are compared for all."""
+    redaction: Redaction | None = None
+    """The rules by which records are stored."""
     _seen: Seen = field(default_factory=Seen)
     _day: tuple[str, dict[str, Listed]] = ("", {})
 
-    def look(self, window: Window, shown: set[str] | None) -> WindowReport:
-        """Compare a window with what Zendesk shows of it (None: not asked). Raises what the store does."""
+    def look(self, window: Window, shown: set[str] | None, lines: Mapping[str, bytes] | None = None) -> WindowReport:
+        """Compare a window with what Zendesk shows of it (None: not asked), and with its records, if they are there.
+
+        Raises what the store does.
+        """
         listed = self._listed(window)
         try:
             ledger = self._ledger(window)
@@ -138,12 +182,14 @@ class Verification:
         states = stream.event_time in stream.identity  # a newer one takes its place at Zendesk
         objects, gone = self._objects(window, ledger, listed)
         again, repeats = _repeats(ledger)
+        reworded = [each for each in ledger.objects if lines and not self._is_made_of(each, lines)]
         elsewhere = self._seen.elsewhere(identities, window)
         found = (
             wrong,
             _records("not_delivered", (shown or set()) - identities, "not delivered", "that Zendesk shows"),
             _records("not_at_source", () if states else lost, "no longer at Zendesk", "of its ledger"),
             *objects,
+            *(() if states else map(self._reworded, reworded)),
             *self._unnamed(window, ledger, listed),
             _records("repeated", repeats, "in two objects, by two runs at once", ""),
             _records("in_two_windows", elsewhere, "in another window as well", ""),
@@ -155,6 +201,7 @@ class Verification:
             objects=len(ledger.objects),
             objects_gone=gone,
             replaced=len(lost) if states else 0,
+            reworded=sum(len(each.identities) for each in reworded) if states else 0,
             sent_again=again,
             differences=tuple(filter(None, found)),
         )
@@ -195,7 +242,38 @@ class Verification:
         for key, entry in listed.items():
             of_window = self.inspector.layout.sequence(key, self.inspector.stream.name, window) is not None
             if of_window and key not in named and entry.modified < self.inspector.now - IN_FLIGHT:
-                yield Difference(kind="unnamed_object", text=f"{self.inspector.store.uri(key)} is in no ledger")
+                uri, flaws = self.inspector.store.uri(key), self.inspector.flaws(window, key)
+                if flaws:
+                    text = f"{uri} is in no ledger, and not ours: it {' and '.join(flaws)}"
+                    yield Difference(kind="foreign_object", text=text)
+                else:
+                    yield Difference(kind="unnamed_object", text=f"{uri} is in no ledger")
+
+    def _is_made_of(self, delivered: Delivered, lines: Mapping[str, bytes]) -> bool:
+        """Whether an object has, by its ledger, the content that Zendesk's own records give; so, too, if none can tell.
+
+        It lies in the feed or not: what a ledger says is compared with the source, not with an object that says the
+        same.
+        """
+        rules = self.redaction.digest if self.redaction else ""
+        if not is_ours(delivered.key) or delivered.redaction != rules or not lines.keys() >= {*delivered.identities}:
+            return True
+        found = [lines[identity] for identity in delivered.identities]
+        try:
+            made = [self.redaction.apply(line)[0] for line in found] if self.redaction else found
+        except RedactionError:
+            return True
+        if any(len(line) > LONGEST_LINE - LONGEST_HEAD for line in made):  # shortened, and whole in quarantine
+            return True
+        items = self.inspector.stream.items
+        forms = [BatchFormat(items=items, envelope=each, compress=False, limit=0) for each in (False, True)]
+        contents = (form.head + form.separator.join(made) + form.tail for form in forms)
+        return any(hashlib.sha256(content).hexdigest() == delivered.sha256 for content in contents)
+
+    def _reworded(self, delivered: Delivered) -> Difference:
+        uri, count = self.inspector.store.uri(delivered.key), len(delivered.identities)
+        text = f"{uri} was not made of what Zendesk shows of its {count:,} record{'s' if count > 1 else ''}"
+        return Difference(kind="content_differs", text=text, count=count, identities=tuple(delivered.identities))
 
 
 def _repeats(ledger: Ledger) -> tuple[int, list[str]]:

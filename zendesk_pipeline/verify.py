@@ -16,7 +16,7 @@ from zendesk_pipeline.errors import PipelineError
 from zendesk_pipeline.past import Account
 from zendesk_pipeline.settings import Settings
 from zendesk_pipeline.streams import Stream
-from zendesk_pipeline.verification import Kind, Verification, WindowReport, backfills
+from zendesk_pipeline.verification import Kind, Shown, Verification, WindowReport, backfills
 from zendesk_pipeline.windows import Span, Window, ranges
 
 DIFFERS, NOT_LOOKED_AT, INTERRUPTED = 1, 3, 130
@@ -30,6 +30,10 @@ OTHERWISE: dict[Kind, str] = {
     "unreadable_ledger": "Restore the last good version of a ledger that cannot be read (docs/delivery.md).",
     "object_differs": "Somebody else writes under the feed prefix: see who may; bring back the object's first version,"
     " or send the window again (docs/operations.md).",
+    "foreign_object": "Somebody else writes under the feed prefix, and SecOps reads it: see who may, and take the"
+    " object away (docs/security.md).",
+    "content_differs": "Zendesk words old records anew, or an object or a ledger is somebody else's: compare a record"
+    " with Zendesk's, and send the window again if it differs in what it says (docs/operations.md).",
     "not_at_source": "Zendesk keeps audit logs for good: see that ZENDESK_BASE_URL is still the same account, then ask"
     " Zendesk's support.",
     "repeated": "SecOps has these records twice: let one Dagster alone collect the account.",
@@ -53,6 +57,7 @@ class Sums:
     objects: int = 0
     objects_gone: int = 0
     replaced: int = 0
+    reworded: int = 0
     sent_again: int = 0
     differing: list[Window] = field(default_factory=list[Window])
     to_collect: list[Window] = field(default_factory=list[Window])
@@ -62,7 +67,7 @@ class Sums:
         """Count a window."""
         self.windows += 1
         self.at_source += report.at_source or 0
-        for name in ("delivered", "objects", "objects_gone", "replaced", "sent_again"):
+        for name in ("delivered", "objects", "objects_gone", "replaced", "reworded", "sent_again"):
             setattr(self, name, getattr(self, name) + getattr(report, name))
         for difference in report.differences:
             self.counts[difference.kind] += difference.count
@@ -88,20 +93,22 @@ class Look:
         sums, told = Sums(), past.Told(stream.name, self.span, lambda text: click.echo(text, err=True))
         sampled = None if self.sample is None else set(_drawn(self.span, self.sample))
         verification = Verification(
-            inspector=account.bucket.inspector(stream), reads=lambda window: sampled is None or window in sampled
+            inspector=account.bucket.inspector(stream),
+            reads=lambda window: sampled is None or window in sampled,
+            redaction=account.bucket.rules(stream),
         )
         self._say(f"{stream.name}: {len(self.span):,} windows, {self.span}, UTC")
         for window, shown in self._windows(account, stream):
-            report = verification.look(window, shown)
+            report = verification.look(window, *((shown.identities, shown.lines) if shown else (None, None)))
             sums.add(report)
             self._tell(stream, report)
             told.reached(window)
         self._say(self._summary(sums))
         return sums
 
-    def _windows(self, account: Account, stream: Stream) -> Iterator[tuple[Window, set[str] | None]]:
+    def _windows(self, account: Account, stream: Stream) -> Iterator[tuple[Window, Shown | None]]:
         if self.source:
-            yield from past.shown(account.zendesk, stream, self.span)
+            yield from past.contents(account.zendesk, stream, self.span)
             return
         yield from ((window, None) for window in self.span)
 
@@ -123,6 +130,7 @@ class Look:
             "records at Zendesk": sums.at_source if self.source else None,
             "delivered": sums.delivered,
             "ticket states replaced since (as they should)": sums.replaced or None,
+            "of states that Zendesk words differently now": sums.reworded or None,
             "sent again on purpose": sums.sent_again or None,
             "objects": sums.objects,
             "of them gone from the feed (it may delete what it has read)": sums.objects_gone or None,

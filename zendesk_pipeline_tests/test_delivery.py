@@ -1,5 +1,6 @@
 """The delivery promise of docs/delivery.md, line by line, against real S3 over HTTP."""
 
+import gzip
 import itertools
 import json
 import threading
@@ -896,6 +897,80 @@ def test_a_write_only_feed_can_repeat_a_crash_and_never_loses(clients: dict[str,
     deliveries.records(SPAN, [extra, *RECORDS])
     assert Counter(place.lines()) >= Counter(lines([extra, *RECORDS]))
     assert place.complete(SPAN) == [True] * 3
+
+
+# Objects of somebody else's
+
+
+OURS = b"".join(record.line + b"\n" for record in RECORDS[:3])
+FORGERIES: dict[str, tuple[bytes, str]] = {
+    "another digest": (OURS, "holds other bytes than its name says"),
+    "another hour": (b"".join(record.line + b"\n" for record in RECORDS[6:8]), "holds records of another window"),
+    "a record five times": ((RECORDS[0].line + b"\n") * 5, "holds a record twice"),
+    "no line end": (RECORDS[0].line, "does not end with a line end"),
+    "a line no feed takes": (
+        audit_log(int(RECORDS[0].identity), FIRST.start, "x" * LONGEST_LINE).line + b"\n",
+        "has a line that is too long for the feed",
+    ),
+    "no records": (b"<html></html>\n", "holds something that is no record"),
+}
+
+
+def _forged(bucket: Bucket, kind: str) -> str:
+    """Somebody puts an object under a name of ours; its digest is right, unless that is what is wrong."""
+    content, _ = FORGERIES[kind]
+    digest = "0" * 64 if kind == "another digest" else encode(content, compress=False).sha256
+    key = bucket.layout.batch("audit_logs", FIRST, 0, digest, ".json")
+    bucket.put(key, content)
+    return key
+
+
+@pytest.mark.parametrize("kind", FORGERIES)
+def test_what_is_not_ours_counts_for_nothing(deliveries: Deliveries, kind: str) -> None:
+    """Digest, window and form are compared before an unnamed object counts: it holds no record back, and is named."""
+    bucket = deliveries.bucket
+    forged = _forged(bucket, kind)
+    for _ in range(2):
+        deliveries.records(SPAN, RECORDS)
+    own = {key: body for key, body in bucket.feed().items() if key != forged}
+    assert sorted(line for body in own.values() for line in body.split(b"\n")[:-1]) == lines(RECORDS)
+    assert bucket.body(forged) == FORGERIES[kind][0]
+    assert [each["key"] for each in bucket.ledger(FIRST)["objects"]] == sorted(key for key in own if "/05" in key)
+    assert bucket.complete(SPAN) == [True] * 3
+    assert len(deliveries.warnings) == 2
+    assert all(forged in text and FORGERIES[kind][1] in text for text in deliveries.warnings)
+
+
+def test_what_lies_at_our_very_name_is_compared(deliveries: Deliveries) -> None:
+    """Other bytes under the key that a batch has are said, and the batch goes beside them under the next number."""
+    elsewhere = replace(deliveries, bucket=_fresh(deliveries.bucket))
+    elsewhere.records(SPAN, RECORDS)
+    there, here = elsewhere.bucket, deliveries.bucket
+    taken = [key.replace(there.layout.feed, here.layout.feed) for key in there.stored()]
+    for key in taken:
+        here.put(key, b"{}\n")
+    deliveries.records(SPAN, RECORDS)
+    own = {key: body for key, body in here.feed().items() if key not in taken}
+    assert sorted(line for body in own.values() for line in body.split(b"\n")[:-1]) == lines(RECORDS)
+    assert [key for key in taken if not any(key in text for text in deliveries.warnings)] == []
+
+
+def test_what_was_compressed_elsewhere_is_the_same(deliveries: Deliveries) -> None:
+    """A batch that lies there in another compression is ours: its content counts, and its ledger says its own size."""
+    deliveries = deliveries.formed(compress=True)
+    deliveries.records(hours(1), RECORDS[:6])
+    bucket = deliveries.bucket
+    stored = {key: gzip.compress(body, 1, mtime=0) for key, body in bucket.feed().items()}
+    without_ledgers(bucket)
+    for key, body in stored.items():
+        bucket.put(key, body)
+    refused = iter([refusal(403, "AccessDenied")])
+    Wire(bucket.store.client, fault=lambda sent, _: next(refused, None) if sent.operation == "ListObjectsV2" else None)
+    deliveries.records(hours(1), RECORDS[:6])
+    assert {each["key"]: each["bytes"] for each in bucket.ledger(FIRST)["objects"]} == {
+        key: len(body) for key, body in stored.items()
+    }
+    assert holds_once(bucket, RECORDS[:6])
 
 
 def test_an_object_that_may_not_be_read_is_warned_of(deliveries: Deliveries) -> None:

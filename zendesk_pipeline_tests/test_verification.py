@@ -4,24 +4,40 @@ import sqlite3
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
 
 import dagster as dg
+import msgspec
 import pytest
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 from sqlalchemy.exc import OperationalError
 
+from zendesk_pipeline import ledger as ledgers
+from zendesk_pipeline.batches import encode
 from zendesk_pipeline.definitions import build
 from zendesk_pipeline.errors import ProtocolError
 from zendesk_pipeline.inspection import IN_FLIGHT, Inspector
 from zendesk_pipeline.keys import Layout
+from zendesk_pipeline.ledger import Delivered
 from zendesk_pipeline.pages import Page
 from zendesk_pipeline.programs import called
 from zendesk_pipeline.records import Record
+from zendesk_pipeline.redaction import Redaction
+from zendesk_pipeline.redaction_rules import redaction
 from zendesk_pipeline.settings import Settings
 from zendesk_pipeline.store import Store
 from zendesk_pipeline.streams import AUDIT_LOGS, INCREMENTAL_TICKETS
-from zendesk_pipeline.verification import MOST_OF_A_RUN, Seen, Verification, WindowReport, backfills, by_window
+from zendesk_pipeline.verification import (
+    MOST_OF_A_RUN,
+    Seen,
+    Verification,
+    WindowReport,
+    backfills,
+    by_window,
+    contents,
+)
 from zendesk_pipeline.windows import HOUR, Span, Window
 from zendesk_pipeline_tests.by_hand import FIRST, audit_log, audit_logs, hours, numbered, paged, ticket
 from zendesk_pipeline_tests.deliveries import Bucket, Deliveries, walk
@@ -57,14 +73,16 @@ def look(bucket: Bucket) -> Look:
         span: Span = SPAN,
         reads: bool = True,
         later: float = IN_FLIGHT + 60,
+        redaction: Redaction | None = None,
     ) -> list[WindowReport]:
         now = time.time() + later
         stream = INCREMENTAL_TICKETS if shown and ":" in shown[0].identity else AUDIT_LOGS
         inspector = Inspector(stream=stream, store=bucket.store, layout=bucket.layout, now=now)
-        verification = Verification(inspector=inspector, reads=lambda _: reads)
+        verification = Verification(inspector=inspector, reads=lambda _: reads, redaction=redaction)
         if shown is None:
             return [verification.look(window, None) for window in span]
-        return [verification.look(window, seen) for window, seen in by_window(paged(shown), span)]
+        walked = contents(paged(shown), span, keep=1 << 20)
+        return [verification.look(window, seen.identities, seen.lines) for window, seen in walked]
 
     return looked
 
@@ -195,11 +213,83 @@ def test_objects_that_the_feed_deleted(look: Look, bucket: Bucket) -> None:
 
 def test_an_object_in_no_ledger(look: Look, bucket: Bucket) -> None:
     """Found once no run can be about to name it."""
-    key = bucket.layout.batch(AUDIT_LOGS.name, SECOND, 7, "0" * 64, ".json")
-    bucket.put(key, b"{}\n")
+    content = audit_log(1, SECOND.start).line + b"\n"
+    key = bucket.layout.batch(AUDIT_LOGS.name, SECOND, 7, encode(content, compress=False).sha256, ".json")
+    bucket.put(key, content)
 
     assert kinds(look(later=0)) == []
     assert found(look()) == [(SECOND, "unnamed_object", f"{bucket.store.uri(key)} is in no ledger")]
+
+
+def test_an_object_of_somebody_elses(look: Look, bucket: Bucket) -> None:
+    """An unnamed one that no run of ours has written is told apart: collecting the window again does not help."""
+    key = bucket.layout.batch(AUDIT_LOGS.name, SECOND, 7, "0" * 64, ".json")
+    bucket.put(key, audit_log(1, SECOND.start).line + b"\n")
+
+    ((window, kind, text),) = found(look())
+
+    assert (window, kind) == (SECOND, "foreign_object")
+    assert text.endswith("is in no ledger, and not ours: it holds other bytes than its name says")
+
+
+def _forged_ledger(bucket: Bucket, window: Window, content: bytes, records: Sequence[Record]) -> str:
+    """A ledger that says of records that an object of this content has delivered them; the object's key."""
+    sha256 = encode(content, compress=False).sha256
+    key = bucket.layout.batch(AUDIT_LOGS.name, window, 0, sha256, ".json")
+    delivered = Delivered(key=key, sha256=sha256, bytes=len(content), identities=[each.identity for each in records])
+    blank = ledgers.empty(AUDIT_LOGS.name, window)
+    ledger = msgspec.structs.replace(blank, complete=True, objects=[delivered])
+    bucket.put(bucket.layout.ledger(AUDIT_LOGS.name, window), ledgers.encode(ledger))
+    return key
+
+
+@pytest.mark.parametrize("there", [True, False], ids=["object-there", "object-gone"])
+def test_a_ledger_of_somebody_elses(look: Look, bucket: Bucket, *, there: bool) -> None:
+    """Ledgers are compared with the source: an object that was never made of Zendesk's records is found, gone or not."""
+    records = [record for record in RECORDS if Window.of(record.time) == SECOND]
+    made_up = [audit_log(int(record.identity), record.time, "nothing of note") for record in records]
+    content = b"".join(record.line + b"\n" for record in made_up)
+    bucket.delete(key for key in bucket.stored() if "/060000-" in key)
+    key = _forged_ledger(bucket, SECOND, content, records)
+    if there:
+        bucket.put(key, content)
+
+    ((window, kind, text),) = found(look())
+
+    assert (window, kind) == (SECOND, "content_differs")
+    assert text == f"{bucket.store.uri(key)} was not made of what Zendesk shows of its 6 records"
+
+
+@pytest.mark.parametrize("changes", [{"envelope": True}, {"compress": True}, {"limit": 5_000_000}])
+def test_what_was_delivered_in_any_form_is_zendesks(
+    look: Look, deliveries: Deliveries, changes: dict[str, Any]
+) -> None:
+    """Envelopes and compressed objects, one with a record that was shortened among them."""
+    span = hours(1, skip=3)
+    records = [*audit_logs(span), audit_log(1, span.end - 1, "x" * 4_000_000)]
+    deliveries.formed(**changes).records(span, records)
+
+    assert found(look(records, span=span)) == []
+
+
+def test_redacted_records_are_compared_as_they_are_stored(look: Look, deliveries: Deliveries) -> None:
+    """By the rules of now; what other rules have made cannot be told."""
+    rules = redaction(AUDIT_LOGS, "builtin:without-personal-data", "0123456789abcdef" * 4)
+    span = hours(1, skip=3)
+    replace(deliveries, redaction=rules).records(span, audit_logs(span))
+
+    assert found(look(audit_logs(span), span=span, redaction=rules)) == []
+    assert found(look(audit_logs(span), span=span)) == []
+
+
+def test_ticket_states_that_zendesk_words_anew(look: Look, deliveries: Deliveries) -> None:
+    """A custom field that is new shows in old states as well: counted, and no difference."""
+    tickets = Deliveries(bucket=deliveries.bucket, stream=INCREMENTAL_TICKETS)
+    tickets.records(hours(1), [ticket(1, FIRST.start + 5), ticket(2, FIRST.start + 6)])
+
+    (report,) = look([ticket(1, FIRST.start + 5), ticket(2, FIRST.start + 6, "said anew")], span=hours(1))
+
+    assert (report.differences, report.reworded) == ((), 2)
 
 
 def test_a_redelivery_is_no_repeat(look: Look, deliveries: Deliveries) -> None:
@@ -265,6 +355,17 @@ def test_records_outside_the_range_are_left_out() -> None:
     records = [audit_log(1, FIRST.start - 1), audit_log(2, FIRST.start), audit_log(3, SPAN.end)]
 
     assert [shown for _, shown in by_window(paged(records), SPAN)] == [{"2"}, set(), set()]
+
+
+def test_as_much_of_the_records_is_held_as_may_be() -> None:
+    """Of windows beyond that the identities alone are known; what was given makes room again."""
+    size = len(RECORDS[0].line)
+    given = list(contents(paged(RECORDS, size=2), SPAN, keep=7 * size))
+    crowded = list(contents(paged(RECORDS, size=2), SPAN, keep=5 * size))
+
+    assert [len(shown.identities) for _, shown in (*given, *crowded)] == [6] * 6
+    assert [shown.lines is None for _, shown in crowded] == [True] * 3
+    assert [len(shown.lines or ()) for _, shown in given] == [6] * 3
 
 
 def test_a_record_far_out_of_order_is_an_error() -> None:
