@@ -12,7 +12,7 @@ from zendesk_pipeline.accounts import Account
 from zendesk_pipeline.bindings import bucket_key, zendesk_key, zendesk_of
 from zendesk_pipeline.io_manager import Metadata, PageStream
 from zendesk_pipeline.lineage import location
-from zendesk_pipeline.long_runs import finished_before, put_off_end
+from zendesk_pipeline.long_runs import begun_by, finished_before, put_off_end
 from zendesk_pipeline.streams import Stream
 from zendesk_pipeline.windows import Span, Window
 
@@ -83,6 +83,7 @@ def stream_asset(
             span=span,
             lookback=lookback,
             redeliver=config.redeliver,
+            redelivery=begun_by(context.instance, run) if config.redeliver else "",
             pages=lambda rest: zendesk.pages(stream, rest, lookback(rest)),
             describe=lambda told: describe(context, told),
             before=finished_before(context.instance, run, context.asset_key, span),

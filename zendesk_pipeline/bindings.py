@@ -117,6 +117,7 @@ def bucket(account: Account, secret: Callable[[str], Any]) -> S3IOManager:
     chosen = account.settings
     return S3IOManager(
         s3=S3Resource(profile_name=account.aws_profile or None),
+        zendesk_base_url=chosen.zendesk_base_url,
         bucket=chosen.s3_bucket,
         feed_prefix=chosen.s3_prefix,
         state_prefix=chosen.state_prefix,

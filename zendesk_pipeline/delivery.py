@@ -39,8 +39,9 @@ WRITERS = 4
 """Threads that talk to S3."""
 IN_FLIGHT = 2
 """Batches on their way to S3, beside the one that grows: what memory depends on. The other threads see to ledgers."""
-REDACTION = "redaction"
-"""What the digest of the rules is called beside an object, for a run that has to adopt it."""
+REDACTION, REDELIVERY, ACCOUNT = "redaction", "redelivery", "account"
+"""What is noted beside an object for a run that finds it without a ledger: the digest of the rules, the first run of a
+redelivery, and the host that the records come from."""
 MOST_KNOWN = 200_000
 """Identities of open windows in memory; of more, windows that a page has no records of are noted in their ledgers."""
 LEFT_OUT_SHARE = 0.01
@@ -142,6 +143,8 @@ class Delivery:
         clock: Clock,
         warn: Callable[[str], object],
         redaction: Redaction | None = None,
+        account: str = "",
+        redelivery: str = "",
     ) -> None:
         self._stream = stream
         self._span = span
@@ -152,7 +155,13 @@ class Delivery:
         self._longest = form.longest_record
         self._redeliver = redeliver
         self._redaction = redaction
-        self._notes = {REDACTION: redaction.digest} if redaction else {}
+        self._redelivery = redelivery if redeliver else ""
+        notes = {
+            REDACTION: redaction.digest if redaction else "",
+            REDELIVERY: self._redelivery,
+            ACCOUNT: account,
+        }
+        self._notes = {name: value for name, value in notes.items() if value}
         self._clock = clock
         self._warn = warn
         self._ahead = deque(span)
@@ -453,6 +462,7 @@ class Delivery:
                 bytes=size,
                 identities=batch.identities,
                 redaction=self._notes.get(REDACTION, ""),
+                redelivery=self._redelivery,
             )
         finally:
             self._room.release()
@@ -502,8 +512,8 @@ class Delivery:
         ledger = msgspec.structs.replace(ledger, objects=[*ledger.objects, *unnamed])
         taken = {self._layout.sequence(delivered.key, self._stream.name, window) for delivered in ledger.objects}
         counted = ledger
-        if self._redeliver and window in self._span:  # only what this very run has sent counts
-            counted = msgspec.structs.replace(ledger, objects=[o for o in ledger.objects if o.key in self._written])
+        if self._redeliver and window in self._span:  # only what this very redelivery has sent counts
+            counted = msgspec.structs.replace(ledger, objects=[*filter(self._is_of_this_redelivery, ledger.objects)])
         return OpenWindow(
             window=window,
             ledger=ledger,
@@ -513,6 +523,10 @@ class Delivery:
             batch=Batch(self._form),
             adopted={identity for delivered in unnamed for identity in delivered.identities},
         )
+
+    def _is_of_this_redelivery(self, delivered: Delivered) -> bool:
+        """This run has sent it, or one that this run repeats."""
+        return delivered.key in self._written or (delivered.redelivery == self._redelivery != "")
 
     def _read_ledger(self, window: Window) -> tuple[Ledger, str | None]:
         key, empty = self._layout.ledger(self._stream.name, window), ledgers.empty(self._stream.name, window)
@@ -555,6 +569,13 @@ class Delivery:
             return None
         if stored is None:
             return None
+        account = stored.notes.get(ACCOUNT, "")
+        if account and account != self._notes.get(ACCOUNT, account):
+            self._warn(
+                f"{self._store.uri(key)} holds records of {account}: it counts for nothing here. Give each account"
+                " prefixes of its own (S3_PREFIX, STATE_PREFIX, QUARANTINE_PREFIX)."
+            )
+            return None
         found = examined(self._stream, window, key, stored.body)
         if found.flaws:
             self._warn(
@@ -565,7 +586,12 @@ class Delivery:
         sha256 = encode(content_of(key, stored.body), compress=False).sha256
         redacted = stored.notes.get(REDACTION, "")  # by the rules of the run that wrote it
         return Delivered(
-            key=key, sha256=sha256, bytes=len(stored.body), identities=found.identities, redaction=redacted
+            key=key,
+            sha256=sha256,
+            bytes=len(stored.body),
+            identities=found.identities,
+            redaction=redacted,
+            redelivery=stored.notes.get(REDELIVERY, ""),
         )
 
     def _commit(self, opened: OpenWindow, *, finished: bool) -> None:

@@ -4,7 +4,7 @@ import gc
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import takewhile
 from typing import Any
 
@@ -21,6 +21,7 @@ from zendesk_pipeline.errors import DeliveryError, DeniedError, PipelineError, R
 from zendesk_pipeline.inspection import Inspector, Waiting, feed
 from zendesk_pipeline.keys import Layout
 from zendesk_pipeline.long_runs import Reports
+from zendesk_pipeline.owner import check, claim, host_of
 from zendesk_pipeline.pages import Page
 from zendesk_pipeline.prefetch import prefetched
 from zendesk_pipeline.progress import Progress
@@ -30,7 +31,7 @@ from zendesk_pipeline.redaction_rules import redaction
 from zendesk_pipeline.resources import settled
 from zendesk_pipeline.run_history import STAYS
 from zendesk_pipeline.settings import not_set
-from zendesk_pipeline.store import Store, signed_once
+from zendesk_pipeline.store import Spent, Store, prepared
 from zendesk_pipeline.streams import STREAMS, Stream
 from zendesk_pipeline.windows import HOUR, Span, Window
 
@@ -60,6 +61,8 @@ class PageStream:
     """Of the rest of the span: without what need not be read again."""
     describe: Callable[[Mapping[Window, Metadata]], None]
     """Takes the metadata of the windows' materializations, of all at once."""
+    redelivery: str = ""
+    """What a redelivery is called in all runs that it takes."""
     before: Mapping[Window, Metadata] = field(default_factory=dict[Window, Metadata])
     """The windows that the runs which this one continues have finished, and their metadata."""
     goes_on: Callable[[float], object] = lambda _: None
@@ -73,6 +76,7 @@ class S3IOManager(dg.ConfigurableIOManager):
     """
 
     s3: dg.ResourceDependency[S3Resource]
+    zendesk_base_url: str = Field(default="", description="ZENDESK_BASE_URL: whose records the prefixes hold")
     bucket: str = Field(default="", description="S3_BUCKET")
     feed_prefix: str = Field(default="zendesk/crm/", description="S3_PREFIX")
     state_prefix: str = Field(default="zendesk/state/", description="STATE_PREFIX")
@@ -88,6 +92,7 @@ class S3IOManager(dg.ConfigurableIOManager):
     )
 
     _clock: Clock = PrivateAttr(default_factory=Clock)
+    _client: Any = PrivateAttr(default=None)
 
     def get_resource_definition(self) -> Any:
         """What Dagster makes the IO manager of in a run."""
@@ -98,9 +103,12 @@ class S3IOManager(dg.ConfigurableIOManager):
 
         Of a range that fails, the windows that were finished are reported as materialized all the same.
         """
+        spent = Spent()
         try:
+            self.claim(spent)
             rest = self._rest(obj)
             delivery = self._delivery(obj, rest, context.log.warning)
+            delivery.tallies[Window(rest.start)] = Tally(s3=spent)
         except PipelineError as problem:
             raise _failure(context, problem, f"{obj.stream.name} {obj.span}: nothing was read.") from None
         _warn_of_temporary(context)
@@ -145,6 +153,21 @@ class S3IOManager(dg.ConfigurableIOManager):
                 if record.identity not in seen:
                     seen.add(record.identity)
                     yield record.line
+
+    @property
+    def account(self) -> str:
+        """The host that the records come from; empty if it is not set."""
+        return host_of(self.zendesk_base_url)
+
+    def claim(self, spent: Spent | None = None) -> None:
+        """Have the prefixes hold this account's records; raises SettingsError where they hold another's."""
+        if self.account:
+            claim(replace(self._store(), spent=spent or Spent()), self._layout(), self.account)
+
+    def check_account(self) -> None:
+        """Raises SettingsError where the prefixes hold another account's records; writes nothing."""
+        if self.account:
+            check(self._store(), self._layout(), self.account)
 
     def rules(self, stream: Stream) -> Redaction | None:
         """The rules by which a stream's records are stored; none where they are stored as they are."""
@@ -223,15 +246,18 @@ class S3IOManager(dg.ConfigurableIOManager):
             clock=self._clock,
             warn=warn,
             redaction=self.rules(pages.stream),
+            account=self.account,
+            redelivery=pages.redelivery,
         )
 
     def _store(self) -> Store:
         if not self.bucket:
             raise not_set("S3_BUCKET", "the bucket that the SecOps feed reads")
-        client = signed_once(s3_errors.made(self.s3.get_client))
+        if self._client is None:  # which takes a tenth of a second
+            self._client = prepared(s3_errors.made(self.s3.get_client))
         encryption = {"ServerSideEncryption": self.sse, "SSEKMSKeyId": self.kms_key_id}
         return Store(
-            client=client,
+            client=self._client,
             bucket=self.bucket,
             encryption={name: value for name, value in encryption.items() if value},
         )

@@ -37,6 +37,11 @@ class Layout:
         """What a window has delivered."""
         return f"{self.ledgers(stream)}{window.starts_at:%Y/%m/%d/%H}.json.gz"
 
+    @property
+    def account(self) -> str:
+        """The marker that says whose records these prefixes hold."""
+        return f"{self.state}account.json"
+
     def day(self, window: Window) -> str:
         """The prefix under which the feed holds the window's day."""
         return f"{self.feed}{window.starts_at:%Y/%m/%d}/"

@@ -24,6 +24,8 @@ class Delivered(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """In the order of the lines."""
     redaction: str = ""
     """The digest of the redaction rules that its lines went through; not there where there were none."""
+    redelivery: str = ""
+    """The first run of the redelivery that sent it; not there where it was none."""
 
 
 class Ledger(msgspec.Struct, frozen=True, kw_only=True):

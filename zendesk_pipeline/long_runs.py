@@ -46,6 +46,12 @@ def finished_before(
     return found
 
 
+def begun_by(instance: dg.DagsterInstance, run: dg.DagsterRun) -> str:
+    """The id of the first of the runs that this one continues; its own if it continues none."""
+    *_, first = [run, *_continued(instance, run)]
+    return first.run_id
+
+
 def _continued(instance: dg.DagsterInstance, run: dg.DagsterRun) -> Iterator[dg.DagsterRun]:
     """The parent, its parent and so on, as far as they did not succeed: a success is run again on purpose.
 

@@ -271,7 +271,7 @@ def _what_next(
 ) -> str:
     """What becomes of the missing windows; no run is at work on those that are left."""
     if latest.redeliver:
-        return "It was to send records again: the catch-up sensor does not repeat that, launch it again."
+        return "It was to send records again: re-execute it, which goes on with that. The catch-up sensor does not."
     seen_to = sum(window.start >= asked_again_from for window in missing)
     if latest.stays and seen_to:
         return _after_the_fix(seen_to, len(missing))

@@ -30,8 +30,19 @@ class CutOffError(Exception):
     """A body that did not come whole, which botocore leaves to its caller; its text is the kind."""
 
 
-Problem = ClientError | BotoCoreError | ResponseParserError | NotS3Error | CutOffError
-PROBLEMS = (ClientError, BotoCoreError, ResponseParserError, NotS3Error, CutOffError)
+class UnheardError(Exception):
+    """No answer came to a write that may have been done; what came instead is its cause."""
+
+    def __init__(self, problem: ClientError | BotoCoreError) -> None:
+        super().__init__(str(type(problem)))
+        self.problem = problem
+
+
+Problem = ClientError | BotoCoreError | ResponseParserError | NotS3Error | CutOffError | UnheardError
+PROBLEMS = (ClientError, BotoCoreError, ResponseParserError, NotS3Error, CutOffError, UnheardError)
+MAYBE_DONE = frozenset({500, 502, 504})
+"""Statuses of a write that may have been done all the same."""
+REDIRECTS = range(300, 400)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +100,7 @@ _DAMAGED = Meaning(
     DeliveryError,
     "what arrived is not what was sent. If this stays, look for something on the way that changes it, such as a proxy",
 )
-_BUSY = Meaning(DeliveryError, "S3 is busy or out of order. A later run does the rest")
+_BUSY = Meaning(DeliveryError, "S3, or something on the way to it, is busy or out of order. A later run does the rest")
 _NOT_S3 = Meaning(
     DeliveryError,
     "this is not how S3 answers. Look for a proxy or a firewall on the way, and check AWS_ENDPOINT_URL_S3 and"
@@ -167,8 +178,8 @@ BY_REQUEST = {
 }
 """What to look at where a request is refused in which boto3 gets its credentials."""
 _BY_PROVIDER = {
-    "iam-role": "is there an instance profile, and does the machine's metadata service answer this process?",
-    "container-role": "does the agent answer at AWS_CONTAINER_CREDENTIALS_FULL_URI or its like?",
+    "iam-role": "see that there is an instance profile, and that the machine's metadata service answers this process",
+    "container-role": "see that the agent answers at AWS_CONTAINER_CREDENTIALS_FULL_URI or its like",
     "custom-process": "run what credential_process of AWS's configuration names, as the collector's user",
     "sso": "sign in: `aws sso login`",
     "login": "sign in: `aws login`",
@@ -256,16 +267,47 @@ _WITHOUT_CREDENTIALS = (
 
 def code_of(refused: ClientError) -> str:
     """S3's name for an error, or the status where it has none."""
-    return str(refused.response.get("Error", {}).get("Code", "?"))
+    status = refused.response.get("ResponseMetadata", {}).get("HTTPStatusCode", "?")
+    return str(refused.response.get("Error", {}).get("Code") or status)
+
+
+def asks_for_the_region_once(client: Any) -> Any:
+    """A client that survives a redirect which names no region.
+
+    botocore 1.44.8 then asks for the region by HeadBucket; where that is redirected too, as by a portal, it asks again
+    within that, and so on until the stack ends.
+    """
+
+    def leave(response: Any, **_: object) -> None:
+        if response is not None and response[0].status_code in REDIRECTS:
+            raise ClientError(response[1], "HeadBucket")
+
+    client.meta.events.register_first("needs-retry.s3.HeadBucket", leave)
+    return client
 
 
 def is_worth_another_try(problem: Problem) -> bool:
     """Whether trying again may help, and botocore has not."""
-    return code_of(problem) in AGAIN if isinstance(problem, ClientError) else isinstance(problem, CutOffError)
+    return (
+        code_of(problem) in AGAIN
+        if isinstance(problem, ClientError)
+        else isinstance(problem, CutOffError | UnheardError)
+    )
+
+
+def unheard(response: Any, caught: Exception | None, operation: str) -> UnheardError | None:
+    """What came instead of the answer to a write that may have been done; None where it is known."""
+    if isinstance(caught, aws.HTTPClientError):  # a connection that was never made is a ConnectionError
+        return UnheardError(caught)
+    if response is not None and response[0].status_code in MAYBE_DONE:
+        return UnheardError(ClientError(response[1], operation))
+    return None
 
 
 def explained(action: str, uri: str, problem: Problem, *, bucket: str) -> PipelineError:
     """The error for a request, such as `PutObject` on `s3://…`, that has failed for good."""
+    if isinstance(problem, UnheardError):
+        problem = problem.problem
     if isinstance(problem, ClientError):
         return _refused(action, uri, problem, bucket)
     kind = str(problem) if isinstance(problem, CutOffError) else type(problem).__name__
@@ -273,11 +315,8 @@ def explained(action: str, uri: str, problem: Problem, *, bucket: str) -> Pipeli
     kwargs: Mapping[str, Any] = getattr(problem, "kwargs", {})
     provider = _BY_PROVIDER.get(str(kwargs.get("provider")), _WAYS)
     what = f"S3 gave no answer to {action} on {uri} ({kind})"
-    return error(
-        text.format(kind=kind, what=what, action=action, uri=uri, bucket=bucket, ways=_WAYS, provider=provider).replace(
-            "?.", "?"
-        )
-    )
+    values = {"kind": kind, "what": what, "action": action, "uri": uri, "bucket": bucket}
+    return error(text.format(**values, ways=_WAYS, provider=provider))
 
 
 def made(make: Callable[[], T]) -> T:

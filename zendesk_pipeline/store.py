@@ -21,9 +21,12 @@ from zendesk_pipeline.s3_errors import (
     WHILE_READING,
     CutOffError,
     NotS3Error,
+    UnheardError,
+    asks_for_the_region_once,
     code_of,
     explained,
     is_worth_another_try,
+    unheard,
 )
 
 if TYPE_CHECKING:
@@ -32,9 +35,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-TRIES = 5
+TRIES = 6
 """Of what botocore does not try again by itself, such as a 409: another write of the same key was under way."""
-PAUSE = 0.1
+PAUSE = 0.25
 """Seconds before the second try; twice as long before each further one."""
 LISTED = frozenset({"IsTruncated", "KeyCount", "Name"})
 """A listing has one of these at least, an empty one as well."""
@@ -66,6 +69,27 @@ def signed_once(client: "S3Client") -> "S3Client":
     events: Any = client.meta.events  # its stubs know no handler that answers
     events.register("choose-signer.s3.PutObject", signer)
     return client
+
+
+def prepared(client: "S3Client") -> "S3Client":
+    """The client of a run, as `signed_once` and `asks_for_the_region_once` make it, and more.
+
+    It repeats no write by itself that must be new and may have been done.
+
+    `Store` looks first: the feed may have read and deleted the object by then, and would get it twice.
+    """
+
+    def look_first(
+        response: Any, operation: Any, caught_exception: Exception | None, request_dict: Mapping[str, Any], **_: object
+    ) -> None:
+        if request_dict["headers"].get("If-None-Match"):
+            problem = unheard(response, caught_exception, operation.name)
+            if problem is not None:
+                raise problem
+
+    events: Any = client.meta.events
+    events.register_first("needs-retry.s3.PutObject", look_first)
+    return signed_once(asks_for_the_region_once(client))
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +138,7 @@ class Store:
     encryption: Mapping[str, Any]
     """`ServerSideEncryption` and `SSEKMSKeyId` of every write, as PutObject takes them."""
     spent: Spent = field(default_factory=Spent)
-    sleep: Callable[[float], object] = time.sleep
+    sleep: Callable[[float], object] = field(default_factory=lambda: time.sleep)
 
     def uri(self, key: str) -> str:
         return f"s3://{self.bucket}/{key}"
@@ -174,7 +198,12 @@ class Store:
                     yield Listed(key=entry["Key"], size=entry["Size"], modified=entry["LastModified"].timestamp())
 
     def _put(self, key: str, body: bytes, arguments: dict[str, Any]) -> str | None:
+        heard = True
+
         def ask() -> str | None:
+            nonlocal heard
+            if not heard and self._was_there(key):
+                return None
             self.spent.count("put")
             try:
                 return _version(
@@ -186,9 +215,21 @@ class Store:
                 if code in {"PreconditionFailed", "412"} or (code == "NoSuchKey" and "IfMatch" in arguments):
                     return None
                 raise
+            except UnheardError:
+                heard = "IfNoneMatch" not in arguments
+                raise
 
         with self._explaining("PutObject", key):
             return self._tried(ask)
+
+    def _was_there(self, key: str) -> bool:
+        """Whether a key is taken, or was and has a marker of deletion: only a bucket with versions knows."""
+        self.spent.count("get")
+        try:
+            return bool(_version(self.client.head_object(Bucket=self.bucket, Key=key)))
+        except ClientError as refused:
+            headers = refused.response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+            return headers.get("x-amz-delete-marker") == "true"
 
     def _tried(self, ask: Callable[[], T]) -> T:
         """What a request gives, tried again where that may help and botocore does not."""

@@ -117,6 +117,7 @@ def takeover(
     chosen = settings.load()
     parts = [Part(stream=stream) for stream in past.streams(chosen, names)]
     with past.account(chosen) as account:
+        account.bucket.claim() if yes else account.bucket.check_account()
         where = chosen.s3_prefix if prefix is None else prefix
         task = Task(chosen=chosen, account=account, prefix=where, source=not without_source, parts=parts)
         for part in parts:

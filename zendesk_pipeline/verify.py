@@ -181,6 +181,7 @@ def verify(
         )
         wanted = past.streams(chosen, names)
         with past.account(chosen) as account:
+            account.bucket.check_account()
             found = {stream.name: look.stream(account, stream) for stream in wanted}
     except PipelineError as problem:
         raise NotLookedAtError(f"It could not be looked at: {problem}") from None

@@ -21,7 +21,7 @@ from zendesk_pipeline.keys import Layout
 from zendesk_pipeline.ledger import Ledger
 from zendesk_pipeline.limits import ACCOUNT_RATE, Rates
 from zendesk_pipeline.settings import Settings, not_set
-from zendesk_pipeline.store import Store
+from zendesk_pipeline.store import Store, prepared
 from zendesk_pipeline.streams import STREAMS, Stream
 from zendesk_pipeline.windows import HOUR, Span, Window
 
@@ -206,7 +206,7 @@ def _span(start: datetime, end: datetime) -> Span:
 def _store(chosen: Settings) -> Store:
     if not chosen.s3_bucket:
         raise not_set("S3_BUCKET", "the bucket that holds the ledgers")
-    client = s3_errors.made(lambda: boto3.client("s3"))
+    client = prepared(s3_errors.made(lambda: boto3.client("s3")))
     return Store(client=client, bucket=chosen.s3_bucket, encryption={})
 
 

@@ -78,6 +78,8 @@ class Deliveries:
     clock: Clock = field(default_factory=Clock)
     warnings: list[str] = field(default_factory=list[str])
     redaction: Redaction | None = None
+    account: str = ""
+    redelivery: str = ""
 
     def formed(self, **changes: Any) -> "Deliveries":
         """The same with another form of its objects."""
@@ -96,6 +98,8 @@ class Deliveries:
             clock=self.clock,
             warn=self.warnings.append,
             redaction=self.redaction,
+            account=self.account,
+            redelivery=self.redelivery,
         )
 
     def run(self, span: Span, pages: Iterable[Page], *, lookback: int = 0, redeliver: bool = False) -> Delivery:

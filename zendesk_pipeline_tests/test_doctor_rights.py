@@ -314,7 +314,7 @@ def test_every_answer_to_a_conditional_write_has_its_verdict() -> None:
         (conflict, conflict, conflict, "Conditional writes are refused"),
         (DENIED, DENIED, DENIED, "The writer may not write"),
         (MET, MET, DENIED, "If-Match needs s3:GetObject"),
-        (unknown, unknown, unknown, "NotImplemented to a write with If-None-Match"),
+        (unknown, unknown, unknown, "NotImplemented to any write"),
         (MET, MET, unknown, "NotImplemented to a write with If-Match"),
         (OK, OK, OK, "ignores If-None-Match"),
         (MET, MET, OK, "ignores If-Match"),

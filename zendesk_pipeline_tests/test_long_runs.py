@@ -29,10 +29,12 @@ from zendesk_pipeline.keys import Layout
 from zendesk_pipeline.local_services import LocalS3, SimulatedZendesk, simulated_zendesk
 from zendesk_pipeline.long_runs import FINISHED_BY, MOVES_ON, put_off_end
 from zendesk_pipeline.simulator.faults import Rule
+from zendesk_pipeline.store import Store
 from zendesk_pipeline.windows import HOUR, Span, Window, timestamp
 from zendesk_pipeline_tests import collector_process, kept_runs
 from zendesk_pipeline_tests.by_hand import FIRST, hours
 from zendesk_pipeline_tests.collector_process import KILLED
+from zendesk_pipeline_tests.deliveries import Bucket
 from zendesk_pipeline_tests.reconcile import reconcile
 from zendesk_pipeline_tests.runs import QUIET, RANGE_END, RANGE_START, Project, materializations, metadata, project
 from zendesk_pipeline_tests.s3_proxy import S3Proxy, S3Request, s3_proxy
@@ -168,6 +170,24 @@ def test_what_is_asked_for_otherwise_is_not_taken_for_a_retry(collector: Project
     assert _asked_from(account)[0] == timestamp(span.start - HOUR - 1)
     told = {event.partition: metadata(event) for event in collector.materialized("audit_logs")}
     assert all(each["delivered_by_this_run"] for each in told.values())
+
+
+def test_a_redelivery_that_is_started_again_goes_on(
+    collector: Project, account: SimulatedZendesk, store: Store, layout: Layout
+) -> None:
+    """By Dagster or in the UI: each record is there once more and no oftener. After a success it is sent anew."""
+    span = hours(4)
+    _run(collector, span)
+    once = Bucket(store=store, layout=layout).lines()
+    runs = [_run(collector, span, redeliver=True) for _ in [_fail_after(account, 3)]]
+    account.control.clear_faults()
+    runs.append(_run(collector, span, continues=runs[-1].run_id, redeliver=True))
+    twice = Bucket(store=store, layout=layout).lines()
+    runs.append(_run(collector, span, continues=runs[-1].run_id, redeliver=True))
+
+    assert [run.success for run in runs] == [False, True, True]
+    assert twice == sorted(once * 2)
+    assert Bucket(store=store, layout=layout).lines() == sorted(once * 3)
 
 
 def test_nothing_is_skipped_that_the_bucket_does_not_have(

@@ -128,7 +128,7 @@ def test_a_delivered_window_that_fails_again_is_a_problem(running: Project, zend
     running.run("audit_logs", hours(1), redeliver=True)
     (problem,) = _found(running.instance)
     assert problem.windows == (hours(1),)
-    assert "the catch-up sensor does not repeat that, launch it again." in problem.text
+    assert "re-execute it, which goes on with that. The catch-up sensor does not." in problem.text
     running.run("audit_logs", hours(1), redeliver=True)
     assert _found(running.instance) == []
 
@@ -286,7 +286,7 @@ def test_what_a_run_is_at_work_on_again_is_said(windows: int, retried: int, back
         (
             {"redeliver": True},
             24,
-            "It was to send records again: the catch-up sensor does not repeat that, launch it again.",
+            "It was to send records again: re-execute it, which goes on with that. The catch-up sensor does not.",
         ),
     ],
     ids=["refused", "refused, some are old", "refused, no sensor", "sent again on purpose"],

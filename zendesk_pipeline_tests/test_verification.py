@@ -245,7 +245,7 @@ def _forged_ledger(bucket: Bucket, window: Window, content: bytes, records: Sequ
 
 @pytest.mark.parametrize("there", [True, False], ids=["object-there", "object-gone"])
 def test_a_ledger_of_somebody_elses(look: Look, bucket: Bucket, *, there: bool) -> None:
-    """Ledgers are compared with the source: an object that was never made of Zendesk's records is found, gone or not."""
+    """Ledgers are compared with the source: what was never made of Zendesk's records is found, gone or not."""
     records = [record for record in RECORDS if Window.of(record.time) == SECOND]
     made_up = [audit_log(int(record.identity), record.time, "nothing of note") for record in records]
     content = b"".join(record.line + b"\n" for record in made_up)
@@ -360,7 +360,7 @@ def test_records_outside_the_range_are_left_out() -> None:
 def test_as_much_of_the_records_is_held_as_may_be() -> None:
     """Of windows beyond that the identities alone are known; what was given makes room again."""
     size = len(RECORDS[0].line)
-    given = list(contents(paged(RECORDS, size=2), SPAN, keep=7 * size))
+    given = list(contents(paged(RECORDS, size=2), SPAN, keep=8 * size))
     crowded = list(contents(paged(RECORDS, size=2), SPAN, keep=5 * size))
 
     assert [len(shown.identities) for _, shown in (*given, *crowded)] == [6] * 6

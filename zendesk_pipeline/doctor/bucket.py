@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
+from zendesk_pipeline import owner
 from zendesk_pipeline.doctor import replies
 from zendesk_pipeline.doctor.clocks import clock_verdict
 from zendesk_pipeline.doctor.patient import Patient
 from zendesk_pipeline.doctor.verdicts import Verdict, failed, not_visible, ok, together, warning
+from zendesk_pipeline.keys import Layout
 from zendesk_pipeline.programs import ours
 from zendesk_pipeline.settings import Settings
 
@@ -71,6 +73,32 @@ def clock(patient: Patient) -> Verdict:
     """S3's clock against this machine's: S3 refuses signatures that are a quarter of an hour off."""
     reply = replies.ask(patient.s3.head_bucket, Bucket=patient.settings.s3_bucket)
     return clock_verdict("S3's", reply.headers.get("date"), patient.clock.now())
+
+
+def account(patient: Patient) -> Verdict:
+    """The prefixes hold records of no other account."""
+    chosen = patient.settings
+    layout = Layout(feed=chosen.s3_prefix, state=chosen.state_prefix, quarantine=chosen.quarantine_prefix)
+    reply = replies.ask(patient.s3.get_object, Bucket=chosen.s3_bucket, Key=layout.account)
+    if reply.denied:
+        return not_visible(f"S3 does not say whether there is {layout.account}.", "The rights below tell why.")
+    if reply.code and reply.code != "NoSuchKey":
+        return failed(f"S3 answers {reply.code} to a look at {layout.account}: {reply.remedy}.", "")
+    body = b"" if reply.code else reply.content["Body"].read()
+    return account_verdict(f"s3://{chosen.s3_bucket}/{layout.account}", body, owner.host_of(chosen.zendesk_base_url))
+
+
+def account_verdict(place: str, body: bytes, ours: str) -> Verdict:
+    """`body` is what the marker holds, empty where there is none; `ours` the host of this account."""
+    if not body:
+        return ok(f"The prefixes are nobody's yet: the first run notes {ours}.")
+    try:
+        theirs = owner.decode(body)
+    except ValueError:
+        return failed(f"{place} does not say whose records these prefixes hold.", "Delete it: a run writes it anew.")
+    if theirs != ours:
+        return failed(owner.refusal(place, theirs, ours), "")
+    return ok(f"The prefixes hold records of {ours} alone.")
 
 
 # What an administrator sees
@@ -188,7 +216,7 @@ def object_lock_verdict(found: Mapping[str, Any]) -> Verdict:
     kept: Mapping[str, Any] = found.get("ObjectLockConfiguration", {}).get("Rule", {}).get("DefaultRetention", {})
     if not kept:
         return ok("Nothing is locked by itself.")
-    period = f"{kept['Days']} days" if "Days" in kept else f"{kept.get('Years')} years"
+    period = f"{kept['Days']} days" if kept.get("Days") else f"{kept.get('Years')} years"
     return ok(
         f"Object Lock keeps each object, and each version of a ledger, for {period} ({kept.get('Mode')}). The collector"
         " writes as that wants; a feed that deletes and lifecycle rules only hide what they take away until then."

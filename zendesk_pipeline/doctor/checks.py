@@ -16,6 +16,7 @@ CHECKS = (
     Check(name="zendesk_streams", area="Zendesk", look=zendesk.streams, needs=["zendesk_user"]),
     Check(name="zendesk_limits", area="Zendesk", look=zendesk.rate_limits, needs=["zendesk_user"]),
     Check(name="s3_bucket", area="S3", look=bucket.exists, needs=["settings"]),
+    Check(name="s3_account", area="S3", look=bucket.account, needs=["s3_bucket"]),
     Check(name="s3_clock", area="S3", look=bucket.clock, needs=["s3_bucket"]),
     Check(name="s3_region", area="S3", look=bucket.region, needs=["s3_bucket"]),
     Check(name="s3_public_access", area="S3", look=bucket.public_access, needs=["s3_bucket"]),

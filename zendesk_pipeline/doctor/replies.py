@@ -40,7 +40,7 @@ class Reply:
 
 def client(profile: str | None, seconds: float) -> "S3Client":
     """A client as the pipeline's, by the environment or by a profile, that gives up soon; raises SettingsError."""
-    return service_client("s3", profile, seconds)
+    return s3_errors.asks_for_the_region_once(service_client("s3", profile, seconds))
 
 
 def service_client(service: str, profile: str | None, seconds: float) -> Any:
