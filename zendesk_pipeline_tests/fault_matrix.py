@@ -105,6 +105,10 @@ class Cell:
         return self.verdict.exact and self.verdict.source > 0 and not self.gaps and as_expected
 
 
+def _catches_up(zendesk: SimulatedZendesk) -> None:
+    zendesk.control.set(lag={})
+
+
 def _puts(numbers: range, fate: Fate) -> Callable[[S3Request], Fate]:
     """The fate of the PUTs with these numbers (1 for the first); the others pass."""
     put = iter(range(1, 1_000_000))
@@ -216,6 +220,12 @@ FAULTS = [
         name="later pages out of an old memory",
         zendesk=_page("stale", seconds=3 * HOUR, times=ENDLESS),
         says="proxy that answers from its memory|422",
+    ),
+    Fault(
+        name="an export that lags, and catches up",
+        limits={"lag": dict.fromkeys(("incremental_tickets", *FURTHER), 1200)},
+        clock=SPAN.end + 310,
+        meanwhile=_catches_up,
     ),
     Fault(name="audit logs newest first", limits={"audit_log_order": "newest_first"}),
     Fault(

@@ -155,6 +155,7 @@ class _InProcess(BaseAdapter):
 
 # Runs
 
+EXPORTS = ("incremental_tickets", "incremental_ticket_events", "ticket_metric_events")
 Order = Literal["as_asked", "newest_first", "hours_mixed"]
 
 
@@ -177,6 +178,8 @@ class Run:
     """Whether Zendesk leaves out the ends of its filter."""
     order: Order = "as_asked"
     """In which Zendesk lists audit logs, whatever it was asked for."""
+    lag: int = 0
+    """Seconds by which the exports are behind."""
     tick: int = 0
     """Seconds that each request to Zendesk takes; the source goes on changing in them."""
     skew: int = 0
@@ -282,16 +285,19 @@ class World:
 
     def shown(self, stream: str, *moments: float) -> dict[str, Shown]:
         """The records that show at all of these moments, by identity."""
-        entries = self._entries(stream, max(moments))
-        return {i: self.records[stream, i] for i, entry in entries if all(map(entry.visible, moments))}
+        seen = [self.zendesk.settings.shown_at(stream, moment) for moment in moments]
+        entries = self._entries(stream, max(seen))
+        return {i: self.records[stream, i] for i, entry in entries if all(map(entry.visible, seen))}
 
     def shown_within(self, stream: str, began: float, ended: float) -> set[str]:
         """The identities of the records that show at some moment of a run."""
+        began, ended = (self.zendesk.settings.shown_at(stream, moment) for moment in (began, ended))
         entries = self._entries(stream, ended)
         return {i for i, entry in entries if entry.visible_from <= ended and entry.visible_until > began}
 
     def changes(self, stream: str, began: float, ended: float) -> bool:
         """Whether Zendesk shows something else at one moment of a run than at another."""
+        began, ended = (self.zendesk.settings.shown_at(stream, moment) for moment in (began, ended))
         moments = (at for _, entry in self._entries(stream, ended) for at in (entry.visible_from, entry.visible_until))
         return any(began < moment <= ended for moment in moments)
 
@@ -334,7 +340,8 @@ class World:
         self.zendesk.faults.clear()
         self.zendesk.faults.add(run.faults)
         ends = "exclusive" if run.exclusive else "inclusive"
-        self.zendesk.change_settings({"filter_ends": ends, "audit_log_order": run.order})
+        lag = dict.fromkeys(EXPORTS, run.lag)
+        self.zendesk.change_settings({"filter_ends": ends, "audit_log_order": run.order, "lag": lag})
         before = self.seen()
         outcomes = self._run(run)
         Judgement(self, before, outcomes).judge()

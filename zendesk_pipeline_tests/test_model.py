@@ -91,6 +91,7 @@ RUNS = st.builds(
     max_pages=_mostly(None, 2),
     exclusive=st.booleans(),
     order=_mostly("as_asked", "newest_first", "hours_mixed"),
+    lag=_mostly(0, 20 * 60, 2 * HOUR),
     tick=_mostly(0, 1, 40, 700),
     skew=_mostly(0, -100, 100),
     turns=st.integers(0, 1000),

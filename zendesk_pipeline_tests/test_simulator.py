@@ -639,6 +639,17 @@ def test_an_answer_can_be_out_of_an_old_memory(client: Client, control: Simulato
     assert all(ticket["generated_timestamp"] <= NOW - 10 * HOUR for ticket in answer.json()["tickets"])
 
 
+def test_an_export_can_lag(client: Client, control: SimulatorControl) -> None:
+    """It shows what there was some time ago and says that this is the end, at the time of now."""
+    control.set(lag={TICKETS: 1200})
+    answer = client.get(TICKETS_PATH, f"start_time={NOW - HOUR}&support_type_scope=all&per_page=1000")
+    shown = [ticket["generated_timestamp"] for ticket in answer.json()["tickets"]]
+    assert parsedate_to_datetime(answer.headers["Date"]).timestamp() == NOW
+    assert answer.json()["end_of_stream"]
+    assert NOW - HOUR <= shown[-1] <= NOW - 1200
+    assert len(control.source(TICKETS, NOW - 1200, NOW)) > 0
+
+
 @pytest.mark.parametrize("order", ["newest_first", "hours_mixed"])
 def test_audit_logs_can_be_in_another_order_than_asked_for(
     client: Client, control: SimulatorControl, order: str

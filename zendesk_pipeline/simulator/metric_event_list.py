@@ -39,6 +39,7 @@ def metric_event_page(
     if isinstance(asked, Answer):
         return asked
     first = (start - 1, FOREVER)
+    now = settings.shown_at(METRIC_EVENTS, now)
     found = source.after(METRIC_EVENTS, max(first, asked.place) if asked else first, now)
     visible = (entry for entry in found if entry.visible(now) and wanted(request, entry))
     page = cut_page(visible, min(int(text), PAGE_SIZE), asked, first, twist)

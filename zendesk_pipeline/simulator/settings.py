@@ -36,6 +36,8 @@ class Settings:
         latency_ms: Waiting time before every answer.
         minute_seconds: What the limits count as a minute: with a shorter one, days of paging pass in seconds.
         token_seconds: Lifetime of an OAuth token that asked for none.
+        lag: By stream, seconds by which an export is behind: it shows what there was so long ago, and says that this is
+            the end.
         unreadable: By stream, event times [start, end) whose records break every page that would hold one (500).
         canonical_host: The host in `after_url` and `links.next`: not the one that was asked, as recorded.
     """
@@ -59,8 +61,13 @@ class Settings:
     latency_ms: float = 0
     minute_seconds: float = 60
     token_seconds: int = 1800
+    lag: dict[str, int] = field(default_factory=dict[str, int])
     unreadable: dict[str, tuple[int, int]] = field(default_factory=dict[str, tuple[int, int]])
     canonical_host: str = CANONICAL_HOST
+
+    def shown_at(self, stream: str, now: float) -> float:
+        """The moment that an export shows at another one."""
+        return now - self.lag.get(stream, 0)
 
     def spoils(self, stream: str, times: Iterable[int]) -> bool:
         """Whether a record with one of these event times makes its page unreadable."""

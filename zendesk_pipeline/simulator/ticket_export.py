@@ -58,6 +58,7 @@ def export_page(request: Request, source: Source, settings: Settings, now: float
     size = page_size(request)
     if isinstance(size, Answer):
         return size
+    now = settings.shown_at(export.stream, now)
     found = list(islice(_matching(export, request, source, position, now), size + 1))
     shown, more = found[:size], len(found) > size
     reached = place(shown[-1]) if shown else position

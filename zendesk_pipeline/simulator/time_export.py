@@ -35,6 +35,7 @@ def time_page(request: Request, source: Source, settings: Settings, now: float, 
     size = page_size(request)
     if isinstance(size, Answer):
         return size
+    now = settings.shown_at(stream, now)
     found = source.after(stream, (start - 1, FOREVER), now)
     visible = (entry for entry in found if entry.visible(now) and wanted(request, entry))
     shown, end_time, more = cut(list(islice(visible, PAGE_SIZE + 1)), min(size, PAGE_SIZE))
