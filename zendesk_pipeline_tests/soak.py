@@ -2,10 +2,10 @@
 
 `make soak` prints the figures of an account that is simulated over HTTP and a SeaweedFS behind `s3_proxy`. The clock
 of the account moves on; its hours are collected one by one as they end, or as backlogs in ranges and in any order. All
-the while Zendesk and S3 fail, pages come out of turn or out of an old memory, runs are killed (kill -9) or have a twin
-at the same moment, and the feed deletes what it has read. A run that fails is started again, as Dagster would, until it
-succeeds; nothing mends a window after that. In a share of the rounds Zendesk takes its time to answer, so that audit
-logs are read by several cursors at once.
+the while Zendesk and S3 fail, pages come out of turn or out of an old memory, the ticket export lags, runs are killed
+(kill -9) or have a twin at the same moment, and the feed deletes what it has read. A run that fails is started again,
+as Dagster would, until it succeeds; nothing mends a window after that. In a share of the rounds Zendesk takes its time
+to answer, so that audit logs are read by several cursors at once.
 """
 
 import random
@@ -90,6 +90,8 @@ COPED_WITH = (
 """A page of an old memory that is the first one fails its run, which is started again."""
 ORDERS = ("as_asked", "as_asked", "newest_first", "hours_mixed")
 """Of the audit logs, whatever they are asked for."""
+LAGS = (0, 0, 1200, 2400)
+"""Seconds by which the ticket export is behind: less than a look-back."""
 FATAL = (
     Rule(kind="status", code=503, times=0),
     Rule(kind="status", code=401, times=0),
@@ -394,8 +396,9 @@ class Soak:
         control.clear_faults()
         control.forget_requests()
         slow = self._slow.random() < self._slow_share
-        order = "as_asked" if calm else self._slow.choice(ORDERS)
-        control.set(latency_ms=LATENCY_MS if slow else 0, audit_log_order=order)
+        order, lag = ("as_asked", 0) if calm else (self._slow.choice(ORDERS), self._slow.choice(LAGS))
+        lagging = {"incremental_tickets": lag}
+        control.set(latency_ms=LATENCY_MS if slow else 0, audit_log_order=order, lag=lagging)
         if not calm:
             control.add_faults(*(rule for stream in streams for rule in self._rules(stream)))
         proxy.reset()
