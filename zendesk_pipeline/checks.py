@@ -1,16 +1,18 @@
 """Asset checks: of each collection, of the feed once an hour, and of Zendesk against the bucket once a day.
 
-They read, and write nothing but their verdicts. A failed one is an alert. What a check of windows has found wrong it
-looks at again the next time, so that its verdict stays until the cause is gone, and no longer.
+They read, and write nothing but their verdicts; the comparison with Zendesk alone delivers what it finds missing. A
+failed one is an alert. What a check of windows has found wrong it looks at again the next time, so that its verdict
+stays until the cause is gone, and no longer.
 """
 
 import math
-import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import dagster as dg
+import msgspec
 from dagster._core.storage.asset_check_execution_record import (
     AssetCheckExecutionRecord,
     AssetCheckExecutionRecordStatus,
@@ -19,11 +21,13 @@ from dagster._core.storage.asset_check_execution_record import (
 from zendesk_pipeline.accounts import Account
 from zendesk_pipeline.bindings import bucket_key, bucket_of, zendesk_key, zendesk_of
 from zendesk_pipeline.clock import Clock
+from zendesk_pipeline.comparison import MEMORY, Work, due_until, is_due, is_waited_for, reach, remembered
 from zendesk_pipeline.errors import DeniedError, PipelineError
 from zendesk_pipeline.inspection import Finding, Inspector
+from zendesk_pipeline.io_manager import Comparison, PageStream
 from zendesk_pipeline.sensors import delivered_windows
 from zendesk_pipeline.streams import Stream
-from zendesk_pipeline.windows import HOUR, Span, Window
+from zendesk_pipeline.windows import HOUR, Window
 
 FEED_CHECK = "holds_nothing_else"
 MOST_WINDOWS = 24
@@ -36,12 +40,8 @@ MOST_SHOWN = 10
 """Findings in a verdict."""
 MOST_OBJECTS = 10_000
 """Of the feed, ten requests."""
-SAMPLED_HOURS = 30 * 24
-"""The reconciliation takes a window of so many last ones,"""
-LATE_HOURS = 24
-"""but of none of these, where records that show up late may be missing until the next windows are collected."""
-MOST_READ_AGAIN = 3
-"""Windows, the oldest in which the reconciliation has missed records."""
+DELIVERED = "delivered_by_this_run"
+"""The metadata of a window that says how many records were."""
 MOST_REPORTS = 4
 """Materializations of a window, of which the newest counts."""
 ASKED_HOURS = 4
@@ -245,41 +245,46 @@ def feed_check(account: Account, clock: Clock) -> dg.AssetChecksDefinition:
 
 
 def reconciliation(account: Account, stream: Stream, clock: Clock) -> dg.AssetChecksDefinition:
-    """The check that asks Zendesk once more for a window of the last month."""
+    """The check that asks Zendesk once more for windows that are a day old, and delivers what is missing."""
     key, asset = dg.AssetCheckKey(account.feed_key, source_check(stream)), account.stream_key(stream)
+    pool, most = account.called(stream.pool), account.settings.comparison_pages
 
     @dg.asset_check(
         name=key.name,
         asset=account.feed_key,
-        description=f"A delivered window of the last {SAMPLED_HOURS // 24} days, another one each day, is read again at"
-        " Zendesk: everything it shows of that hour is delivered. A window that is not whole is read each day until"
-        " it is.",
-        pool=account.called(stream.pool),
+        description="Each delivered window is read again at Zendesk when it is a day old: what was missing in it is"
+        " delivered, and said here.",
+        pool=pool,
         required_resource_keys={bucket_key(account), zendesk_key(account)},
     )
     def check(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
-        s3_io_manager = bucket_of(context, account)
-        zendesk = zendesk_of(context, account)
-        error = dg.AssetCheckSeverity.ERROR
-        known = _found_before(context.instance, key)
-        sampled = sample(delivered_windows(context.instance, asset), clock.now())
-        windows = [window for window in known[:MOST_READ_AGAIN] if window != sampled] + ([sampled] if sampled else [])
-        if not windows:
-            return _result(key, error, [], {}, otherwise="No window of that time has been delivered.")
-        findings: dict[Window, str] = {}
-        shown: set[str] = set()
-        try:
-            inspector = s3_io_manager.inspector(stream)
-            for window in windows:
-                pages = zendesk.pages(stream, Span(window.start, window.end), lookback=0)
-                shown = {each.identity for page in pages for each in page.records if Window.of(each.time) == window}
-                findings.update({each.window: each.text for each in inspector.undelivered(window, shown)})
-        except (PipelineError, ValueError) as problem:
-            return _unseen(key, error, problem, sorted({*known, *findings}))
-        later = [window for window in known if window not in windows]
-        texts = [f"{window}: {text}" for window, text in findings.items()] + _later(later)
-        looked_at = {"window": str(windows[-1]), "records_at_zendesk": len(shown), **_remembered({*findings, *later})}
-        return _result(key, error, texts, looked_at, otherwise=f"{windows[-1]}: {len(shown)} records, all delivered.")
+        if not most:
+            return _result(key, dg.AssetCheckSeverity.WARN, [], {}, otherwise="Switched off: COMPARISON_PAGES=0.")
+        s3_io_manager, zendesk = bucket_of(context, account), zendesk_of(context, account)
+        until = due_until(clock.now())
+        delivered = delivered_windows(context.instance, asset, among=reach(until))
+        work, looked = Work.of(remembered(_latest_verdict(context.instance, key)), delivered, until), _Looked()
+        for span in work.spans():
+            if work.pages >= most or not looked.whole:
+                break
+            pages = PageStream(
+                stream=stream,
+                span=span,
+                lookback=lambda _: 0,
+                redeliver=False,
+                pages=partial(zendesk.spare_pages, stream, most=most - work.pages),
+                describe=lambda _: None,
+            )
+            found = s3_io_manager.compare(
+                pages, gives_way=lambda: is_waited_for(context.instance, pool), warn=context.log.warning
+            )
+            work.takes(found.windows, found.pages)
+            looked.takes(found)
+            for window, metadata in found.missing.items():
+                context.op_execution_context.log_event(
+                    dg.AssetObservation(asset, partition=window.partition_key, metadata=metadata)
+                )
+        return _compared(key, work, looked)
 
     return check
 
@@ -289,12 +294,66 @@ def source_check(stream: Stream) -> str:
     return f"{stream.name}_match_source"
 
 
-def sample(delivered: Iterable[Window], now: float) -> Window | None:
-    """One of the windows of the last days before this one, another one each day; none where there is none."""
-    oldest, newest = now - SAMPLED_HOURS * HOUR, now - LATE_HOURS * HOUR
-    recent = sorted(window for window in delivered if oldest <= window.start and window.end <= newest)
-    of_today = random.Random(int(now) // (24 * HOUR))  # noqa: S311  # no secret: a sample
-    return of_today.choice(recent) if recent else None
+@dataclass(slots=True)
+class _Looked:
+    """What the walks of a comparison have found."""
+
+    windows: int = 0
+    records: int = 0
+    missing: dict[Window, int] = field(default_factory=dict[Window, int])
+    """Records that were missing, and are delivered now."""
+    whole: bool = True
+    problem: PipelineError | None = None
+
+    def takes(self, found: Comparison) -> None:
+        self.windows += len(found.windows)
+        self.records += found.records
+        self.missing |= {window: metadata[DELIVERED] for window, metadata in found.missing.items()}
+        self.whole, self.problem = found.whole, found.problem
+
+
+def _compared(key: dg.AssetCheckKey, work: Work, looked: _Looked) -> dg.AssetCheckResult:
+    """The verdict: what broke the comparison, what was missing, and what will not be compared at this rate."""
+    texts = [f"it could not be looked at: {looked.problem}"] if looked.problem else []
+    texts += [
+        f"{window}: {count:,} records were missing, and are delivered now" for window, count in looked.missing.items()
+    ]
+    if late := work.nearly_lost:
+        texts.append(
+            f"{late[0]}: {len(late):,} windows are not compared yet, and soon will not be any more: a larger"
+            " COMPARISON_PAGES reads more a day"
+        )
+    severity = dg.AssetCheckSeverity.ERROR if looked.problem else dg.AssetCheckSeverity.WARN
+    told = {
+        "windows": looked.windows,
+        "records_at_zendesk": looked.records,
+        "records_delivered": sum(looked.missing.values()),
+        "pages": work.pages,
+        "windows_left": len(work.due),
+        MEMORY: dg.MetadataValue.json(msgspec.to_builtins(work.memory)),
+    }
+    left = f" {len(work.due):,} windows are left for another time." if work.due else ""
+    otherwise = f"{looked.windows:,} windows with {looked.records:,} records: all are delivered.{left}"
+    return _result(key, severity, texts, told, otherwise)
+
+
+def comparisons_due(
+    instance: dg.DagsterInstance, accounts: Iterable[Account], now: float
+) -> Iterator[tuple[Account, dg.AssetCheckKey]]:
+    """The checks of the comparison that have something to do, and are not at it."""
+    most = {
+        dg.AssetCheckKey(account.feed_key, source_check(stream)): account
+        for account in accounts
+        for stream in account.streams
+    }
+    latest = instance.event_log_storage.get_latest_asset_check_execution_by_key(list(most))
+    for key, account in most.items():
+        record = latest.get(key)
+        planned = record is not None and record.status is AssetCheckExecutionRecordStatus.PLANNED
+        run = instance.get_run_by_id(record.run_id) if record and planned else None
+        verdict = _latest_verdict(instance, key) if planned else record.evaluation if record else None
+        if (run is None or run.is_finished) and is_due(remembered(verdict), now, account.settings.comparison_pages):
+            yield account, key
 
 
 def _windows(context: dg.AssetCheckExecutionContext, asset: dg.AssetKey) -> list[Window]:

@@ -40,6 +40,8 @@ LONGEST_PART = 32
 """Pages; one of several parts that has as many still to come is cut anew, into smaller ones."""
 SURELY_TOO_MANY = 1.25
 """Times MAX_PAGES: parts, which cost some pages more, must not be what reaches it."""
+ENOUGH_TO_CUT = 0.5
+"""Times MAX_PAGES, where each walk has to finish something: what parts cost is better than a walk for nothing."""
 LATEST_BEGIN = 8
 """Pages of the first cursor that are read once more, at most, when parts begin."""
 SHORTEST_PART = 2
@@ -195,7 +197,8 @@ class _Reading:
         if self._cursors() > 1:
             worth_it = left >= SHORTEST_PART + 2 * page.number
         elif self.walk.max_pages is not None:
-            worth_it = page.number + left > SURELY_TOO_MANY * self.walk.max_pages
+            bound = self.walk.max_pages * (ENOUGH_TO_CUT if self.walk.gets_on else SURELY_TOO_MANY)
+            worth_it = page.number + left > bound
         else:
             worth_it = left >= 2 * PAGES_OF_A_PART_ALONE
         if worth_it:

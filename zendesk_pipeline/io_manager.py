@@ -1,7 +1,7 @@
 """The IO manager: pages into the bucket, one materialization a window."""
 
 import gc
-from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -17,7 +17,14 @@ from zendesk_pipeline import s3_errors, temporary_instance
 from zendesk_pipeline.batches import BatchFormat, content_of, records_in
 from zendesk_pipeline.clock import Clock
 from zendesk_pipeline.delivery import Delivery, Tally
-from zendesk_pipeline.errors import DeliveryError, DeniedError, PipelineError, RefusedError, SettingsError
+from zendesk_pipeline.errors import (
+    DeliveryError,
+    DeniedError,
+    PageLimitError,
+    PipelineError,
+    RefusedError,
+    SettingsError,
+)
 from zendesk_pipeline.inspection import Inspector, Waiting, feed
 from zendesk_pipeline.keys import Layout
 from zendesk_pipeline.long_runs import Reports
@@ -67,6 +74,27 @@ class PageStream:
     """The windows that the runs which this one continues have finished, and their metadata."""
     goes_on: Callable[[float], object] = lambda _: None
     """Told at the beginning and now and then, with the time, that the run makes progress."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """What a comparison of windows with Zendesk has come to."""
+
+    windows: Sequence[Window]
+    """Those that hold now, proven, what Zendesk shows."""
+    missing: Mapping[Window, Metadata]
+    """Those that records were missing in, and their metadata."""
+    records: int
+    """That Zendesk has shown."""
+    pages: int
+    whole: bool
+    """Whether it came to its end."""
+    problem: PipelineError | None
+    """What broke it."""
+
+
+class _GivesWayError(Exception):
+    """Somebody waits."""
 
 
 class S3IOManager(dg.ConfigurableIOManager):
@@ -139,6 +167,46 @@ class S3IOManager(dg.ConfigurableIOManager):
         obj.describe({**{window: obj.before[window] for window in done}, **told})
         self._report_late(context, obj, rest, delivery)
         _warn_of_temporary(context)
+
+    def compare(
+        self, pages: PageStream, *, gives_way: Callable[[], bool], warn: Callable[[str], object]
+    ) -> "Comparison":
+        """Read windows that were delivered once more, and deliver what they are missing.
+
+        Ends where the pages end, at their bound, or after a page where `gives_way` says so.
+        """
+        read, whole, problem, delivery = 0, False, None, None
+        try:
+            self.claim()
+            delivery = self._delivery(pages, pages.span, warn)
+            with delivery, _rarely_collected():
+                for page in prefetched(pages.pages(pages.span), size=lambda page: page.size, most=BYTES_AHEAD):
+                    delivery.take(page)
+                    page.records.clear()
+                    read += 1
+                    _end_if(page.more and gives_way())
+            whole = True
+        except (_GivesWayError, PageLimitError):
+            pass
+        except PipelineError as broken:
+            problem = broken
+        tallies = (
+            {window: delivery.tallies[window] for window in pages.span if window in delivery.tallies}
+            if delivery
+            else {}
+        )
+        return Comparison(
+            windows=delivery.finished if delivery else [],
+            missing={
+                window: self._metadata(pages.stream, window, tally)
+                for window, tally in tallies.items()
+                if tally.records
+            },
+            records=sum(tally.records + tally.duplicates for tally in tallies.values()),
+            pages=read,
+            whole=whole,
+            problem=problem,
+        )
 
     def load_input(self, context: dg.InputContext) -> Iterator[bytes]:
         """The records of the windows asked for, each once, one JSON object each, for assets of your own downstream.
@@ -312,6 +380,11 @@ class S3IOManager(dg.ConfigurableIOManager):
             "ledger": f"s3://{self.bucket}/{self._layout().ledger(stream.name, window)}",
             "objects": dg.MetadataValue.json(objects[:MOST_OBJECTS_LISTED]),
         }
+
+
+def _end_if(waited_for: bool) -> None:  # noqa: FBT001  # it is the whole of what is said
+    if waited_for:
+        raise _GivesWayError
 
 
 def _hour(key: str) -> Window:

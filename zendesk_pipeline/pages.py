@@ -122,6 +122,8 @@ class Walk:
     """Seconds after the end of a window before Zendesk is trusted to show all of it."""
     max_pages: int | None
     clock: Clock
+    gets_on: bool = False
+    """Whether a walk that has too many pages is to finish something all the same, though all of it costs more then."""
     part: Span | None = None
     """What of the range to ask for, in seconds; all of it with the look-back, if None."""
     pages_before: int = 0

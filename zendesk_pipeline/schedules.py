@@ -5,11 +5,14 @@ from collections.abc import Iterator, Sequence
 import dagster as dg
 
 from zendesk_pipeline.accounts import FIRST_MINUTE, Account
-from zendesk_pipeline.checks import FEED_CHECK, source_check
+from zendesk_pipeline.checks import FEED_CHECK, comparisons_due, source_check
+from zendesk_pipeline.comparison import COMPARES
 from zendesk_pipeline.windows import HOUR, Window
 
-INSPECTION_MINUTE, RECONCILIATION_HOUR = 35, 3
+INSPECTION_MINUTE = 35
 """Half an hour away from the first collection."""
+HALF_AN_HOUR = 30
+"""Minutes from an account's collection to its comparison."""
 AFTER_COLLECTIONS = {"dagster/priority": "-1"}
 """Of many runs that start at once: the queue takes those of the collection first."""
 
@@ -75,32 +78,40 @@ def feed_inspection(accounts: Sequence[Account]) -> dg.ScheduleDefinition:
 
 
 def reconciliation(accounts: Sequence[Account]) -> dg.ScheduleDefinition:
-    """The schedule that compares a sample of what is delivered with Zendesk, each night; a run for each account.
+    """The schedule that compares what is delivered with Zendesk: a run a day and stream, with what is a day old.
 
-    It may wait for the account's pools, and must not keep others waiting.
+    A run may stand back, or fail, or have read as much as it may in a day. So the tick of each hour asks for those
+    streams that are not done for the day; with most accounts there is nothing to ask for but at the first one.
     """
     job = dg.define_asset_job(
         "reconciliation",
         selection=dg.AssetSelection.checks(*(key for account in accounts for key in _source_checks(account))),
-        description="Reads a window of the last 30 days again at Zendesk, and compares; delivers nothing.",
+        description="Reads windows that are a day old again at Zendesk, and delivers what is missing in them.",
         executor_def=dg.in_process_executor,
     )
+    minutes = {account.name: (account.begins + HALF_AN_HOUR) % 60 for account in accounts}
 
     @dg.schedule(
         name="reconciliation_schedule",
         job=job,
-        cron_schedule=f"{INSPECTION_MINUTE} {RECONCILIATION_HOUR} * * *",
+        cron_schedule=f"{','.join(map(str, sorted(set(minutes.values()))))} * * * *",
         execution_timezone="UTC",
         default_status=dg.DefaultScheduleStatus.RUNNING,
-        description="Compares a window of the last 30 days with Zendesk, each night.",
+        description="Compares windows that are a day old with Zendesk; what was not done goes on an hour later.",
     )
-    def schedule(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest]:
-        for account in accounts:
+    def schedule(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
+        at = context.scheduled_execution_time
+        now = [account for account in accounts if minutes[account.name] == at.minute]
+        asked = False
+        for account, key in comparisons_due(context.instance, now, at.timestamp()):
+            asked = True
             yield dg.RunRequest(
-                run_key=f"{account.name} {context.scheduled_execution_time:%Y-%m-%d}" if account.name else None,
-                asset_check_keys=_source_checks(account),
-                tags={**account.tags, **AFTER_COLLECTIONS} if account.name else {},
+                run_key=f"{key.asset_key.to_user_string()} {key.name} {at:%Y-%m-%d %H}",
+                asset_check_keys=[key],
+                tags={**account.tags, **AFTER_COLLECTIONS, COMPARES: key.name},
             )
+        if not asked:
+            yield dg.SkipReason("All windows that are a day old are compared, or as many as COMPARISON_PAGES lets be.")
 
     return schedule
 

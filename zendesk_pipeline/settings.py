@@ -183,6 +183,12 @@ class Settings(BaseSettings):
         description="Windows of so many last hours are collected later by themselves where they are missing or failed;"
         " 0 switches it off.",
     )
+    comparison_pages: int = Field(
+        default=1000,
+        ge=0,
+        description="The most pages a day and stream that are read to compare delivered windows with Zendesk once more,"
+        " when they are a day old; 0 switches it off.",
+    )
     max_pages: int | None = Field(
         default=None,
         ge=1,

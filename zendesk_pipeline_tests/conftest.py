@@ -67,6 +67,7 @@ def _no_settings_from_outside(request: pytest.FixtureRequest, monkeypatch: pytes
         "LOOKBACK_",
         "BATCH_",
         "CATCH_UP_",
+        "COMPARISON_",
         "ALERT_",
         "REDACTION_",
         "KEEP_",

@@ -185,3 +185,22 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # the base class names it so
         """Say nothing."""
+
+
+def kill_at(proxy: S3Proxy, kill: Callable[[], None], moment: str, put: int) -> None:
+    """Have the proxy kill the process when its n-th PUT arrives, or once the server has done it."""
+
+    def is_the_one(request: S3Request) -> bool:
+        return request.method == "PUT" and sum(seen.method == "PUT" for seen in proxy.seen[: request.number]) == put
+
+    def before(request: S3Request) -> Fate:
+        if moment == "before" and is_the_one(request):
+            kill()
+            return "reset_before"
+        return "pass"
+
+    def after(request: S3Request) -> None:
+        if moment == "after" and is_the_one(request):
+            kill()
+
+    proxy.decide, proxy.after = before, after

@@ -33,6 +33,7 @@ EVERYTHING: dict[str, Any] = {
     "settle_seconds": 600,
     "lookback_seconds": 1800,
     "catch_up_hours": 5,
+    "comparison_pages": 300,
     "max_pages": 7,
     "http_timeout": 2.5,
     "http_retries": 1,

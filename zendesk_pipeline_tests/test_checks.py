@@ -1,8 +1,6 @@
 """The asset checks, in real runs over the simulated Zendesk and a real bucket."""
 
 import asyncio
-import gzip
-import json
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +12,7 @@ from dagster._core.loader import LoadingContextForTest
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 
 from zendesk_pipeline import checks, inspection, settings
-from zendesk_pipeline.checks import LATE_HOURS, MOST_WINDOWS, SAMPLED_HOURS, WINDOW_CHECKS, sample
+from zendesk_pipeline.checks import MOST_WINDOWS, WINDOW_CHECKS
 from zendesk_pipeline.definitions import build
 from zendesk_pipeline.inspection import Finding, Inspector
 from zendesk_pipeline.keys import Layout
@@ -27,7 +25,6 @@ from zendesk_pipeline.streams import AUDIT_LOGS
 from zendesk_pipeline.upkeep import failed_checks
 from zendesk_pipeline.windows import HOUR, Span, Window
 from zendesk_pipeline_tests.by_hand import FIRST, audit_log, audit_logs, hours
-from zendesk_pipeline_tests.conftest import FakeClock
 from zendesk_pipeline_tests.deliveries import Bucket, Deliveries
 from zendesk_pipeline_tests.runs import QUIET, Project, metadata, project
 
@@ -394,85 +391,6 @@ def test_a_bucket_that_cannot_be_looked_at_is_a_failed_check(
     assert "S3_BUCKET=no-such-bucket does not exist" in (verdict.description or "")
 
 
-# Zendesk against the bucket
-
-
-def test_a_sample_is_compared_with_zendesk(collector: Project, bucket: Bucket) -> None:
-    """Each night a delivered window is read again; what was deleted from its ledger is missed."""
-    for stream in ("audit_logs", "incremental_tickets"):
-        collector.run(stream, hours(1))
-    before = bucket.feed()
-    result = _feed_run(collector, "reconciliation")
-    verdicts = _verdicts(result)
-    assert set(verdicts) == {"audit_logs_match_source", "incremental_tickets_match_source"}
-    assert all(each.passed for each in verdicts.values())
-    assert bucket.feed() == before
-
-    ledger = bucket.layout.ledger("audit_logs", FIRST)
-    held = json.loads(bucket.body(ledger))
-    dropped = held["objects"][0]["identities"].pop()
-    bucket.put(ledger, gzip.compress(json.dumps(held).encode()))
-    verdict = _verdicts(_feed_run(collector, "reconciliation"))["audit_logs_match_source"]
-    assert not verdict.passed
-    assert verdict.severity is dg.AssetCheckSeverity.ERROR
-    assert verdict.description == f"{FIRST}: 1 records that Zendesk shows are not delivered"
-    assert dropped not in str(verdict)
-
-
-def test_what_a_sample_has_missed_is_missed_until_it_is_delivered(collector: Project, bucket: Bucket) -> None:
-    """Another window is the sample of another day; the verdict stays until the window is collected again."""
-    collector.run("audit_logs", hours(3))
-    third = list(hours(3))[2]
-    ledger = bucket.layout.ledger("audit_logs", third)
-    held = json.loads(bucket.body(ledger))
-    held["objects"][0]["identities"].pop()
-    bucket.put(ledger, gzip.compress(json.dumps(held).encode()))
-
-    def of_a_day_with(*, third_sampled: bool) -> dg.AssetCheckEvaluation:
-        days = (float(hours(48).end + day * 24 * HOUR) for day in range(30))
-        day = next(now for now in days if (sample(hours(3), now) == third) is third_sampled)
-        definitions = build(settings.load(), FakeClock(day).clock)
-        return _verdicts(_feed_run(Project(definitions=definitions, instance=collector.instance), "reconciliation"))[
-            "audit_logs_match_source"
-        ]
-
-    missed = f"{third}: 1 records that Zendesk shows are not delivered"
-    assert [of_a_day_with(third_sampled=sampled).description for sampled in (True, False)] == [missed, missed]
-    assert collector.run("audit_logs", hours(3)).success
-    again = of_a_day_with(third_sampled=False)
-    assert again.passed
-    assert "windows_with_findings" not in again.metadata
-
-
-def test_where_nothing_is_delivered_there_is_nothing_to_compare(collector: Project, zendesk: SimulatedZendesk) -> None:
-    """A new installation passes, and asks Zendesk nothing."""
-    verdicts = _verdicts(_feed_run(collector, "reconciliation"))
-    assert all(each.passed for each in verdicts.values())
-    assert {each.description for each in verdicts.values()} == {"No window of that time has been delivered."}
-    assert zendesk.control.requests() == []
-
-
-def test_a_zendesk_that_cannot_be_asked_is_a_failed_check(collector: Project, zendesk: SimulatedZendesk) -> None:
-    """With the sentence of the error; a stream that works is not held up by one that does not."""
-    for stream in ("audit_logs", "incremental_tickets"):
-        collector.run(stream, hours(1))
-    zendesk.control.add_faults(Rule(path="audit_logs", kind="status", code=503, times=0))
-    verdicts = _verdicts(_feed_run(collector, "reconciliation"))
-    assert (verdicts["audit_logs_match_source"].description or "").startswith("it could not be looked at: Zendesk")
-    assert verdicts["incremental_tickets_match_source"].passed
-
-
-def test_the_sample_moves_from_day_to_day() -> None:
-    """A delivered window of the last month, the same one all day."""
-    windows, now = list(hours(24)), float(hours(48).end)
-    assert sample(windows, now) == sample(reversed(windows), now + 1)
-    assert len({sample(windows, now + day * 24 * HOUR) for day in range(10)}) > 1
-    assert sample(windows, windows[-1].start + SAMPLED_HOURS * HOUR) == windows[-1]
-    assert sample(windows, windows[-1].start + SAMPLED_HOURS * HOUR + 1) is None
-    assert sample(windows, windows[0].end + LATE_HOURS * HOUR) == windows[0]
-    assert sample(windows, windows[0].end + LATE_HOURS * HOUR - 1) is None
-
-
 def test_what_dagster_remembers_them_by_is_pinned(collector: Project) -> None:
     """Names of checks and of the schedules that ask for them, and when they do."""
     keys = collector.definitions.resolve_asset_graph().asset_check_keys
@@ -497,6 +415,6 @@ def test_what_dagster_remembers_them_by_is_pinned(collector: Project) -> None:
     }
     assert {name: each.cron_schedule for name, each in schedules.items()} == {
         "feed_inspection_schedule": "35 * * * *",
-        "reconciliation_schedule": "35 3 * * *",
+        "reconciliation_schedule": "35 * * * *",
     }
     assert all(each.default_status is dg.DefaultScheduleStatus.RUNNING for each in schedules.values())

@@ -4,7 +4,7 @@ import itertools
 import os
 import random
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
@@ -16,7 +16,7 @@ from zendesk_pipeline.streams import INCREMENTAL_TICKETS
 from zendesk_pipeline.windows import HOUR, Span
 from zendesk_pipeline_tests.collector_process import KILLED, Collection, collect, collecting
 from zendesk_pipeline_tests.reconcile import reconcile
-from zendesk_pipeline_tests.s3_proxy import Fate, S3Proxy, S3Request, s3_proxy
+from zendesk_pipeline_tests.s3_proxy import S3Proxy, kill_at, s3_proxy
 from zendesk_pipeline_tests.several_cursors import CURSORS, SLOW, cursors_at_once
 
 START = 1_794_456_000  # 2026-11-12T04:00Z
@@ -132,7 +132,7 @@ def test_interrupted_while_several_cursors_read_the_process_ends(
     crowded.control.add_faults(Rule(path="audit_logs", kind="hang", seconds=STUCK, skip=12, times=0))
     proxy.reset()
     with collecting(collection) as process:
-        _kill_at(proxy, lambda: os.kill(process.pid or 0, signal.SIGINT), "after", 1)
+        kill_at(proxy, lambda: os.kill(process.pid or 0, signal.SIGINT), "after", 1)
         process.join(STUCK)
     ended, at_once = process.exitcode, cursors_at_once(crowded.control.requests())
 
@@ -179,26 +179,7 @@ def _killed(proxy: S3Proxy, collection: Collection, moment: str, put: int) -> in
     """Collect until the process is killed at its n-th PUT; its exit code. The proxy is as before afterwards."""
     proxy.reset()
     with collecting(collection) as process:
-        _kill_at(proxy, process.kill, moment, put)
+        kill_at(proxy, process.kill, moment, put)
         process.join(60)
     proxy.reset()
     return process.exitcode
-
-
-def _kill_at(proxy: S3Proxy, kill: Callable[[], None], moment: str, put: int) -> None:
-    """Have the proxy kill the process when its n-th PUT arrives, or once the server has done it."""
-
-    def is_the_one(request: S3Request) -> bool:
-        return request.method == "PUT" and sum(seen.method == "PUT" for seen in proxy.seen[: request.number]) == put
-
-    def before(request: S3Request) -> Fate:
-        if moment == "before" and is_the_one(request):
-            kill()
-            return "reset_before"
-        return "pass"
-
-    def after(request: S3Request) -> None:
-        if moment == "after" and is_the_one(request):
-            kill()
-
-    proxy.decide, proxy.after = before, after

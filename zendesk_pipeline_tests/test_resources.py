@@ -145,11 +145,11 @@ def test_http_timeout_is_how_long_zendesk_may_be_silent(account: Accounts, zende
     assert account().begin().records
 
 
-@pytest.mark.parametrize(("rate", "waits"), [("1", 6), ("3", 2), ("", 0), ("30", 0)])
+@pytest.mark.parametrize(("rate", "waits"), [("1", 7), ("3", 2), ("", 0), ("30", 0)])
 def test_zendesk_export_rate_paces_the_export(rate: str, waits: int, account: Accounts) -> None:
-    """Seven pages at so many a minute; ten if nothing is set. The other stream is not paced by it."""
+    """Eight pages at so many a minute; ten if nothing is set. The other stream is not paced by it."""
     paced = account(ZENDESK_EXPORT_RATE=rate)
-    assert len(paced.read(INCREMENTAL_TICKETS)) == 7
+    assert len(paced.read(INCREMENTAL_TICKETS)) == 8
     assert sum(paced.fake.slept) == 60 * waits
     other = account(ZENDESK_EXPORT_RATE="1")
     other.read(AUDIT_LOGS)
@@ -179,18 +179,37 @@ def test_settle_seconds_is_how_long_a_range_settles(seconds: str, waits: list[fl
 
 
 @pytest.mark.parametrize(
-    ("seconds", "start"),
-    [("0", "2026-11-12T23:59:59Z"), ("7200", "2026-11-12T21:59:59Z"), ("", "2026-11-12T22:59:59Z")],
+    ("seconds", "start", "before"),
+    [
+        ("0", "2026-11-12T23:59:59Z", 0),
+        ("7200", "2026-11-12T21:59:59Z", 7200),
+        ("", "2026-11-12T22:59:59Z", 3600),
+    ],
 )
 def test_lookback_seconds_is_how_far_is_read_back(
-    seconds: str, start: str, account: Accounts, zendesk: SimulatedZendesk
+    seconds: str, start: str, before: int, account: Accounts, zendesk: SimulatedZendesk
 ) -> None:
-    """Before the range, where records show late; an hour if nothing is set. The export shows none late."""
+    """Before the range, of every stream that can show records late; an hour if nothing is set."""
     back = account(LOOKBACK_SECONDS=seconds)
     back.begin(AUDIT_LOGS)
     back.begin(INCREMENTAL_TICKETS)
     starts = [seen.pairs[0] for seen in zendesk.control.requests()]
-    assert starts == [("filter[created_at][]", start), ("start_time", str(DAY.start))]
+    assert starts == [("filter[created_at][]", start), ("start_time", str(DAY.start - before))]
+
+
+def test_what_nobody_waits_for_is_read_at_half_the_rate_and_bounded(
+    account: Accounts, zendesk: SimulatedZendesk
+) -> None:
+    """Of four requests a minute two go out, and after three pages it ends, or after MAX_PAGES if that is fewer."""
+    spare = account(ZENDESK_EXPORT_RATE="4")
+    with pytest.raises(PageLimitError):
+        list(spare.resource.spare_pages(INCREMENTAL_TICKETS, DAY, most=3))
+    assert len(zendesk.control.requests()) == 3
+    assert sum(spare.fake.slept) == pytest.approx(60)
+    zendesk.control.forget_requests()
+    with pytest.raises(PageLimitError):
+        list(account(MAX_PAGES="2").resource.spare_pages(INCREMENTAL_TICKETS, DAY, most=3))
+    assert len(zendesk.control.requests()) == 2
 
 
 def test_max_pages_bounds_a_run(account: Accounts, zendesk: SimulatedZendesk) -> None:

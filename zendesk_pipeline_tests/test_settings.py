@@ -46,6 +46,7 @@ WRONG = {
     },
     "SETTLE_SECONDS": {"59": "greater than or equal to 60", "901": "less than or equal to 900", "5m": "valid integer"},
     "LOOKBACK_SECONDS": {"-1": "greater than or equal to 0", "1h": "valid integer", "1.5": "valid integer"},
+    "COMPARISON_PAGES": {"-1": "greater than or equal to 0", "all": "valid integer", "1.5": "valid integer"},
     "MAX_PAGES": {"0": "greater than or equal to 1", "-1": "greater than or equal to 1", "all": "valid integer"},
     "HTTP_TIMEOUT": {
         "0": "greater than 0",
@@ -146,6 +147,7 @@ def test_nothing_has_to_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
         pytest.param("SETTLE_SECONDS", "60", 60, id="settle-least"),
         pytest.param("SETTLE_SECONDS", "900", 900, id="settle-most"),
         pytest.param("LOOKBACK_SECONDS", "0", 0, id="lookback-none"),
+        pytest.param("COMPARISON_PAGES", "0", 0, id="comparison-none"),
         pytest.param("MAX_PAGES", "1", 1, id="max-pages"),
         pytest.param("HTTP_TIMEOUT", "0.5", 0.5, id="timeout"),
         pytest.param("HTTP_RETRIES", "0", 0, id="retries-none"),
