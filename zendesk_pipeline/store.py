@@ -14,7 +14,8 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from botocore.auth import AUTH_TYPE_MAPS, S3SigV4Auth
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
+from urllib3.exceptions import HTTPError
 
 from zendesk_pipeline.s3_errors import (
     PROBLEMS,
@@ -152,6 +153,10 @@ class Store:
                 answer = self.client.get_object(Bucket=self.bucket, Key=key)
             except self.client.exceptions.NoSuchKey:
                 return None
+            except HTTPError as problem:  # botocore reads the body of a refusal, too, behind its own handling of errors
+                if isinstance(problem, BotoCoreError):
+                    raise
+                raise CutOffError(type(problem).__name__) from None
             try:
                 body = answer["Body"].read()
             except WHILE_READING as problem:

@@ -225,6 +225,13 @@ def test_a_body_that_breaks_off_is_read_again(behind: Store, proxy: S3Proxy, lay
     assert found.body == b"0123456789"
 
 
+def test_a_refusal_that_breaks_off_is_asked_for_again(behind: Store, proxy: S3Proxy, layout: Layout) -> None:
+    """Half of a 404 says nothing: whether there is a ledger is asked again."""
+    proxy.decide = _once("cut", "GET")
+    assert behind.get(f"{layout.state}absent") is None
+    assert proxy.count("GET") == 2
+
+
 def test_a_body_that_never_comes_whole_is_an_error(behind: Store, proxy: S3Proxy, layout: Layout) -> None:
     """After a few tries, which are counted as what they cost."""
     key = f"{layout.state}a"
