@@ -167,7 +167,7 @@ def test_findings_are_counted_and_no_key_is_cut(instance: dg.DagsterInstance) ->
         ("lines_are_readable", "2026-11-12 05:00: x has a line", "find out who may, and send the window again"),
         ("volume_is_usual", "2026-11-12 05:00: 0 records", "Look at Zendesk"),
         ("holds_nothing_else", "x is not ours", "move them elsewhere"),
-        ("audit_logs_match_source", "2026-11-12 05:00: 2 records", "Collect the window again"),
+        ("audit_logs_match_source", "2026-11-12 05:00: 2 records were missing", "is in its window now"),
         ("lines_are_readable", "it could not be looked at: S3 says no.", "Nothing is known of the data"),
     ],
 )
