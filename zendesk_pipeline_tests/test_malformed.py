@@ -42,7 +42,8 @@ read_tickets, read_logs = page_reader(INCREMENTAL_TICKETS), page_reader(AUDIT_LO
 @pytest.fixture
 def collector(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Project]:
     with project(
-        {**environment, "HTTP_RETRIES": "0", "RESOURCES": ",".join((*STREAMS, *FURTHER))}, monkeypatch
+        {**environment, "HTTP_RETRIES": "0", "LOOKBACK_SECONDS": "0", "RESOURCES": ",".join((*STREAMS, *FURTHER))},
+        monkeypatch,
     ) as running:
         yield running
 
@@ -60,16 +61,16 @@ def _page(body: PageBody) -> Page:
     return Page(number=1, records=body.records, requests=1, waited=0, malformed=body.malformed)
 
 
-def _malformed(zendesk: SimulatedZendesk, form: Form = "no_time", *, times: int = 1, skip: int = 0) -> None:
-    """A malformed record before the others of a page, of so many pages behind the first ones."""
+def _malformed(zendesk: SimulatedZendesk, form: Form = "no_time", *, times: int = 1) -> None:
+    """A malformed record before the others of a page, on so many pages."""
     zendesk.control.clear_faults()
     path = "audit_logs|access_logs|incremental"
-    zendesk.control.add_faults(Rule(path=path, kind="malformed_record", form=form, times=times, skip=skip))
+    zendesk.control.add_faults(Rule(path=path, kind="malformed_record", form=form, times=times))
 
 
 def _in_window(collector: Project, zendesk: SimulatedZendesk, stream: str, form: Form) -> dg.ExecuteInProcessResult:
-    """A run that meets it once, in a window of the span: the audit logs' first page begins before that."""
-    _malformed(zendesk, form, skip=int(stream == "audit_logs"))
+    """A run that meets it once, on its first page; without a look-back that begins in a window of the span."""
+    _malformed(zendesk, form)
     return collector.run(stream, SPAN)
 
 
@@ -320,7 +321,7 @@ def test_what_cannot_be_redacted_is_withheld(
     """Under redaction rules a malformed record is quarantined as they leave it, or, if it is no JSON, by name only."""
     rules = tmp_path / "rules.yaml"
     rules.write_text("incremental_tickets:\n  - drop: subject\naudit_logs: whole\n")
-    with project({**environment, "REDACTION_RULES": str(rules)}, monkeypatch) as collector:
+    with project({**environment, "LOOKBACK_SECONDS": "0", "REDACTION_RULES": str(rules)}, monkeypatch) as collector:
         done = [_in_window(collector, zendesk, "incremental_tickets", form) for _ in range(2)]
     assert [each.success for each in done] == [True, True]
     (body,) = _quarantined(bucket)
