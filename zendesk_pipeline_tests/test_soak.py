@@ -65,7 +65,7 @@ def test_what_is_wrong_in_the_bucket_is_counted(done: Done) -> None:
     copy = re.sub(r"-\d{4}-", "-9998-", copied)
     for key, body in {copy: stored.body, KEY: audit_log(1, BEGIN).line + b"\n"}.items():
         store.client.put_object(Bucket=store.bucket, Key=key, Body=body)
-    for key in (lost, store.keys(LAYOUT.state)[0]):
+    for key in (lost, store.keys(f"{LAYOUT.state}audit_logs/")[0]):
         store.client.delete_object(Bucket=store.bucket, Key=key)
     figures = Figures(seed=SEED)
 
