@@ -2,7 +2,7 @@
 
 Codes: https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html#ErrorCodeList, and those that other stores
 are known for. Exceptions: `botocore/exceptions.py` of 1.44.8. Of S3's own text nothing is repeated but the names of
-rights, kinds of policies and regions.
+rights, kinds of policies and regions; of botocore's, what it misses in AWS's variables and configuration.
 """
 
 import re
@@ -195,7 +195,7 @@ _EXCEPTIONS: tuple[tuple[tuple[type[Exception], ...], type[PipelineError], str],
     (
         (aws.PartialCredentialsError, aws.InvalidConfigError, aws.UnknownCredentialError),
         SettingsError,
-        "S3 needs AWS credentials, and their configuration is not whole ({kind}): {ways}.",
+        "S3 needs AWS credentials, and their configuration is not whole ({kind}: {said}): {ways}.",
     ),
     (
         (aws.RefreshWithMFAUnsupportedError, aws.MissingDependencyException),
@@ -316,6 +316,7 @@ def explained(action: str, uri: str, problem: Problem, *, bucket: str) -> Pipeli
     provider = _BY_PROVIDER.get(str(kwargs.get("provider")), _WAYS)
     what = f"S3 gave no answer to {action} on {uri} ({kind})"
     values = {"kind": kind, "what": what, "action": action, "uri": uri, "bucket": bucket}
+    values["said"] = str(problem).rstrip(".")
     return error(text.format(**values, ways=_WAYS, provider=provider))
 
 

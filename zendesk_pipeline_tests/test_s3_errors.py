@@ -359,7 +359,18 @@ PROFILES = {
         "AssumeRole.*role_arn.*trust",
     ),
     "a process that ends": ("credential_process = false", "CredentialRetrievalError.*credential_process"),
-    "half of a key": ("aws_access_key_id = AKIA", "PartialCredentialsError.*AWS_ACCESS_KEY_ID"),
+    "half of a key": (
+        "aws_access_key_id = AKIA",
+        "PartialCredentialsError: .*missing: aws_secret_access_key.*AWS_ACCESS_KEY_ID",
+    ),
+    "a profile that is not there": (
+        "role_arn = arn:aws:iam::111122223333:role/w\nsource_profile = nobody",
+        'InvalidConfigError: .*"nobody".* does not exist\\)',
+    ),
+    "a source that is none": (
+        "role_arn = arn:aws:iam::111122223333:role/w\ncredential_source = Nowhere",
+        'InvalidConfigError: .*"Nowhere".* is not valid\\)',
+    ),
     "single sign-on": (
         "sso_start_url = https://a\nsso_region = us-east-1\nsso_account_id = 1\nsso_role_name = w",
         "aws sso login",
