@@ -41,7 +41,8 @@ def hourly_windows(start: datetime) -> dg.HourlyPartitionsDefinition:
 def description(account: Account, stream: Stream) -> str:
     """What a stream holds, where it goes, what a green hour means, and when one comes."""
     minute = max(account.begins, ceil(account.settings.settle_seconds / MINUTE))
-    late = " A record that Zendesk shows only later comes with one of the next hours." if stream.shows_late else ""
+    looks_back = stream.lookback(account.settings.lookback_seconds) > 0
+    late = " A record that Zendesk shows only later comes with one of the next hours." if looks_back else ""
     return (
         f"{stream.description}\n\n"
         f"It goes to `{location(account)}`, which Google SecOps reads. A green hour is there whole: every record that"

@@ -54,7 +54,7 @@ def test_everything_has_a_description_a_kind_and_a_group() -> None:
 
 
 def test_a_stream_says_where_it_goes_and_when_an_hour_comes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """By the settings: the bucket, the minute of the schedule, and what has to settle before."""
+    """By the settings: bucket, minute of the schedule, what has to settle before, and whether runs look back."""
     for name, value in {"S3_BUCKET": "acme-logs", "S3_PREFIX": "zd/"}.items():
         monkeypatch.setenv(name, value)
     said = _specs()[dg.AssetKey("audit_logs")].description or ""
@@ -63,9 +63,10 @@ def test_a_stream_says_where_it_goes_and_when_an_hour_comes(monkeypatch: pytest.
     assert "5 minutes after its end" in said
     assert "comes with one of the next hours" in said
     monkeypatch.setenv("SETTLE_SECONDS", "900")
-    slow = _specs()
-    assert "15 minutes after its end" in (slow[dg.AssetKey("audit_logs")].description or "")
-    assert "next hours" not in (slow[dg.AssetKey("incremental_tickets")].description or "")
+    monkeypatch.setenv("LOOKBACK_SECONDS", "0")
+    slow = _specs()[dg.AssetKey("audit_logs")].description or ""
+    assert "15 minutes after its end" in slow
+    assert "next hours" not in slow
 
 
 def test_links_lead_to_the_account_the_bucket_and_the_documentation(monkeypatch: pytest.MonkeyPatch) -> None:
