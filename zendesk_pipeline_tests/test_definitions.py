@@ -80,19 +80,19 @@ def bucket(store: Store, layout: Layout) -> Bucket:
     ("setting", "holds"),
     [
         pytest.param("S3_PREFIX", ["2026/11/12/050000-zendesk-audit_logs-0000-"], id="feed"),
-        pytest.param("STATE_PREFIX", ["audit_logs/2026/11/12/05.json.gz"], id="state"),
+        pytest.param("STATE_PREFIX", ["account.json", "audit_logs/2026/11/12/05.json.gz"], id="state"),
         pytest.param("QUARANTINE_PREFIX", ["2026/11/12/050000-zendesk-audit_logs-"], id="quarantine"),
     ],
 )
 def test_a_prefix_moves_its_objects(
     run: Callable[..., Any], bucket: Bucket, zendesk: SimulatedZendesk, setting: str, holds: list[str]
 ) -> None:
-    """S3_PREFIX, STATE_PREFIX and QUARANTINE_PREFIX say where batches, ledgers and over-long records lie."""
+    """S3_PREFIX, STATE_PREFIX and QUARANTINE_PREFIX say where batches, state and over-long records lie."""
     zendesk.control.add_records("audit_logs", [audit_log(1, FIRST.start, "x" * 4_000_000).line])
     moved = bucket.layout.feed.replace("crm", "elsewhere")
     run(**{setting: moved})
     found = bucket.stored(moved)
-    assert [key.startswith(moved + start) for key, start in zip(found, holds, strict=True)] == [True]
+    assert [key.startswith(moved + start) for key, start in zip(found, holds, strict=True)] == [True] * len(holds)
 
 
 def _plain(body: bytes) -> list[Any]:
@@ -162,12 +162,12 @@ def test_encryption_is_asked_for(
     chosen: dict[str, str],
     stored: tuple[str | None, str | None],
 ) -> None:
-    """S3_SSE and S3_KMS_KEY_ID go with every write: batch and ledger."""
+    """S3_SSE and S3_KMS_KEY_ID go with every write: batch, marker of the account, and ledger."""
     s3: LocalS3 = request.getfixturevalue(server)
     assert run(s3, **chosen).success
     place = Bucket(store=Store(client=s3.client(), bucket=s3.bucket, encryption={}), layout=layout)
     keys = [*place.stored(), *place.stored(layout.state)]
-    assert [_encryption(place.store, key) for key in keys] == [stored, stored]
+    assert [_encryption(place.store, key) for key in keys] == [stored] * 3
 
 
 def test_resources_leaves_streams_out(monkeypatch: pytest.MonkeyPatch) -> None:

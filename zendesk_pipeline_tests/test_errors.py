@@ -39,7 +39,7 @@ def test_what_trying_again_may_help_is_no_refusal() -> None:
     lasting = {name for name, each in CLASSES.items() if issubclass(each, SettingsError | RefusedError)}
     passing = {name for name, each in CLASSES.items() if issubclass(each, TransientError)}
     assert lasting == {"SettingsError", "RefusedError", "ForbiddenError"}
-    assert passing == {"TransientError", "PageTooHeavyError"}
+    assert passing == {"TransientError", "PageTooHeavyError", "MaybeTooHeavyError"}
 
 
 def test_a_transient_error_may_say_how_long_to_wait() -> None:
