@@ -78,7 +78,8 @@ class Busy:
 def _s3_kind(_: Any, operation: str, arguments: dict[str, Any]) -> str:
     kinds = {"PutObject": "PUT", "GetObject": "GET", "ListObjectsV2": "LIST"}
     key = str(arguments.get("Key") or arguments.get("Prefix"))
-    return f"{kinds.get(operation, operation)} {'ledger' if '/state/' in key else 'feed'}"
+    of = "account" if key.endswith("/state/account.json") else "ledger" if "/state/" in key else "feed"
+    return f"{kinds.get(operation, operation)} {of}"
 
 
 def _event_kind(_: Any, event: Any, **__: Any) -> str:
