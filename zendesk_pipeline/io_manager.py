@@ -133,9 +133,9 @@ class S3IOManager(dg.ConfigurableIOManager):
         """
         spent = Spent()
         try:
-            self.claim(spent)
             rest = self._rest(obj)
             delivery = self._delivery(obj, rest, context.log.warning)
+            self.claim(spent)  # which writes: a setting that is wrong is found before
             delivery.tallies[Window(rest.start)] = Tally(s3=spent)
         except PipelineError as problem:
             raise _failure(context, problem, f"{obj.stream.name} {obj.span}: nothing was read.") from None
@@ -177,8 +177,8 @@ class S3IOManager(dg.ConfigurableIOManager):
         """
         read, whole, problem, delivery = 0, False, None, None
         try:
-            self.claim()
             delivery = self._delivery(pages, pages.span, warn)
+            self.claim()
             with delivery, _rarely_collected():
                 for page in prefetched(pages.pages(pages.span), size=lambda page: page.size, most=BYTES_AHEAD):
                     delivery.take(page)

@@ -113,12 +113,12 @@ def test_a_failure_is_solved_when_its_windows_are_materialized(
 
 def test_windows_that_a_failed_run_has_finished_are_no_problem(running: Project, zendesk: SimulatedZendesk) -> None:
     """A range that broke off in the middle: what was delivered before is not missing."""
-    zendesk.control.add_faults(Rule(path="tickets/cursor", kind="status", code=500, times=0, skip=1))
-    assert not running.run("incremental_tickets", hours(12)).success
+    zendesk.control.add_faults(Rule(path="tickets/cursor", kind="status", code=500, times=0, skip=5))
+    assert not running.run("incremental_tickets", hours(24)).success
     (problem,) = _found(running.instance, TICKETS)
     done = len(running.materialized("incremental_tickets"))
-    assert 0 < done < 12
-    assert problem.windows == (hours(12 - done, skip=done),)
+    assert 0 < done < 24
+    assert problem.windows == (hours(24 - done, skip=done),)
 
 
 def test_a_delivered_window_that_fails_again_is_a_problem(running: Project, zendesk: SimulatedZendesk) -> None:

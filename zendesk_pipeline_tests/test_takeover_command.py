@@ -137,8 +137,9 @@ def test_a_second_time_notes_nothing(takeover: Run, bucket: Bucket, layout: Layo
     """The command can be run as often as one likes; after a crash it goes on where it was."""
     takeover(*TO, "--yes", "--without-source")
     ledgers = {key: bucket.body(key) for key in bucket.stored(layout.state)}
-    (lost, *_) = sorted(ledgers)
-    bucket.delete([lost])
+    (marker, lost, *_) = sorted(ledgers)
+    assert marker == layout.account
+    bucket.delete([marker, lost])
 
     assert takeover(*TO, "--yes", "--without-source").exit_code == 0
     assert {key: bucket.body(key) for key in bucket.stored(layout.state)} == ledgers

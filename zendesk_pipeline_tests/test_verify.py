@@ -202,7 +202,7 @@ def test_a_sample_reads_so_many_windows(
     verify(*RANGE, "--without-source", "--stream", "audit_logs", "--sample", "1")
 
     keys = [request.key for request in proxy.seen if request.method == "GET"]
-    assert sum(key.startswith(bucket.layout.state) for key in keys) == 3
+    assert sum(key.startswith(bucket.layout.ledgers("audit_logs")) for key in keys) == 3
     assert len({key[:45] for key in keys if key.startswith(bucket.layout.feed)}) == 1
     assert collected
 
