@@ -13,7 +13,7 @@ from dagster_aws.s3 import S3Resource
 from pydantic import Field, PrivateAttr
 
 from zendesk_pipeline import ledger as ledgers
-from zendesk_pipeline import s3_errors, temporary_instance
+from zendesk_pipeline import owner, s3_errors, temporary_instance
 from zendesk_pipeline.batches import BatchFormat, content_of, records_in
 from zendesk_pipeline.clock import Clock
 from zendesk_pipeline.delivery import Delivery, Tally
@@ -28,7 +28,7 @@ from zendesk_pipeline.errors import (
 from zendesk_pipeline.inspection import Inspector, Waiting, feed
 from zendesk_pipeline.keys import Layout
 from zendesk_pipeline.long_runs import Reports
-from zendesk_pipeline.owner import check, claim, host_of
+from zendesk_pipeline.owner import host_of
 from zendesk_pipeline.pages import Page
 from zendesk_pipeline.prefetch import prefetched
 from zendesk_pipeline.progress import Progress
@@ -135,7 +135,7 @@ class S3IOManager(dg.ConfigurableIOManager):
         try:
             rest = self._rest(obj)
             delivery = self._delivery(obj, rest, context.log.warning)
-            self.claim(spent)  # which writes: a setting that is wrong is found before
+            claim = self._claim(spent)
             delivery.tallies[Window(rest.start)] = Tally(s3=spent)
         except PipelineError as problem:
             raise _failure(context, problem, f"{obj.stream.name} {obj.span}: nothing was read.") from None
@@ -156,7 +156,7 @@ class S3IOManager(dg.ConfigurableIOManager):
 
         try:
             obj.goes_on(self._clock.now())
-            self._deliver(obj, rest, delivery, log, report)
+            self._deliver(obj, rest, delivery, claim=claim, log=log, report=report)
         except BaseException as problem:
             # Dagster reports a range only when all of it succeeded: report what is done before the failure goes on.
             self._report(context, obj.stream, delivery, reports.new(delivery.finished))
@@ -178,9 +178,11 @@ class S3IOManager(dg.ConfigurableIOManager):
         read, whole, problem, delivery = 0, False, None, None
         try:
             delivery = self._delivery(pages, pages.span, warn)
-            self.claim()
+            claim = self._claim(Spent())
             with delivery, _rarely_collected():
                 for page in prefetched(pages.pages(pages.span), size=lambda page: page.size, most=BYTES_AHEAD):
+                    if not read:
+                        claim()
                     delivery.take(page)
                     page.records.clear()
                     read += 1
@@ -227,15 +229,15 @@ class S3IOManager(dg.ConfigurableIOManager):
         """The host that the records come from; empty if it is not set."""
         return host_of(self.zendesk_base_url)
 
-    def claim(self, spent: Spent | None = None) -> None:
+    def claim(self) -> None:
         """Have the prefixes hold this account's records; raises SettingsError where they hold another's."""
         if self.account:
-            claim(replace(self._store(), spent=spent or Spent()), self._layout(), self.account)
+            owner.claim(self._store(), self._layout(), self.account)
 
     def check_account(self) -> None:
         """Raises SettingsError where the prefixes hold another account's records; writes nothing."""
         if self.account:
-            check(self._store(), self._layout(), self.account)
+            owner.check(self._store(), self._layout(), self.account)
 
     def rules(self, stream: Stream) -> Redaction | None:
         """The rules by which a stream's records are stored; none where they are stored as they are."""
@@ -278,11 +280,22 @@ class S3IOManager(dg.ConfigurableIOManager):
             complete = sum(1 for _ in takewhile(bool, pool.map(is_complete, candidates)))
         return Span(first + complete * HOUR, pages.span.end)
 
+    def _claim(self, spent: Spent) -> Callable[[], object]:
+        """What to do before the first write: nothing, or to claim the prefixes, which are nobody's yet.
+
+        Not before a page is there: at an address that is mistyped there is none, and the right one would be refused.
+        Raises SettingsError where the prefixes hold another account's records.
+        """
+        place = replace(self._store(), spent=spent), self._layout(), self.account
+        return (lambda: None) if not self.account or owner.is_claimed(*place) else lambda: owner.write(*place)
+
     def _deliver(
         self,
         pages: PageStream,
         rest: Span,
         delivery: Delivery,
+        *,
+        claim: Callable[[], object],
         log: Callable[[str], object],
         report: Callable[[], object],
     ) -> None:
@@ -291,7 +304,11 @@ class S3IOManager(dg.ConfigurableIOManager):
         progress = Progress(name=pages.stream.name, span=rest, clock=self._clock, log=log)
         with delivery, _rarely_collected():
             ahead = max(1, RECORDS_AHEAD // pages.stream.page_size)
-            for page in prefetched(pages.pages(rest), ahead, size=lambda page: page.size, most=BYTES_AHEAD):
+            for number, page in enumerate(
+                prefetched(pages.pages(rest), ahead, size=lambda page: page.size, most=BYTES_AHEAD)
+            ):
+                if not number:
+                    claim()
                 delivery.take(page)
                 progress.tell(page)
                 report()

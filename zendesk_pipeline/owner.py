@@ -70,15 +70,21 @@ def check(store: Store, layout: Layout, account: str) -> bool:
     return True
 
 
+def is_claimed(store: Store, layout: Layout, account: str) -> bool:
+    """Whether the marker is known to be there, and names this account; raises as `check` does but for DeniedError."""
+    try:
+        return check(store, layout, account)
+    except DeniedError:
+        return False  # without ListBucket, S3 answers 403 for a missing object: writing it tells the two apart
+
+
+def write(store: Store, layout: Layout, account: str) -> None:
+    """Have the marker name this account from now on, where none is known to be there; raises as `check` does."""
+    if store.put_over(layout.account, encode(account), None) is None:
+        check(store, layout, account)  # another first run was faster, or it may not be read
+
+
 def claim(store: Store, layout: Layout, account: str) -> None:
     """Have the marker name this account from now on; raises as `check` does. Where it is there, one GET."""
-    try:
-        if check(store, layout, account):
-            return
-    except DeniedError:
-        # without ListBucket, S3 answers 403 for a missing object: writing it tells the two apart
-        if store.put_over(layout.account, encode(account), None) is None:
-            raise
-        return
-    if store.put_over(layout.account, encode(account), None) is None:
-        check(store, layout, account)  # another first run was faster
+    if not is_claimed(store, layout, account):
+        write(store, layout, account)

@@ -100,6 +100,17 @@ def test_another_account_is_refused(
     assert _everything(bucket) == before
 
 
+@pytest.mark.parametrize("stream", ["audit_logs", "incremental_tickets"])
+def test_a_run_that_zendesk_does_not_answer_claims_nothing(
+    settings: dict[str, str], other: dict[str, str], bucket: Bucket, stream: str
+) -> None:
+    """An address that was mistyped at first does not keep the right one out."""
+    assert not _collect({**other, "ZENDESK_API_TOKEN": "wrong"}, stream)[0]
+    assert bucket.stored(bucket.layout.state) == []
+    assert _collect(settings, stream)[0]
+    assert _marker(bucket) == HERE
+
+
 def test_prefixes_of_earlier_releases_get_their_marker(settings: dict[str, str], bucket: Bucket) -> None:
     """Ledgers without a marker are the account's that comes first; nothing is said about it."""
     Deliveries(bucket=bucket).records(hours(2), audit_logs(hours(2)))
