@@ -259,11 +259,11 @@ def _ledger_first(patch: pytest.MonkeyPatch) -> None:
     """The ledger is written before the objects that it names."""
     commit, waiting = Delivery._commit, defaultdict[tuple[Any, Window], list[Any]](list)
 
-    def put(self: Any, window: Window, sequence: int, batch: batches.Batch) -> Delivered:
+    def put(self: Any, opened: OpenWindow, sequence: int, batch: batches.Batch) -> Delivered:
         self._room.release()
         encoded = batches.encode(batch.content(), compress=self._form.compress)
-        key = self._layout.batch(self._stream.name, window, sequence, encoded.sha256, self._form.suffix)
-        waiting[self, window].append((key, encoded))
+        key = self._layout.batch(self._stream.name, opened.window, sequence, encoded.sha256, self._form.suffix)
+        waiting[self, opened.window].append((key, encoded))
         return Delivered(key=key, sha256=encoded.sha256, bytes=len(encoded.body), identities=batch.identities)
 
     def committed(self: Any, opened: OpenWindow, *, finished: bool) -> None:
