@@ -387,7 +387,7 @@ SEVERAL = [
     _several("records that stand early", _amidst("early_record", 1, times=9)),
     _several("pages that stand early", _amidst("early_page", times=9)),
     _several("pages out of an old memory", _amidst("stale", seconds=8 * HOUR, times=3)),
-    _several("the filter is ignored", limits={"filter_ends": "ignored"}),
+    _several("the filter is ignored", limits={"filter_ends": "ignored"}, cursors=1),
     _several("a cursor twice", _amidst("repeat_cursor", 3, THIRD_HOUR), says="same cursor twice"),
     _several("token ends for all cursors at once", _amidst("expire_token"), environment=OAUTH),
     _several("token ends twice", _amidst("expire_token"), _amidst("expire_token", 36), environment=OAUTH),
@@ -398,6 +398,7 @@ SEVERAL = [
     _several(
         "S3: 403 in the middle", s3=_puts(range(6, 999), Answer(status=403, code="AccessDenied")), says="s3:PutObject"
     ),
+    _several("the end of the filter is ignored", limits={"filter_ends": "end_ignored"}),
 ]
 """For audit logs in an account of `SEVERAL_HISTORY`."""
 SEVERAL_HISTORY = (
