@@ -23,7 +23,7 @@ from dagster._daemon.monitoring.run_monitoring import (
     execute_run_monitoring_iteration,  # pyright: ignore[reportUnknownVariableType]  # as above
 )
 
-from zendesk_pipeline import long_runs, settings
+from zendesk_pipeline import cursors, long_runs, settings
 from zendesk_pipeline.definitions import build
 from zendesk_pipeline.keys import Layout
 from zendesk_pipeline.local_services import LocalS3, SimulatedZendesk, simulated_zendesk
@@ -47,6 +47,8 @@ LIMIT = 300
 """Of a run, by the dagster.yaml of a test."""
 PATIENCE = 600
 """Seconds for a run in a process of its own, on a machine that is busy with others."""
+PAGES_OF_A_PART = 2
+"""In the place of a hundred: so that what an interruption costs at most, one part, is little of a short range."""
 BEGUN = datetime(2026, 11, 14, tzinfo=UTC)
 """When the runs of the last tests began."""
 LOGGER = logging.getLogger(__name__)
@@ -66,6 +68,12 @@ def account(steady: SimulatedZendesk) -> SimulatedZendesk:
     """The account without faults or remembered requests."""
     steady.control.reset()
     return steady
+
+
+@pytest.fixture(autouse=True)
+def _short_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A range of some pages is read in several parts."""
+    monkeypatch.setattr(cursors, "PAGES_OF_A_PART_ALONE", PAGES_OF_A_PART)
 
 
 @pytest.fixture
@@ -115,11 +123,11 @@ def _keys(windows: Sequence[Window]) -> list[str]:
 def test_a_retry_begins_at_the_first_window_that_is_not_finished(
     collector: Project, account: SimulatedZendesk, s3: LocalS3, layout: Layout
 ) -> None:
-    """Each of three interruptions costs the look-back and the window under way; every window is told, and by whom."""
+    """Each of three interruptions costs the look-back and the part under way; every window is told, and by whom."""
     runs: list[dg.ExecuteInProcessResult] = []
     finished: list[int] = []
     asked: list[str] = []
-    for pages in (5, 5, 5, 99):
+    for pages in (7, 7, 7, 99):
         account.control.clear_faults()
         account.control.forget_requests()
         _fail_after(account, pages)
@@ -195,7 +203,7 @@ def test_nothing_is_skipped_that_the_bucket_does_not_have(
 ) -> None:
     """Where the ledgers are gone, because the settings lead elsewhere by now, a retry walks the whole range."""
     span = hours(6)
-    _fail_after(account, 4)
+    _fail_after(account, 7)
     failed = _run(collector, span)
     finished = [event.partition for event in collector.materialized("audit_logs")]
     account.control.clear_faults()
@@ -248,7 +256,7 @@ def _collect(environment: dict[str, str], kept: Path, run_id: str, parent: str) 
     os.dup2(output, 2)
     os.environ.clear()
     os.environ.update({"HOME": os.devnull, **environment, "DAGSTER_HOME": str(kept)})
-    long_runs.REPORT_SECONDS = 0
+    long_runs.REPORT_SECONDS, cursors.PAGES_OF_A_PART_ALONE = 0, PAGES_OF_A_PART
     tags = {PARENT_RUN_ID_TAG: parent, ROOT_RUN_ID_TAG: parent} if parent else {}
     ends = {RANGE_START: Window(SPAN.start).partition_key, RANGE_END: Window(SPAN.end - HOUR).partition_key}
     with dg.DagsterInstance.get() as instance:
@@ -339,7 +347,7 @@ def test_dagsters_retry_goes_on_where_the_run_was(
     (place / "dagster.yaml").write_text(written.replace("failure: false", "failure: true"))
     chosen = {**_environment(account, environment), "RESOURCES": "audit_logs", "DAGSTER_HOME": str(place)}
     time.move_to(time.now)
-    _fail_after(account, 4)
+    _fail_after(account, 7)
     with on_the_clock(time, chosen), daemon(place) as running:
         running.tick(time)
         (failed,) = running.instance.get_run_records(dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE]))
