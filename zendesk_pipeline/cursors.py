@@ -11,7 +11,7 @@ where another one has merely come by, and what a part does not finish is read ag
 
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -24,7 +24,7 @@ from zendesk_pipeline.client import LARGEST_BODY
 from zendesk_pipeline.errors import TransientError, ZendeskError
 from zendesk_pipeline.limits import MINUTE
 from zendesk_pipeline.pages import Page, Walk
-from zendesk_pipeline.windows import Span, Window
+from zendesk_pipeline.windows import LAST_TIME, Span, Window
 
 MOST_CURSORS = 8
 FASTEST = 2500.0
@@ -35,7 +35,9 @@ https://developer.zendesk.com/api-reference/introduction/rate-limits/
 PAGES_OF_A_PART = 24
 """What a part is cut for. It costs half a page, as its last one is not full."""
 PAGES_OF_A_PART_ALONE = 100
-"""What a part is cut for where one cursor reads them in turn: so much is read again at most after a failure."""
+"""What a part is cut for where one cursor reads them in turn: about so much is read again after a failure."""
+TOO_LONG_ALONE = 2
+"""Times that: what has read so many pages in one query, and has as many to come, is read again in smaller parts."""
 LONGEST_PART = 32
 """Pages; one of several parts that has as many still to come is cut anew, into smaller ones."""
 SURELY_TOO_MANY = 1.25
@@ -82,20 +84,21 @@ def pages(walk: Walk) -> Iterator[Page]:
     if not walk.stream.paging.bounded:
         yield from walk.pages()
         return
-    reading, shown, latest = _Reading(walk), _Shown(), 0
+    reading, shown, advance = _Reading(walk), _Shown(), _Advance(walk.asked)
     try:
         for page in walk.pages():
             reading.latencies.append(walk.client.spent.latest)
             reading.sizes.append(page.size)
-            latest = max(latest, _latest(page))
+            advance.takes(page)
             shown.add(page)
+            in_parts = reading.begins_after(page, advance)  # whoever takes the page empties it
             yield page
-            if reading.begins_after(page):
+            if in_parts:
                 break
         else:
             return
     except TransientError:
-        yield from _before_its_hour(walk, latest)
+        yield from _before_its_hour(walk, advance.latest)
         raise
     numbers = count(page.number + 1)
     yield from (replace(other, number=next(numbers)) for other in _each_once(reading, shown))
@@ -133,6 +136,52 @@ class _Shown:
         return {identity for _, identities in self.pages for identity in identities}
 
 
+@dataclass(slots=True)
+class _Advance:
+    """How a query gets on, in whichever direction.
+
+    By its last pages: what is to come can be far more crowded than what lies behind.
+    """
+
+    asked: Span
+    pages: int = 0
+    earliest: int = LAST_TIME
+    latest: int = 0
+    """Of all times that were shown."""
+    ends: deque[tuple[int, int]] = field(default_factory=lambda: deque[tuple[int, int]](maxlen=PAGES_OF_A_PART + 1))
+    """Both, as each of the last pages left them."""
+
+    def takes(self, page: Page) -> None:
+        times = [record.time for record in page.records]
+        self.pages += 1
+        self.earliest, self.latest = min([self.earliest, *times]), max([self.latest, *times])
+        self.ends.append((self.earliest, self.latest))
+
+    @property
+    def pace(self) -> float:
+        """Seconds of event time that a page covers; 0 where nothing tells."""
+        earliest, latest = self.ends[0]
+        return max(self.latest - latest, earliest - self.earliest) / max(1, len(self.ends) - 1)
+
+    @property
+    def goes_up(self) -> bool:
+        """Whether later records come later."""
+        earliest, latest = self.ends[0]
+        return self.latest - latest >= earliest - self.earliest
+
+    @property
+    def pages_left(self) -> float:
+        """About how many are to come, if they are like the last ones."""
+        seconds = self.asked.end - self.latest if self.goes_up else self.earliest - self.asked.start
+        return seconds / self.pace if self.pace else 0
+
+    def is_too_long(self) -> bool:
+        """Whether one cursor is to read this in smaller parts, although it has read so much of it."""
+        length = self.asked.end - self.asked.start
+        enough = self.pages >= TOO_LONG_ALONE * PAGES_OF_A_PART_ALONE and length > 2 * SHORTEST_TIME
+        return enough and self.pages_left >= self.pages
+
+
 def _each_once(reading: "_Reading", shown: _Shown) -> Iterator[Page]:
     """The pages of the parts without what was shown before them: by the first cursor, or by the part before."""
     spread = reading.walk.stream.paging.spread
@@ -155,10 +204,12 @@ class _Part:
     """Whether a cursor reads it, or has."""
     here: bool = False
     """Whether that is done by who takes the pages."""
+    whole: bool = False
+    """Whether it is not cut, since its pages were read before and are not too many."""
     rest: bool = False
     """Whether it is all that is left, for one cursor."""
     latest: int = 0
-    """The latest time that its pages have shown."""
+    """The latest time that its pages have shown, where a cursor of its own reads it."""
     waiting: int = 0
     """Bytes of its pages that are read and not used."""
     asked: int = 0
@@ -189,12 +240,14 @@ class _Reading:
     stopped: bool = False
     changed: threading.Condition = field(default_factory=threading.Condition)
 
-    def begins_after(self, page: Page) -> bool:
+    def begins_after(self, page: Page, advance: _Advance) -> bool:
         """Whether the range is read in parts from here on: all of it, for the first cursor has proven nothing."""
         asked, left = self.walk.asked, _pages_left(self.walk.asked, page)
-        if page.number > LATEST_BEGIN or page.older:
+        if page.older:
             return False
-        if self._cursors() > 1:
+        if page.number > LATEST_BEGIN:
+            worth_it = page.more and self._is_too_long(advance)
+        elif self._cursors() > 1:
             worth_it = left >= SHORTEST_PART + 2 * page.number
         elif self.walk.max_pages is not None:
             bound = self.walk.max_pages * (ENOUGH_TO_CUT if self.walk.gets_on else SURELY_TOO_MANY)
@@ -202,9 +255,9 @@ class _Reading:
         else:
             worth_it = left >= 2 * PAGES_OF_A_PART_ALONE
         if worth_it:
-            self.pace = _pace(asked, page)
+            self.pace = advance.pace if page.number > LATEST_BEGIN else _pace(asked, page)
             self.read = page.number
-            self.parts.append(_Part(asked))
+            self.parts.extend(_in_two(advance) if page.number > LATEST_BEGIN else [_Part(asked)])
         return worth_it
 
     def in_order(self) -> Iterator[_Part]:
@@ -252,20 +305,28 @@ class _Reading:
     def _read_here(self, part: _Part) -> Iterator[Page]:
         """A part's pages, asked for as they are wanted."""
         walk, records = replace(self.walk, part=part.span, pages_before=self.read), 0
+        advance = _Advance(part.span)
         try:
             for page in walk.pages():
                 self.latencies.append(walk.client.spent.latest)
-                self.read, part.latest = page.number, max(part.latest, _latest(page))
+                self.read = page.number
+                advance.takes(page)
                 records += len(page.records)
+                ignores_ends = self._ignores_ends(part, page)  # whoever takes the page empties it
                 yield page
-                if self._ignores_ends(part, page):
+                if ignores_ends:
                     with self.changed:
                         self._leave_to_one(part)
                     return
+                if page.more and not part.whole and self._is_too_long(advance):
+                    with self.changed:
+                        self._cut_anew(part, _in_two(advance), advance.pace)
+                    return
         except TransientError:
-            yield from _before_its_hour(walk, part.latest)
+            yield from _before_its_hour(walk, advance.latest)
             raise
-        self._measure(part, records)
+        if not part.whole:
+            self._measure(part, records)
 
     # In the cursors' threads
 
@@ -341,7 +402,7 @@ class _Reading:
         part = self.parts[number]
         left = sum(each.span.end - each.span.start for each in self.parts if not each.begun) / self.pace
         length = max(SHORTEST_TIME, self._pages_wanted(left) * self.pace)
-        pieces = 1 if self.alone else max(1, round((part.span.end - part.span.start) / length))
+        pieces = 1 if self.alone or part.whole else max(1, round((part.span.end - part.span.start) / length))
         end = part.span.start + ceil((part.span.end - part.span.start) / pieces)
         if pieces > 1:
             self.parts.insert(number + 1, _Part(Span(end, part.span.end)))
@@ -361,15 +422,16 @@ class _Reading:
         records = 0
         for page in walk.pages():
             records += len(page.records)
-            part.latest = max(part.latest, _latest(page))
+            latest, ignores_ends = _latest(page), self._ignores_ends(part, page)  # whoever takes the page empties it
+            part.latest = max(part.latest, latest)
             if not self._is_wanted(part, page, walk):
                 return
             with self.changed:
-                if self._ignores_ends(part, page):
+                if ignores_ends:
                     self._leave_to_one(part)
                     break
-                if self._is_longer(part, page):
-                    self._cut_anew(part, page)
+                if self._is_longer(part, page.number, latest):
+                    self._cut_anew(part, [_Part(part.span)], (latest - part.span.start) / page.number)
                     break
         else:
             with self.changed:
@@ -392,17 +454,22 @@ class _Reading:
             part.asked = self._expected() if page.more else 0
             return not self._is_left(part)
 
-    def _is_longer(self, part: _Part, page: Page) -> bool:
+    def _is_longer(self, part: _Part, pages: int, latest: int) -> bool:
         """Whether a part has so many more pages than was thought that smaller ones are better."""
-        length, covered = part.span.end - part.span.start, _latest(page) - part.span.start
-        if self.alone or page.number < LONGEST_PART or length <= 2 * SHORTEST_TIME or covered <= 0:
+        length, covered = part.span.end - part.span.start, latest - part.span.start
+        if self.alone or pages < LONGEST_PART or length <= 2 * SHORTEST_TIME or covered <= 0:
             return False
-        return (length - covered) / covered * page.number > LONGEST_PART
+        return (length - covered) / covered * pages > LONGEST_PART
 
-    def _cut_anew(self, part: _Part, page: Page) -> None:
-        """All of a part is read again in smaller ones: nothing of it is proven."""
-        self.pace = (_latest(page) - part.span.start) / page.number
-        self.parts.insert(self.parts.index(part) + 1, _Part(part.span))
+    def _is_too_long(self, advance: _Advance) -> bool:
+        """The same where one cursor reads parts in turn; MAX_PAGES leaves no pages to read again."""
+        return not self.alone and self.walk.max_pages is None and advance.is_too_long()
+
+    def _cut_anew(self, part: _Part, again: Sequence[_Part], pace: float) -> None:
+        """All of a part is read again in smaller ones, of so many seconds a page: nothing of it is proven."""
+        self.pace = pace
+        for number, each in enumerate(again, self.parts.index(part) + 1):
+            self.parts.insert(number, each)
         self.changed.notify_all()
 
     def _measure(self, part: _Part, records: int) -> None:
@@ -430,6 +497,18 @@ class _Reading:
             return 1
         per_minute = self.walk.client.limiters[self.walk.stream.budget].per_minute
         return cursors_for(median(self.latencies), per_minute)
+
+
+def _in_two(advance: _Advance) -> list[_Part]:
+    """What a query has read, whole up to where its last pages begin, and the rest of what it was asked for."""
+    asked, (earliest, latest) = advance.asked, advance.ends[0]
+    place = latest if advance.goes_up else earliest
+    if not asked.start < place < asked.end:
+        return [_Part(asked)]
+    return [
+        _Part(Span(asked.start, place), whole=advance.goes_up),
+        _Part(Span(place, asked.end), whole=not advance.goes_up),
+    ]
 
 
 def _latest(page: Page) -> int:

@@ -425,6 +425,47 @@ def test_one_cursor_reads_a_long_range_in_parts() -> None:
     assert passed.index(max(passed)) - next(n for n, at in enumerate(passed) if at > SPAN.start + HOUR) > 100
 
 
+@pytest.mark.parametrize(
+    ("quiet", "order", "costs"),
+    [
+        pytest.param(range(0, 5 * HOUR, 150), "as_asked", 1.6, id="behind-a-quiet-beginning"),
+        pytest.param(range(0, 1200, 30), "as_asked", 1.6, id="behind-a-gap"),
+        pytest.param(range(0, 5 * HOUR, 150), "newest_first", 2.3, id="newest-first"),
+    ],
+)
+def test_what_turns_out_to_be_long_is_read_in_parts_all_the_same(quiet: range, order: str, costs: float) -> None:
+    """A quiet beginning promises few pages; who has read many of them and sees as many to come cuts what is left.
+
+    Else a backfill that broke off would have to begin again with all of it.
+    """
+    times = [*quiet, *(5 * HOUR + number * HOUR // 7_000 for number in range(7_000))]
+    account = _account(times, tick=0.0001, audit_log_order=order)
+    broken = SPAN.start + 5 * HOUR + (3000 if order == "as_asked" else 600)
+    account.adapter.zendesk.change_settings({"unreadable": {"audit_logs": (broken, broken + 1)}})
+    pages, walk = list[Page](), account.walk(replace(AUDIT_LOGS, page_size=10))
+    with pytest.raises(TransientError, match="on Zendesk's side"):
+        pages.extend(cursors.pages(walk))
+    assert broken - HOUR // 2 < max(page.passed for page in pages) <= broken
+    account.adapter.zendesk.change_settings({"unreadable": {}})
+    account.adapter.queries.clear()
+    assert len(set(_identities(cursors.pages(walk)))) == len(times)
+    assert len(account.adapter.queries) < costs * len(times) / 10
+
+
+@pytest.mark.parametrize("tick", [0.0001, 0.3], ids=["one-cursor", "several"])
+def test_what_a_page_tells_is_seen_before_it_is_used_up(tick: float) -> None:
+    """Whoever takes a page may empty it: parts are cut, and learn of ends that are ignored, as where nobody does."""
+    times = range(0, HOURS * HOUR + 20 * HOUR, 30)
+    account = _account(times, tick=tick, filter_ends="end_ignored")
+    shown = set[str]()
+    for page in cursors.pages(account.walk(replace(AUDIT_LOGS, page_size=3))):
+        shown.update(record.identity for record in page.records)
+        page.records.clear()
+    assert len(shown) == len(times)
+    assert len({str(query[:2]) for query in account.adapter.queries}) > 1
+    assert len(account.adapter.queries) < 3 * len(times) / 3
+
+
 def test_max_pages_counts_the_pages_of_all_parts() -> None:
     """A range that needs far more is read in parts, so that each run gets on; the bound holds as a whole."""
     account = _account(range(0, HOURS * HOUR, 20))
