@@ -29,7 +29,7 @@ REDACTED_BATCH = 8_000
 PUTS = 14
 """A run over SPAN makes so many at least: every one of them is a point to die at, before and after."""
 MARKER = 1
-"""The first PUT under a new prefix says whose records it holds: no page has been asked for by then."""
+"""The first PUT under a new prefix says whose records it holds, as soon as the first page is there."""
 SAMPLE = 16
 SEVERAL_SAMPLE = 4
 STUCK = 50
