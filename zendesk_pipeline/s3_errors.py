@@ -42,6 +42,8 @@ Problem = ClientError | BotoCoreError | ResponseParserError | NotS3Error | CutOf
 PROBLEMS = (ClientError, BotoCoreError, ResponseParserError, NotS3Error, CutOffError, UnheardError)
 MAYBE_DONE = frozenset({500, 502, 504})
 """Statuses of a write that may have been done all the same."""
+OWN_WORD_MISSING = 501
+"""Above it, a status without a word of S3's is a proxy's, whose request may have been done before the answer broke."""
 REDIRECTS = range(300, 400)
 
 
@@ -62,7 +64,8 @@ _ENDED = Meaning(
 )
 _UNKNOWN = Meaning(
     SettingsError,
-    "it does not know the AWS credentials. Check AWS_ACCESS_KEY_ID, or the profile or role that they come from",
+    "it does not know the AWS credentials. Check AWS_ACCESS_KEY_ID, or the profile or role that they come from;"
+    " set AWS_SESSION_TOKEN with a temporary key (ASIA...), to the token that came with it, and with no other key",
 )
 _SECRET = Meaning(
     SettingsError,
@@ -77,6 +80,11 @@ _REGION = Meaning(
     SettingsError,
     "it is asked at another place than the bucket's. Set AWS_DEFAULT_REGION to {region}, and AWS_ENDPOINT_URL_S3, if"
     " that is set, to that region's address",
+)
+_NEW = Meaning(
+    DeliveryError,
+    "the bucket is new, and not every address of S3's leads to it yet. A later run finds it, and so does one with"
+    " AWS_DEFAULT_REGION={region}",
 )
 _BUCKET = Meaning(SettingsError, "S3_BUCKET={bucket} does not exist: create it, or name the right one")
 _KEY = Meaning(
@@ -100,6 +108,10 @@ _DAMAGED = Meaning(
     DeliveryError,
     "what arrived is not what was sent. If this stays, look for something on the way that changes it, such as a proxy",
 )
+_SLOW = Meaning(
+    DeliveryError,
+    "the upload stood still for too long. If this stays, look for what is slow on the way, such as a proxy",
+)
 _BUSY = Meaning(DeliveryError, "S3, or something on the way to it, is busy or out of order. A later run does the rest")
 _NOT_S3 = Meaning(
     DeliveryError,
@@ -109,15 +121,17 @@ _NOT_S3 = Meaning(
 _OTHER = Meaning(DeliveryError, "look the code up in S3's list of errors. {doctor} may say more")
 
 _CODES = (
-    (_ENDED, "ExpiredToken TokenRefreshRequired RequestExpired"),
+    (_ENDED, "ExpiredToken ExpiredTokenException TokenRefreshRequired RequestExpired"),
     (_UNKNOWN, "InvalidAccessKeyId InvalidToken InvalidSecurity UserSuspended CredentialsNotSupported"),
-    (_UNKNOWN, "MissingSecurityHeader MissingAuthenticationToken TokenCodeInvalidError"),
-    (_SECRET, "SignatureDoesNotMatch InvalidSignature"),
+    (_UNKNOWN, "MissingSecurityHeader MissingAuthenticationToken TokenCodeInvalidError InvalidClientTokenId"),
+    (_UNKNOWN, "UnrecognizedClientException MissingAuthenticationTokenException IncompleteSignature"),
+    (_SECRET, "SignatureDoesNotMatch InvalidSignature InvalidSignatureException"),
     (_CLOCK, "RequestTimeTooSkewed RequestInTheFuture"),
     (_ACCOUNT, "AccountProblem AllAccessDisabled NotSignedUp InvalidPayer"),
-    (_REGION, "PermanentRedirect TemporaryRedirect Redirect 301 302 307 308 AuthorizationHeaderMalformed"),
+    (_REGION, "PermanentRedirect Redirect 301 302 307 308 AuthorizationHeaderMalformed"),
     (_REGION, "AuthorizationQueryParametersError IllegalLocationConstraintException InvalidRegion IncorrectEndpoint"),
     (_REGION, "InvalidLocationConstraint EndpointNotFound"),
+    (_NEW, "TemporaryRedirect"),
     (_BUCKET, "NoSuchBucket InvalidBucketName NoSuchAccessPoint InvalidAccessPoint InvalidAccessPointAliasError"),
     (_BUCKET, "NoSuchMultiRegionAccessPoint"),
     (_ENCRYPTION, "InvalidEncryptionAlgorithmError ServerSideEncryptionConfigurationNotFoundError"),
@@ -130,14 +144,15 @@ _CODES = (
     (_UNABLE, "405 411 501"),
     (_FULL, "InsufficientStorage InsufficientCapacity QuotaExceeded StorageFull XMinioStorageFull 507"),
     (_DAMAGED, "BadDigest InvalidDigest XAmzContentSHA256Mismatch XAmzContentChecksumMismatch IncompleteBody"),
-    (_DAMAGED, "RequestTimeout ResponseInterrupted"),
+    (_DAMAGED, "ResponseInterrupted"),
+    (_SLOW, "RequestTimeout"),
     (_BUSY, "SlowDown ServiceUnavailable InternalError Busy ServerBusy Throttling ThrottlingException"),
     (_BUSY, "TooManyRequests RequestLimitExceeded BandwidthLimitExceeded KMS.ThrottlingException"),
+    (_BUSY, "TooManyRequestsException ThrottledException RequestThrottledException IDPCommunicationError"),
     (_BUSY, "OperationAborted ConditionalRequestConflict 429 500 502 503 504 509"),
 )
 MEANINGS: Mapping[str, Meaning] = {code: meaning for meaning, codes in _CODES for code in codes.split()}
-WHOLLY_WRONG = frozenset(code for code, meaning in MEANINGS.items() if meaning in {_ENDED, _UNKNOWN, _SECRET, _CLOCK})
-"""What S3 says to every request alike, whatever it asks for."""
+_WHOLLY_WRONG = frozenset({_ENDED, _UNKNOWN, _SECRET, _CLOCK})
 DENIED = frozenset({"AccessDenied", "AccessForbidden", "UnauthorizedAccess", "UnauthorizedAccessError"})
 AGAIN = frozenset(
     [
@@ -169,6 +184,10 @@ _WANTED = re.compile(r"not authorized to perform: ([a-z0-9-]+:[A-Za-z]+)")
 _DENIES = re.compile(r"explicit deny in an? ([A-Za-z -]*policy|permissions boundary)")
 _LACKS = re.compile(r"because no ([A-Za-z -]*policy|permissions boundary) allows")
 """How S3 says why: https://docs.aws.amazon.com/AmazonS3/latest/userguide/troubleshoot-403-errors.html"""
+_OF_THE_BUCKET = re.compile(r"Invalid bucket name|parameter Bucket")
+"""In botocore's report of what it does not send."""
+_OF_THE_CLOCK = re.compile(r"Signature (expired|not yet current)")
+"""What services without a code of their own for it say of the clock, AWS STS among them."""
 BY_REQUEST = {
     "AssumeRole": "check role_arn, source_profile and external_id in AWS's configuration, and the role's trust policy",
     "AssumeRoleWithWebIdentity": "check AWS_ROLE_ARN, AWS_WEB_IDENTITY_TOKEN_FILE, and the role's trust policy",
@@ -220,7 +239,7 @@ _EXCEPTIONS: tuple[tuple[tuple[type[Exception], ...], type[PipelineError], str],
     (
         (aws.ParamValidationError,),
         SettingsError,
-        "S3_BUCKET={bucket} is not a bucket's name: name the bucket that the SecOps feed reads.",
+        "S3 cannot be asked for {action} on {uri} ({kind}): check its prefixes and S3_KMS_KEY_ID.",
     ),
     (
         (aws.InvalidProxiesConfigError, aws.InvalidIMDSEndpointError, aws.InvalidIMDSEndpointModeError),
@@ -243,9 +262,14 @@ _EXCEPTIONS: tuple[tuple[tuple[type[Exception], ...], type[PipelineError], str],
         "S3 did not answer {action} on {uri}, somebody else did: a proxy? Check AWS_ENDPOINT_URL_S3 and HTTPS_PROXY.",
     ),
     (
-        (aws.ConnectionError, aws.HTTPClientError, CutOffError),
+        (aws.ConnectionError, aws.ConnectionClosedError, aws.ReadTimeoutError, CutOffError),
         DeliveryError,
         "{what} after all retries. Check the network, AWS_DEFAULT_REGION and AWS_ENDPOINT_URL_S3 if this stays.",
+    ),
+    (
+        (aws.HTTPClientError,),  # what else urllib3 raises, which botocore does not try again
+        DeliveryError,
+        "{what}. Check the network, AWS_DEFAULT_REGION and AWS_ENDPOINT_URL_S3 if this stays.",
     ),
     (
         (Exception,),
@@ -297,11 +321,14 @@ def is_worth_another_try(problem: Problem) -> bool:
 
 def unheard(response: Any, caught: Exception | None, operation: str) -> UnheardError | None:
     """What came instead of the answer to a write that may have been done; None where it is known."""
-    if isinstance(caught, aws.HTTPClientError):  # a connection that was never made is a ConnectionError
+    # of ConnectionErrors, which are of connections that were never made, TLS's own may come in an answer as well
+    if isinstance(caught, aws.HTTPClientError | aws.SSLError):
         return UnheardError(caught)
-    if response is not None and response[0].status_code in MAYBE_DONE:
-        return UnheardError(ClientError(response[1], operation))
-    return None
+    if response is None:
+        return None
+    status, refused = response[0].status_code, ClientError(response[1], operation)
+    without_a_word = status > OWN_WORD_MISSING and code_of(refused) == str(status)
+    return UnheardError(refused) if status in MAYBE_DONE or without_a_word else None
 
 
 def explained(action: str, uri: str, problem: Problem, *, bucket: str) -> PipelineError:
@@ -310,6 +337,8 @@ def explained(action: str, uri: str, problem: Problem, *, bucket: str) -> Pipeli
         problem = problem.problem
     if isinstance(problem, ClientError):
         return _refused(action, uri, problem, bucket)
+    if isinstance(problem, aws.ParamValidationError) and _OF_THE_BUCKET.search(str(problem)):
+        return SettingsError(f"S3_BUCKET={bucket} is not a bucket's name: name the bucket that the SecOps feed reads.")
     kind = str(problem) if isinstance(problem, CutOffError) else type(problem).__name__
     _, error, text = next(each for each in _EXCEPTIONS if isinstance(problem, each[0]))
     kwargs: Mapping[str, Any] = getattr(problem, "kwargs", {})
@@ -336,29 +365,54 @@ def made(make: Callable[[], T]) -> T:
 def remedy(refused: ClientError, *, bucket: str) -> str:
     """What to do about a refusal; no whole sentence."""
     region = _region(refused) or "the bucket's"
-    return _meaning(code_of(refused)).remedy.format(bucket=bucket, region=region, doctor=f"`{ours('doctor')}`")
+    return _meaning(refused).remedy.format(bucket=bucket, region=region, doctor=f"`{ours('doctor')}`")
 
 
 def _refused(action: str, uri: str, refused: ClientError, bucket: str) -> PipelineError:
     code, meta = code_of(refused), refused.response.get("ResponseMetadata", {})
     if refused.operation_name in BY_REQUEST:
-        broken = int(meta.get("HTTPStatusCode", 0)) >= HTTPStatus.INTERNAL_SERVER_ERROR
-        return (DeliveryError if broken else SettingsError)(
-            f"S3 needs AWS credentials, and {refused.operation_name}, which gives them, is refused ({code}):"
-            f" {BY_REQUEST[refused.operation_name]}."
-        )
+        kind, text = of_credentials(refused)
+        return kind(f"S3 needs AWS credentials, and {text}")
     tries = int(meta.get("RetryAttempts", 0)) + 1
     what = f"S3 refuses {action} on {uri} ({code}{f', {tries} times' if tries > 1 else ''})"
     if code in DENIED:
         return DeniedError(f"{what}: {_denial(action, refused)}.")
-    return _meaning(code).kind(f"{what}: {remedy(refused, bucket=bucket)}.")
+    return _meaning(refused).kind(f"{what}: {remedy(refused, bucket=bucket)}.")
 
 
-def _meaning(code: str) -> Meaning:
-    if code in MEANINGS:
-        return MEANINGS[code]
+def of_credentials(refused: ClientError) -> tuple[type[PipelineError], str]:
+    """What a refusal of a request of `BY_REQUEST` means, whichever service the credentials are for; half a sentence.
+
+    DeliveryError where it passes by itself, else SettingsError.
+    """
+    name, code = refused.operation_name, code_of(refused)
+    what = f"{name}, which gives them, is refused ({code})"
+    if passes(refused):
+        return DeliveryError, f"{what}: AWS is busy or out of order. A later run does the rest."
+    if name == "AssumeRole" and is_wholly_wrong(refused):  # the others are not signed
+        return SettingsError, f"{what}: {remedy(refused, bucket='')}."
+    return SettingsError, f"{what}: {BY_REQUEST[name]}."
+
+
+def passes(refused: ClientError) -> bool:
+    """Whether a service is busy or broken, which passes without a person's doing."""
+    status = int(refused.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+    busy = status in {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS}
+    return busy or status >= HTTPStatus.INTERNAL_SERVER_ERROR or MEANINGS.get(code_of(refused)) == _BUSY
+
+
+def is_wholly_wrong(refused: ClientError) -> bool:
+    """Whether every request is refused so, whatever it asks for: credentials or the clock are wrong."""
+    return _meaning(refused) in _WHOLLY_WRONG
+
+
+def _meaning(refused: ClientError) -> Meaning:
+    code, said = code_of(refused), str(refused.response.get("Error", {}).get("Message", ""))
+    meaning = MEANINGS.get(code)
+    if meaning:
+        return _CLOCK if meaning == _SECRET and _OF_THE_CLOCK.search(said) else meaning
     if code.startswith("KMS."):
-        return _KEY
+        return _BUSY if passes(refused) else _KEY
     return _NOT_S3 if _STATUS.fullmatch(code) else _OTHER
 
 

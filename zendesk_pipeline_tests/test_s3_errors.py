@@ -11,6 +11,8 @@ from typing import Any, Literal
 
 import boto3
 import pytest
+from botocore.awsrequest import AWSResponse
+from botocore.exceptions import HTTPClientError, SSLError
 from dagster_aws.s3 import S3Resource
 
 from zendesk_pipeline.batches import encode
@@ -25,6 +27,7 @@ from zendesk_pipeline_tests import certificates
 from zendesk_pipeline_tests.by_hand import FIRST, audit_logs, hours, lines
 from zendesk_pipeline_tests.deliveries import Bucket, Deliveries, holds_once
 from zendesk_pipeline_tests.s3_proxy import Answer, Fate, S3Proxy, S3Request, s3_proxy
+from zendesk_pipeline_tests.s3_wire import Sent, Wire
 from zendesk_pipeline_tests.scripted_server import Reply, answering
 from zendesk_pipeline_tests.tunnels import tls_front
 
@@ -92,7 +95,12 @@ REFUSALS: dict[str, tuple[Answer, type[PipelineError], str]] = {
         SettingsError,
         "session.*ended.*run under a role",
     ),
-    "an unknown key": (Answer(status=403, code="InvalidAccessKeyId"), SettingsError, "Check AWS_ACCESS_KEY_ID"),
+    "an unknown key": (
+        Answer(status=403, code="InvalidAccessKeyId"),
+        SettingsError,
+        r"Check AWS_ACCESS_KEY_ID.*AWS_SESSION_TOKEN with a temporary key \(ASIA",
+    ),
+    "a token of another key": (Answer(status=400, code="InvalidToken"), SettingsError, "AWS_SESSION_TOKEN.*no other"),
     "another secret": (
         Answer(status=403, code="SignatureDoesNotMatch"),
         SettingsError,
@@ -111,9 +119,14 @@ REFUSALS: dict[str, tuple[Answer, type[PipelineError], str]] = {
         "AWS_DEFAULT_REGION to eu-west-3, and AWS_ENDPOINT_URL_S3",
     ),
     "another region, which nobody names": (
-        Answer(status=307, code="TemporaryRedirect"),
+        Answer(status=301, code="PermanentRedirect"),
         SettingsError,
         "AWS_DEFAULT_REGION to the bucket's",
+    ),
+    "a bucket made a moment ago": (
+        Answer(status=307, code="TemporaryRedirect"),
+        DeliveryError,
+        "the bucket is new.*A later run finds it",
     ),
     "a redirect without S3's words": (Answer(status=301, code="", page=HTML), SettingsError, "AWS_ENDPOINT_URL_S3"),
     "no bucket": (
@@ -123,6 +136,17 @@ REFUSALS: dict[str, tuple[Answer, type[PipelineError], str]] = {
     ),
     "the key is off": (Answer(status=400, code="KMS.DisabledException"), SettingsError, "KMS key.*S3_KMS_KEY_ID"),
     "a fault of the key that is new": (Answer(status=400, code="KMS.SomethingException"), SettingsError, "KMS key"),
+    "a key whose service is broken": (
+        Answer(status=500, code="KMS.InternalException"),
+        DeliveryError,
+        "busy or out of order",
+    ),
+    "a key whose service waits": (
+        Answer(status=503, code="KMS.DependencyTimeoutException"),
+        DeliveryError,
+        "busy or out of order",
+    ),
+    "a slow upload": (Answer(status=400, code="RequestTimeout"), DeliveryError, "stood still for too long.*proxy"),
     "no such encryption": (Answer(status=400, code="InvalidEncryptionAlgorithmError"), SettingsError, "S3_SSE"),
     "locked": (Answer(status=400, code="MissingUploadObjectWithObjectLockHeaders"), SettingsError, "Object Lock"),
     "archived": (Answer(status=403, code="InvalidObjectState"), SettingsError, "archive. Restore it"),
@@ -327,6 +351,43 @@ def test_a_write_is_repeated_only_where_it_was_not_done(
     assert bucket.store.spent.get == 1
 
 
+@pytest.mark.parametrize(
+    ("answer", "asked"),
+    [
+        pytest.param(Answer(status=503, code="", page=b"upstream connect error or reset"), True, id="a-proxy"),
+        pytest.param(Answer(status=520, code="", page=HTML), True, id="a-proxy-of-another-kind"),
+        pytest.param(Answer(status=500, code="InternalError"), True, id="s3-broken"),
+        pytest.param(Answer(status=503, code="SlowDown"), False, id="s3-busy"),
+    ],
+)
+def test_whose_answer_it_is_says_whether_it_may_be_done(
+    behind: Store, proxy: S3Proxy, layout: Layout, answer: Answer, *, asked: bool
+) -> None:
+    """A proxy that lost S3's answer does not know: S3 is asked. S3's own word that it is busy means not done."""
+    proxy.decide = _once(answer, "PUT")
+    if asked:
+        assert _put(behind, f"{layout.feed}a")
+    else:
+        with pytest.raises(DeliveryError, match="SlowDown"):
+            _put(behind, f"{layout.feed}a")
+    assert [seen.method for seen in proxy.seen] == (["PUT", "HEAD", "PUT"] if asked else ["PUT"])
+
+
+def test_tls_that_breaks_in_an_answer_is_a_lost_answer(behind: Store, proxy: S3Proxy, layout: Layout) -> None:
+    """The write is done by then: S3 is asked, and it is not done again."""
+    lost: list[AWSResponse] = []
+
+    def breaks(_: Sent, send: Callable[[], AWSResponse]) -> AWSResponse | None:
+        if lost:
+            return None
+        lost.append(send())
+        raise SSLError(endpoint_url=proxy.endpoint, error=OSError("bad record"))
+
+    Wire(behind.client, fault=breaks)
+    assert not _put(behind, f"{layout.feed}a")
+    assert [seen.method for seen in proxy.seen] == ["PUT", "HEAD"]
+
+
 def test_a_ledger_whose_answer_was_lost_is_a_lost_race(unheard: tuple[Bucket, S3Proxy], layout: Layout) -> None:
     """Its next write finds it there; the run reads it again, and goes on."""
     bucket, lossy = unheard
@@ -403,6 +464,92 @@ def test_credentials_that_cannot_be_had_name_where_they_come_from(
             manager.inspector(AUDIT_LOGS).ledger(FIRST)
     assert re.fullmatch(rf"S3 needs AWS credentials.*{expected}.*[.?]", str(raised.value))
     assert not isinstance(raised.value, DeniedError)
+
+
+def _of_a_role(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, profile: str, sts: str) -> S3IOManager:
+    """An IO manager whose credentials come from STS."""
+    config = tmp_path / "config"
+    config.write_text(f"[profile w]\n{profile}\n[profile base]\naws_access_key_id = a\naws_secret_access_key = b\n")
+    (tmp_path / "token").write_text("a token")
+    for name, value in {
+        "AWS_CONFIG_FILE": str(config),
+        "AWS_SHARED_CREDENTIALS_FILE": str(tmp_path / "none"),
+        "AWS_ENDPOINT_URL_STS": sts,
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    return S3IOManager(s3=S3Resource(profile_name="w"), bucket="b")
+
+
+ROLE = "role_arn = arn:aws:iam::111122223333:role/w\nsource_profile = base"
+FEDERATED = "role_arn = arn:aws:iam::111122223333:role/w\nweb_identity_token_file = {token}"
+SKEWED = "Signature expired: 20261112T050000Z is now earlier than 20261112T060000Z"
+REFUSED_BY_STS: dict[str, tuple[str, int, str, str, type[PipelineError], str]] = {
+    "busy": (ROLE, 400, "Throttling", "Rate exceeded", DeliveryError, "AWS is busy.*later run"),
+    "busy, by its status": (ROLE, 429, "TooManyRequestsException", "", DeliveryError, "AWS is busy.*later run"),
+    "broken": (ROLE, 503, "ServiceUnavailable", "", DeliveryError, "AWS is busy.*later run"),
+    "who vouches is silent": (FEDERATED, 400, "IDPCommunicationError", "", DeliveryError, "AWS is busy.*later run"),
+    "not trusted": (ROLE, 403, "AccessDenied", "", SettingsError, "role_arn.*trust policy"),
+    "the session has ended": (ROLE, 403, "ExpiredToken", "", SettingsError, "session.*has ended"),
+    "an old token": (FEDERATED, 400, "ExpiredTokenException", "", SettingsError, "AWS_WEB_IDENTITY_TOKEN_FILE"),
+    "the clock": (ROLE, 403, "SignatureDoesNotMatch", SKEWED, SettingsError, "clock is wrong"),
+    "the secret": (ROLE, 403, "SignatureDoesNotMatch", "", SettingsError, "Copy AWS_SECRET_ACCESS_KEY"),
+}
+
+
+@pytest.mark.usefixtures("_one_try")
+@pytest.mark.parametrize("case", REFUSED_BY_STS)
+def test_what_passes_by_itself_is_no_fault_of_the_settings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: str
+) -> None:
+    """Where STS is busy a run is tried again; what a person has to do is said of what is wrong, and ends it."""
+    profile, status, code, message, kind, expected = REFUSED_BY_STS[case]
+    body = f"<ErrorResponse><Error><Code>{code}</Code><Message>{message}</Message></Error></ErrorResponse>"
+    with answering(Reply(body.encode(), status, {"Content-Type": "text/xml"})) as sts:
+        manager = _of_a_role(tmp_path, monkeypatch, profile.format(token=tmp_path / "token"), sts.url)
+        with pytest.raises(PipelineError) as raised:
+            manager.inspector(AUDIT_LOGS).ledger(FIRST)
+        assert sts.received
+    assert type(raised.value) is kind
+    assert re.fullmatch(rf"S3 needs AWS credentials, and AssumeRole.*\({code}\): .*{expected}.*\.", str(raised.value))
+
+
+# What is never sent
+
+
+def test_only_a_bucket_of_no_name_is_called_one(behind: Store, layout: Layout) -> None:
+    """Of anything else that boto3 refuses to send, the bucket is not blamed, and the value is not repeated."""
+    with pytest.raises(SettingsError, match=r"S3_BUCKET=no bucket is not a bucket's name"):
+        _put(replace(behind, bucket="no bucket"), layout.feed)
+    body = b"x\n"
+    with pytest.raises(SettingsError) as raised:
+        behind.put_new(
+            layout.feed,
+            body,
+            checksum=encode(body, compress=False).checksum,
+            content_type=JSON,
+            notes={"account": "müller"},
+        )
+    assert "S3_BUCKET" not in str(raised.value)
+    assert "müller" not in str(raised.value)
+    assert str(raised.value).startswith("S3 cannot be asked for PutObject on s3://zendesk-raw/")
+
+
+def test_tries_that_were_not_made_are_not_counted(behind: Store) -> None:
+    """What urllib3 raises that botocore does not know is not tried again, and the sentence does not say so."""
+    made: list[object] = []
+
+    def breaks(**_: object) -> None:
+        made.append(1)
+        raise HTTPClientError(error="odd")
+
+    behind.client.meta.events.register("before-send.s3", breaks)
+    for action in ("GetObject", "ListBucket"):
+        made.clear()
+        with pytest.raises(DeliveryError, match=r"gave no answer to .* \(HTTPClientError\)\. Check the network"):
+            ACTIONS[action](behind, "a")
+        assert len(made) == 1
 
 
 # The way a body is sent

@@ -71,7 +71,7 @@ def ask(call: Callable[..., Any], **arguments: Any) -> Reply:
         return _reply(call(**arguments), "")
     except ClientError as refused:
         code = s3_errors.code_of(refused)
-        if code in s3_errors.WHOLLY_WRONG or refused.operation_name in s3_errors.BY_REQUEST:
+        if s3_errors.is_wholly_wrong(refused) or refused.operation_name in s3_errors.BY_REQUEST:
             raise s3_errors.explained(*what, refused, bucket=bucket) from None
         return _reply(refused.response, code, s3_errors.remedy(refused, bucket=bucket))
     except s3_errors.PROBLEMS as problem:
