@@ -9,7 +9,7 @@ import hashlib
 import hmac
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -21,13 +21,15 @@ Action = Literal["drop", "hash", "mask", "keep"]
 Step = bytes | Literal["*", "[*]"]
 """One step of a path: a field by its name (UTF-8), any field, or any item of an array."""
 Path = tuple[Step, ...]
+_Group = tuple[int, str]
+"""The rules of `keep` for one place: how deep that is, and their label."""
 
 MASKED = b'"[redacted]"'
 HASH_PREFIX = "hmac:"
 HASH_LENGTH = 32
 """Hexadecimal digits of an HMAC-SHA-256: 128 bits."""
 DIGEST_LENGTH = 32
-MEANING = "zendesk_pipeline redaction 1"
+MEANING = "zendesk_pipeline redaction 2"
 """Raised when the same rules come to mean something else."""
 
 COMMA = ord(",")
@@ -95,7 +97,15 @@ class _Pattern:
 
     steps: Path
     meaning: Action | Literal["within"]
-    label: str
+    group: _Group
+
+    @property
+    def label(self) -> str:
+        return self.group[1]
+
+    def keeps(self, group: _Group) -> bool:
+        """Whether a value at the end is kept for a group: for its own, and for all of places further up."""
+        return self.meaning == "keep" and (group == self.group or group[0] < self.group[0])
 
 
 class Redaction:
@@ -114,11 +124,12 @@ class Redaction:
         """Of what the rules mean and of the key: the same digest, the same bytes out of the same record."""
         patterns: list[_Pattern] = []
         for rule in rules:
-            patterns.append(_Pattern(rule.whole, rule.action, rule.label))
+            group = len(rule.within), rule.label
+            patterns.append(_Pattern(rule.whole, rule.action, group))
             if rule.action == "keep":
-                patterns.append(_Pattern(rule.within, "within", rule.label))
+                patterns.append(_Pattern(rule.within, "within", group))
                 if not rule.within:
-                    patterns += [_Pattern((name.encode(),), "keep", rule.label) for name in always]
+                    patterns += [_Pattern((name.encode(),), "keep", group) for name in always]
         top = _fate(frozenset(patterns), 0, frozenset())
         self._top = top.inside if top else None
 
@@ -228,25 +239,24 @@ def written(path: Path) -> str:
     return text.removeprefix(".")
 
 
-def _fate(live: frozenset[_Pattern], depth: int, pending: frozenset[str]) -> _Fate | None:
+def _fate(live: frozenset[_Pattern], depth: int, pending: frozenset[_Group]) -> _Fate | None:
     """What becomes of a value that these patterns have led to.
 
     Args:
         live: All patterns whose first `depth` steps lead here.
         depth: How deep here is.
-        pending: Labels of the groups of `keep` rules under way that have not yet said that this stays.
+        pending: The groups of `keep` rules under way for which nothing has yet said that this stays.
     """
     ending = [pattern for pattern in live if len(pattern.steps) == depth]
     for action in _STRICTEST_FIRST:
         if labels := sorted(pattern.label for pattern in ending if pattern.meaning == action):
             return _Fate(action, labels[0])  # pyright: ignore[reportArgumentType]  # keep is none of them
-    pending -= {pattern.label for pattern in ending if pattern.meaning == "keep"}
+    pending = _not_kept(pending, ending)
     deeper = frozenset(pattern for pattern in live if len(pattern.steps) > depth)
     changing = any(pattern.meaning in {"hash", "mask"} for pattern in deeper)
-    reachable = {pattern.label for pattern in deeper if pattern.meaning == "keep"}
-    if unwanted := sorted(() if changing else pending - reachable):
-        return _Fate("drop", unwanted[0])
-    pending |= {pattern.label for pattern in ending if pattern.meaning == "within"}
+    if not changing and (unwanted := _not_kept(pending, deeper)):
+        return _Fate("drop", min(unwanted)[1])
+    pending |= {pattern.group for pattern in ending if pattern.meaning == "within"}
     if not deeper:
         return None
     names = {step for pattern in deeper if isinstance(step := pattern.steps[depth], bytes)}
@@ -255,7 +265,12 @@ def _fate(live: frozenset[_Pattern], depth: int, pending: frozenset[str]) -> _Fa
         return _fate(frozenset(each for each in deeper if each.steps[depth] in steps), depth + 1, pending)
 
     inside = _Fates({name: led_by(name, "*") for name in names}, led_by("*"), led_by("[*]"))
-    return _Fate("inside", min(pending, default=""), inside)
+    return _Fate("inside", min(pending, default=(0, ""))[1], inside)
+
+
+def _not_kept(groups: frozenset[_Group], patterns: Iterable[_Pattern]) -> frozenset[_Group]:
+    """The groups for which none of the patterns keeps anything."""
+    return frozenset(group for group in groups if not any(pattern.keeps(group) for pattern in patterns))
 
 
 def _found(pattern: re.Pattern[bytes], text: bytes, at: int) -> re.Match[bytes]:

@@ -101,6 +101,15 @@ def test_two_lists_of_what_is_kept_are_one() -> None:
     assert left == b'{"id":7,"generated_timestamp":1794460500,"f":1.0,"via":{"channel":"web"}}'
 
 
+def test_what_is_kept_further_down_is_kept() -> None:
+    """What a list of `keep` leaves of a place needs no word in lists of places around it; the rest goes."""
+    left = _left("- keep: f\n- keep: rel\n  in: via.source\n- keep: id\n  in: fields[*]", LINE)
+    assert left == (
+        b'{"id":7,"generated_timestamp":1794460500,"f":1.0,"via":{"source":{"rel":null}},"fields":[{"id":1},{"id":2.0}]}'
+    )
+    assert _left("- keep: f\n- keep: id\n  in: fields[*]", b'{"f":1,"fields":["Ada"]}') == b'{"f":1,"fields":[]}'
+
+
 @pytest.mark.parametrize("value", [b'"Ada"', b"4711", b"true", b'["Ada"]', b'[{"channel":"Ada"}]'])
 def test_what_is_not_what_a_rule_expects_goes(value: bytes) -> None:
     """Where something of an object is kept and the field holds something else, none of that is kept."""
@@ -361,7 +370,8 @@ def _is_unwanted(value: Leaf | Node, place: Place, rules: Sequence[Rule]) -> boo
     """Whether a list of what is kept leaves it out."""
     changing = any(each.action in {"mask", "hash"} and _leads_to(each.path, place) for each in rules)
     for within in {each.within for each in rules if each.action == "keep"}:
-        kept = [each.whole for each in rules if each.action == "keep" and each.within == within]
+        keeping = [each for each in rules if each.action == "keep"]
+        kept = [each.whole for each in keeping if each.within == within or len(each.within) > len(within)]
         is_inside = any(_fits(within, place[:length]) for length in range(len(place)))
         is_kept = any(_fits(path, place[:length]) for path in kept for length in range(len(place) + 1))
         leads_on = changing or any(_leads_to(path, place) for path in kept)
