@@ -17,7 +17,7 @@ from zendesk_pipeline.errors import SettingsError
 from zendesk_pipeline.secret_references import PREFIXES, reference
 from zendesk_pipeline.settings import CREDENTIALS, Settings
 from zendesk_pipeline.streams import STREAMS, Stream
-from zendesk_pipeline.windows import Window
+from zendesk_pipeline.windows import DAY, HOUR, Window
 
 FIRST_MINUTE, LAST_MINUTE = 5, 55
 """Of the hour, in which a collection may begin: by the first, the last window has ended and settled."""
@@ -72,6 +72,15 @@ class Account:
     def first(self) -> Window:
         """The first window there can be."""
         return Window(int(self.settings.start_date.timestamp()))
+
+    def first_of(self, stream: Stream, now: float) -> Window:
+        """The first window of a stream that is worth asking for: Zendesk keeps some streams' records for a while only.
+
+        A day is left to collect it in. `now` is in seconds since the epoch.
+        """
+        if stream.kept is None:
+            return self.first
+        return max(self.first, Window.of(int(now) - stream.kept + DAY + HOUR))
 
     def key(self, *path: str) -> dg.AssetKey:
         """The key of an asset."""

@@ -257,14 +257,18 @@ def _windows(
     patience = max(account.settings.alert_stale_hours for account in accounts)
     under_way = spans_under_way(instance, mine, created_after=now - patience * HOUR)
     awaited = awaited_windows(memory)
-    watched = [(_watch(each), key) for each in accounts for key in each.stream_keys]
+    watched = [
+        (_watch(each), each.stream_key(stream), each.first_of(stream, now))
+        for each in accounts
+        for stream in each.streams
+    ]
     cancelled = cancelled_spans(instance, mine, since=now - LOOK_BACK)
-    names = [key.to_user_string() for _, key in watched]
+    names = [key.to_user_string() for _, key, _ in watched]
     counting = to_count(memory.counted, names, now)
     memory.counted = {
-        name: memory.counted[name] for _, key in watched if (name := key.to_user_string()) in memory.counted
+        name: memory.counted[name] for _, key, _ in watched if (name := key.to_user_string()) in memory.counted
     }
-    for watch, key in watched:
+    for watch, key, first in watched:
         asset = key.to_user_string()
         failed = runs.get(asset, [])
         recent = Span(watch.expected(now).start, int(now) + HOUR)
@@ -281,7 +285,7 @@ def _windows(
             older = missing_before(memory.counted.get(asset), recent.start, at_work)
             reach = (began(instance, key) if older else None) or now
             never, lost = split(older, reach - watch.hours * HOUR)
-            yield from never_asked_for(key, never, now)
+            yield from never_asked_for(key, split(never, first.start)[1], now)
             if caught_up:
                 known = set(held.delivered)
                 if not any(window.partition_key in known for window in recent):  # to say which the newest is

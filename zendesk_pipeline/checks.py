@@ -22,7 +22,7 @@ from zendesk_pipeline.accounts import Account
 from zendesk_pipeline.bindings import bucket_key, bucket_of, zendesk_key, zendesk_of
 from zendesk_pipeline.clock import Clock
 from zendesk_pipeline.comparison import MEMORY, Work, due_until, is_due, is_waited_for, reach, remembered
-from zendesk_pipeline.errors import DeniedError, PipelineError
+from zendesk_pipeline.errors import DeniedError, PipelineError, ProtocolError, TransientError
 from zendesk_pipeline.inspection import Finding, Inspector
 from zendesk_pipeline.io_manager import Comparison, PageStream
 from zendesk_pipeline.sensors import delivered_windows
@@ -42,6 +42,9 @@ MOST_OBJECTS = 10_000
 """Of the feed, ten requests."""
 DELIVERED = "delivered_by_this_run"
 """The metadata of a window that says how many records were."""
+MOST_PROBLEMS = 5
+"""Ranges that cannot be read, in one comparison: so many are an outage."""
+NOT_A_WINDOW = "No window was compared: a run waited, or the pages of the day are used up."
 MOST_REPORTS = 4
 """Materializations of a window, of which the newest counts."""
 ASKED_HOURS = 4
@@ -248,6 +251,7 @@ def reconciliation(account: Account, stream: Stream, clock: Clock) -> dg.AssetCh
     """The check that asks Zendesk once more for windows that are a day old, and delivers what is missing."""
     key, asset = dg.AssetCheckKey(account.feed_key, source_check(stream)), account.stream_key(stream)
     pool, most = account.called(stream.pool), account.settings.comparison_pages
+    sharing = [account.stream_key(each) for each in account.streams if each.pool == stream.pool]
 
     @dg.asset_check(
         name=key.name,
@@ -265,7 +269,7 @@ def reconciliation(account: Account, stream: Stream, clock: Clock) -> dg.AssetCh
         delivered = delivered_windows(context.instance, asset, among=reach(until))
         work, looked = Work.of(remembered(_latest_verdict(context.instance, key)), delivered, until), _Looked()
         for span in work.spans():
-            if work.pages >= most or not looked.whole:
+            if work.pages >= most or looked.stops:
                 break
             pages = PageStream(
                 stream=stream,
@@ -276,7 +280,7 @@ def reconciliation(account: Account, stream: Stream, clock: Clock) -> dg.AssetCh
                 describe=lambda _: None,
             )
             found = s3_io_manager.compare(
-                pages, gives_way=lambda: is_waited_for(context.instance, pool), warn=context.log.warning
+                pages, gives_way=lambda: is_waited_for(context.instance, pool, sharing), warn=context.log.warning
             )
             work.takes(found.windows, found.pages)
             looked.takes(found)
@@ -302,19 +306,28 @@ class _Looked:
     records: int = 0
     missing: dict[Window, int] = field(default_factory=dict[Window, int])
     """Records that were missing, and are delivered now."""
-    whole: bool = True
-    problem: PipelineError | None = None
+    gave_way: bool = False
+    """Whether a run waited, or the pages of the day are used up."""
+    problems: list[PipelineError] = field(default_factory=list[PipelineError])
+    """Of ranges that could not be read to their ends."""
+
+    @property
+    def stops(self) -> bool:
+        """Whether to leave the ranges behind for another time; one that cannot be read does not hold them up."""
+        lasting = any(not isinstance(each, TransientError | ProtocolError) for each in self.problems)
+        return self.gave_way or lasting or len(self.problems) >= MOST_PROBLEMS
 
     def takes(self, found: Comparison) -> None:
         self.windows += len(found.windows)
         self.records += found.records
         self.missing |= {window: metadata[DELIVERED] for window, metadata in found.missing.items()}
-        self.whole, self.problem = found.whole, found.problem
+        self.gave_way = not found.whole and found.problem is None
+        self.problems += [found.problem] if found.problem else []
 
 
 def _compared(key: dg.AssetCheckKey, work: Work, looked: _Looked) -> dg.AssetCheckResult:
     """The verdict: what broke the comparison, what was missing, and what will not be compared at this rate."""
-    texts = [f"it could not be looked at: {looked.problem}"] if looked.problem else []
+    texts = [f"it could not be looked at: {each}" for each in looked.problems]
     texts += [
         f"{window}: {count:,} records were missing, and are delivered now" for window, count in looked.missing.items()
     ]
@@ -323,7 +336,7 @@ def _compared(key: dg.AssetCheckKey, work: Work, looked: _Looked) -> dg.AssetChe
             f"{late[0]}: {len(late):,} windows are not compared yet, and soon will not be any more: a larger"
             " COMPARISON_PAGES reads more a day"
         )
-    severity = dg.AssetCheckSeverity.ERROR if looked.problem else dg.AssetCheckSeverity.WARN
+    severity = dg.AssetCheckSeverity.ERROR if looked.problems else dg.AssetCheckSeverity.WARN
     told = {
         "windows": looked.windows,
         "records_at_zendesk": looked.records,
@@ -333,7 +346,8 @@ def _compared(key: dg.AssetCheckKey, work: Work, looked: _Looked) -> dg.AssetChe
         MEMORY: dg.MetadataValue.json(msgspec.to_builtins(work.memory)),
     }
     left = f" {len(work.due):,} windows are left for another time." if work.due else ""
-    otherwise = f"{looked.windows:,} windows with {looked.records:,} records: all are delivered.{left}"
+    seen = f"{looked.windows:,} windows with {looked.records:,} records: all are delivered."
+    otherwise = f"{seen if looked.windows or not work.due else NOT_A_WINDOW}{left}"
     return _result(key, severity, texts, told, otherwise)
 
 

@@ -4,16 +4,16 @@ An export can lag behind and say that it has come to its end, and a record can s
 Neither can be seen when a window is collected. What a stream's comparison has done stands in the verdict of its check.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Self
 
 import dagster as dg
 import msgspec
 
-from zendesk_pipeline.windows import HOUR, Span, Window, ranges
+from zendesk_pipeline.run_history import ours
+from zendesk_pipeline.windows import DAY, HOUR, Span, Window, ranges
 
-DAY = 24 * HOUR
 BEGINS = 3 * HOUR
 """Seconds of the day, UTC, from which on the windows that are a day old by then are due."""
 REACH = 30 * DAY
@@ -107,11 +107,13 @@ def reach(until: int) -> Span:
     return Span(until - REACH, until)
 
 
-def is_waited_for(instance: dg.DagsterInstance, pool: str) -> bool:
-    """Whether a run other than a comparison waits: for the pool, or for its turn to start."""
+def is_waited_for(instance: dg.DagsterInstance, pool: str, assets: Collection[dg.AssetKey]) -> bool:
+    """Whether a run other than a comparison waits: for the pool, or, with one of its assets, for its turn to start."""
     storage = instance.event_log_storage
     limited = storage.supports_global_concurrency_limits
     waiting = storage.get_concurrency_info(pool).pending_run_ids if limited else set[str]()
     at_the_pool = filter(None, map(instance.get_run_by_id, waiting))
     queued = instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.QUEUED]), limit=MOST_QUEUED)
-    return any(COMPARES not in run.tags for run in (*queued, *at_the_pool))
+    mine = ours(assets)
+    waits = [*at_the_pool, *(run for run in queued if mine.among(instance, run))]
+    return any(COMPARES not in run.tags for run in waits)

@@ -10,6 +10,7 @@
     │   ├── StarvedError    the rate limit let nothing through for too long: later
     │   ├── RefusedError    401, 404 and their like, or a firewall on the way: a person fixes it
     │   │   └── ForbiddenError  403: plan or role
+    │   ├── GoneError       Zendesk keeps the records no longer: never
     │   ├── ProtocolError   an answer that contradicts what Zendesk promises
     │   └── PageLimitError  MAX_PAGES is reached
     ├── SecretStoreError    AWS Secrets Manager or Parameter Store gives no answer: later
@@ -73,6 +74,10 @@ class RefusedError(ZendeskError):
 
 class ForbiddenError(RefusedError):
     """The credential is known, and this is not for its user or the account's plan (403)."""
+
+
+class GoneError(ZendeskError):
+    """The window is older than Zendesk keeps its records."""
 
 
 class ProtocolError(ZendeskError):

@@ -11,13 +11,12 @@ from datetime import UTC, datetime
 import dagster as dg
 import msgspec
 
-from zendesk_pipeline.windows import HOUR, Span, Window, ranges
+from zendesk_pipeline.windows import DAY, HOUR, Span, Window, ranges
 
 COUNTED_EVERY = 10 * 60
 """Seconds after which an asset of which nothing is missing is counted again."""
 MOST_COUNTED = 20
 """Assets in one look, those first that have waited longest."""
-DAY = 24 * HOUR
 
 
 class Counted(msgspec.Struct, array_like=True):

@@ -20,6 +20,7 @@ from zendesk_pipeline.delivery import Delivery, Tally
 from zendesk_pipeline.errors import (
     DeliveryError,
     DeniedError,
+    GoneError,
     PageLimitError,
     PipelineError,
     RefusedError,
@@ -173,7 +174,8 @@ class S3IOManager(dg.ConfigurableIOManager):
     ) -> "Comparison":
         """Read windows that were delivered once more, and deliver what they are missing.
 
-        Ends where the pages end, at their bound, or after a page where `gives_way` says so.
+        Ends where the pages end, at their bound, or, with a window finished, after a page where `gives_way` says so: a
+        walk that came to no end of a window would be in vain.
         """
         read, whole, problem, delivery = 0, False, None, None
         try:
@@ -186,7 +188,7 @@ class S3IOManager(dg.ConfigurableIOManager):
                     delivery.take(page)
                     page.records.clear()
                     read += 1
-                    _end_if(page.more and gives_way())
+                    _end_if(page.more and bool(delivery.finished) and gives_way())
             whole = True
         except (_GivesWayError, PageLimitError):
             pass
@@ -438,7 +440,7 @@ def _failure(context: dg.OutputContext, problem: PipelineError, where: str) -> d
     stays = isinstance(problem, SettingsError | RefusedError | DeniedError)
     if stays:
         context.step_context.instance.add_run_tags(context.run_id, {STAYS: context.run_id})
-    return dg.Failure(f"{problem} [{where}]", allow_retries=not stays)
+    return dg.Failure(f"{problem} [{where}]", allow_retries=not (stays or isinstance(problem, GoneError)))
 
 
 def _what_is_missing(pages: PageStream, finished: Collection[Window]) -> str:

@@ -13,8 +13,8 @@ import msgspec
 
 from zendesk_pipeline.holes import Counted
 from zendesk_pipeline.messages import Kind, Message, Part, harmless
-from zendesk_pipeline.problems import DAY, MINUTE, Problem, Severity, count, duration, moment
-from zendesk_pipeline.windows import Span, Window, ranges
+from zendesk_pipeline.problems import MINUTE, Problem, Severity, count, duration, moment
+from zendesk_pipeline.windows import DAY, Span, Window, ranges
 
 REMIND = DAY
 """A problem that lasts is told again after this long."""

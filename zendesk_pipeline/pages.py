@@ -9,11 +9,11 @@ from threading import Lock
 from zendesk_pipeline.client import LONGEST_WAIT, ZendeskClient
 from zendesk_pipeline.clock import Clock
 from zendesk_pipeline.errors import (
+    GoneError,
     MaybeTooHeavyError,
     PageLimitError,
     PageTooHeavyError,
     ProtocolError,
-    RefusedError,
     TooEarlyError,
 )
 from zendesk_pipeline.limits import moment_of
@@ -144,7 +144,7 @@ class Walk:
         """Every page from the range's start to its end by one cursor, in the order Zendesk gives them.
 
         Raises TooEarlyError, ProtocolError for a cursor that repeats or lacks or for pages out of an old memory,
-        PageLimitError, RefusedError for windows that Zendesk does not keep any more, or what the client does.
+        PageLimitError, GoneError for windows that Zendesk does not keep any more, or what the client does.
         """
         self._wait_until_settled(self.clock.now(), "this machine's clock")
         self._refuse_what_is_gone(self.clock.now())
@@ -261,7 +261,7 @@ class Walk:
         kept, begin = self.stream.kept, max(self.span.start, self.asked.start)
         if kept is not None and begin <= now - kept:
             first = Window.of(int(now) - kept + HOUR)
-            raise RefusedError(
+            raise GoneError(
                 f"{self.stream.name} {self.span}: Zendesk keeps these records for {kept // (24 * HOUR)} days, and of"
                 f" windows before {first} it shows a part or nothing. Nothing was read. Collect from {first} on; what"
                 " was before is nowhere."

@@ -22,12 +22,11 @@ from zendesk_pipeline.catch_up import SUSPICIOUS, Attempt, settled, troubles
 from zendesk_pipeline.messages import some_words
 from zendesk_pipeline.run_history import UNDER_WAY, Ours, redelivers, stays, windows_of
 from zendesk_pipeline.verification import backfills
-from zendesk_pipeline.windows import HOUR, Span, Window, ranges, some, timestamp
+from zendesk_pipeline.windows import DAY, HOUR, Span, Window, ranges, some, timestamp
 
 Severity = Literal["info", "warning", "error"]
 
 MINUTE = 60
-DAY = 24 * HOUR
 
 LOOK_BACK = 30 * DAY
 """Failed runs older than this are no longer looked at."""

@@ -23,11 +23,10 @@ from dagster._core.storage.local_compute_log_manager import LocalComputeLogManag
 
 from zendesk_pipeline.accounts import Account
 from zendesk_pipeline.clock import Clock
-from zendesk_pipeline.windows import HOUR
+from zendesk_pipeline.windows import DAY
 
 JOB = "run_log_pruning"
 MINUTE, AT_HOUR = 50, 4
-DAY = 24 * HOUR
 AT_ONCE = 500
 """Runs."""
 CURSOR = f"zendesk_pipeline/{JOB}"

@@ -104,21 +104,21 @@ def remembered(cursor: str | None) -> dict[str, Counted]:
         return {}
 
 
-def _older(account: Account, now: float) -> Span:
-    """The windows that are too old for the sensor."""
-    first = account.first.start
+def _older(account: Account, stream: Stream, now: float) -> Span:
+    """The windows that are too old for the sensor, and that Zendesk still keeps."""
+    first = account.first_of(stream, now).start
     return Span(first, settled(first, now - account.delay, account.settings.catch_up_hours).start)
 
 
 def _counted(instance: dg.DagsterInstance, account: Account, stream: Stream, now: float) -> Counted:
-    return count(instance, account.stream_key(stream), _older(account, now), now)
+    return count(instance, account.stream_key(stream), _older(account, stream, now), now)
 
 
 def _note_holes(
     account: Account, stream: Stream, counted: Counted | None, attempts: Sequence[Attempt], now: float
 ) -> list[str]:
     """What is missing of the windows that the sensor does not ask for."""
-    older, name = _older(account, now), account.stream_key(stream).to_user_string()
+    older, name = _older(account, stream, now), account.stream_key(stream).to_user_string()
     if older and counted is None:
         return [f"{name}: windows before {Window(older.end)} are still to be counted"]
     missing = missing_before(counted, older.end, [each.span for each in attempts if each.failed_at is None])
@@ -147,7 +147,7 @@ def _look(
     loaded_at: float,
 ) -> _Look:
     key = account.stream_key(stream)
-    expected = settled(account.first.start, now - account.delay, account.settings.catch_up_hours)
+    expected = settled(account.first_of(stream, now).start, now - account.delay, account.settings.catch_up_hours)
     young = _failed_early(account, expected, attempts, now)
     if not expected and not young:
         return _Look()

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from itertools import groupby
 
 HOUR = 3600
+DAY = 24 * HOUR
 LAST_TIME = 253_402_300_799
 """The end of the year 9999: later than that no window can be named."""
 MOST_SHOWN = 5

@@ -24,7 +24,7 @@ from dagster_shared.serdes import serialize_value
 from zendesk_pipeline.alerts import DEAD, SETTLING, AlertChannels
 from zendesk_pipeline.catch_up import GRACE
 from zendesk_pipeline.instance_settings import FRESHNESS, MONITORING, RETRIES
-from zendesk_pipeline.windows import HOUR, Span, Window
+from zendesk_pipeline.windows import DAY, HOUR, Span, Window
 from zendesk_pipeline_tests import other_people
 from zendesk_pipeline_tests.by_hand import FIRST, hours
 from zendesk_pipeline_tests.receivers import post_office, silence
@@ -214,6 +214,18 @@ def test_windows_from_before_the_collection_was_on_are_a_hint_and_told_once(
     told = [text for _, text, _ in _heard(web) if "audit_logs: " in text and "since START_DATE" in text]
     assert [text.count("WARNING: audit_logs: ") for text in told] == [1]
     assert not any("ERROR: audit_logs" in text for _, text, _ in _heard(web))
+
+
+def test_windows_whose_records_zendesk_keeps_no_longer_are_not_asked_for(
+    quiet: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Access logs are kept for 90 days: the command begins where they still are, whatever START_DATE says."""
+    monkeypatch.setenv("RESOURCES", "access_logs")
+    quiet.now = float(FIRST.start + 200 * DAY)
+    log = _asleep(quiet, 0)
+    first = Window(FIRST.start + 111 * DAY + HOUR)
+    assert _logged(f'access_logs --partition-range "{first.partition_key}...') in log
+    assert FIRST.partition_key not in log
 
 
 def test_what_a_person_cancelled_is_called_so(quiet: Watched) -> None:

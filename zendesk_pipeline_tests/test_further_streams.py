@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from zendesk_pipeline.cli import main
 from zendesk_pipeline.definitions import build
-from zendesk_pipeline.errors import ForbiddenError, ProtocolError, RefusedError, TransientError
+from zendesk_pipeline.errors import ForbiddenError, GoneError, ProtocolError, TransientError
 from zendesk_pipeline.inspection import Inspector
 from zendesk_pipeline.keys import Layout
 from zendesk_pipeline.limits import Rates
@@ -21,6 +21,7 @@ from zendesk_pipeline.pages import Page
 from zendesk_pipeline.paging import CursorExport, Paging, TimeExport
 from zendesk_pipeline.records import Record, record_reader
 from zendesk_pipeline.resources import ZendeskResource
+from zendesk_pipeline.run_history import stays
 from zendesk_pipeline.settings import load
 from zendesk_pipeline.simulator.faults import Rule
 from zendesk_pipeline.simulator.further_records import ulid
@@ -233,7 +234,7 @@ def test_windows_that_zendesk_keeps_no_more_are_refused(
     zendesk.control.set_clock(now)
     walk = walk_with(client_for(zendesk.url, fake_clock(now).clock), ACCESS_LOGS, RANGE)
     first = Window(RANGE.start + HOUR)
-    with pytest.raises(RefusedError, match=f"for 90 days, .* Nothing was read. Collect from {first} on"):
+    with pytest.raises(GoneError, match=f"for 90 days, .* Nothing was read. Collect from {first} on"):
         list(walk.pages())
     assert zendesk.control.requests() == []
 
@@ -250,6 +251,9 @@ def test_a_run_over_windows_that_are_gone_is_not_green(
         assert not failed.success
         assert "Zendesk keeps these records for 90 days" in description(failed)
         assert running.materialized("access_logs") == []
+        run = running.instance.get_run_by_id(failed.run_id)
+        assert run
+        assert not stays(run)  # the hours that are still there are not held up
     verified = CliRunner().invoke(main, ["verify", f"--from={timestamp(span.start)}", f"--to={timestamp(span.end)}"])
     assert verified.exit_code == NOT_LOOKED_AT
     assert zendesk.control.requests() == []

@@ -17,10 +17,10 @@ from zendesk_pipeline.clock import Clock
 from zendesk_pipeline.definitions import build
 from zendesk_pipeline.errors import SettingsError
 from zendesk_pipeline.local_services import SimulatedZendesk
-from zendesk_pipeline.run_logs import DAY, JOB, ours
+from zendesk_pipeline.run_logs import JOB, ours
 from zendesk_pipeline.sensors import delivered_windows
 from zendesk_pipeline.simulator.faults import Rule
-from zendesk_pipeline.windows import HOUR, Span, Window
+from zendesk_pipeline.windows import DAY, HOUR, Span, Window
 from zendesk_pipeline_tests import kept_runs
 from zendesk_pipeline_tests.runs import QUIET, Project, job_of, materializations, metadata
 
@@ -96,7 +96,7 @@ def known(collector: Project) -> dict[str, Any]:
 def test_windows_keep_colour_numbers_and_runs(collector: Project) -> None:
     """Green and red windows, their metadata, verdicts of checks and the runs they link to are as before."""
     before = known(collector)
-    assert (len(before["green"]), len(before["red"]), len(before["checks"])) == (2, 1, 3)
+    assert (len(before["green"]), len(before["red"]), len(before["checks"])) == (2, 1, 5)
     assert prunes(collector).success
     assert known(collector) == before
 

@@ -205,11 +205,13 @@ def test_what_dagster_itself_runs_leaves_no_secret_behind(
 
 
 @pytest.mark.parametrize(("mode", "name"), [(mode, name) for mode, held in MODES.items() for name in held])
-def test_a_secret_that_was_copied_badly_is_not_repeated(mode: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_secret_that_was_copied_badly_is_not_repeated(
+    mode: str, name: str, moto: LocalS3, layout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A line end after a token is what files and pipes leave: the error names the variable, and HTTP never sees it."""
     value = MODES[mode][name]
     with answering(PAGE) as server:
-        made = {"AUTH_MODE": mode, "ZENDESK_BASE_URL": server.url, "S3_BUCKET": "b", **MODES[mode], name: f"{value}\n"}
+        made = {**_environment(server.url, moto, layout, mode), name: f"{value}\n"}
         with project(made, monkeypatch) as running:
             failed = running.run("incremental_tickets", hours(1))
         assert name in description(failed)
@@ -434,17 +436,36 @@ def test_runs_leave_nothing_of_a_record_behind(
     assert findings(kept, MARKED) == []
 
 
+MALFORMED: dict[str, bytes] = {
+    "a time that is none": b'{"id":1,"generated_timestamp":"%b"}' % MARK.encode(),
+    "an id that is none": b'{"id":{"%b":1},"generated_timestamp":5}' % MARK.encode(),
+    "an id without end": b'{"id":"%b","generated_timestamp":5}' % (MARK.encode() * 10),
+    "not UTF-8": b'{"id":1,"generated_timestamp":5,"x":"%b\xff"}' % MARK.encode(),
+    "half a letter": b'{"id":1,"generated_timestamp":5,"x":"%b\\ud800 "}' % MARK.encode(),
+}
 BROKEN: dict[str, bytes] = {
+    **{kind: tickets_page([line, line]) for kind, line in MALFORMED.items() if kind != "half a letter"},
     "cut off": tickets_page([ticket(1, FIRST.start, MARK).line])[:-40],
-    "a time that is none": tickets_page([b'{"id":1,"generated_timestamp":"%b"}' % MARK.encode()]),
-    "an id that is none": tickets_page([b'{"id":{"%b":1},"generated_timestamp":5}' % MARK.encode()]),
-    "an id without end": tickets_page([b'{"id":"%b","generated_timestamp":5}' % (MARK.encode() * 10)]),
     "a cursor that is none": tickets_page([ticket(1, FIRST.start, MARK).line], cursor=MARK * 1000, more=True),
-    "not UTF-8": tickets_page([b'{"id":1,"generated_timestamp":5,"x":"%b\xff"}' % MARK.encode()]),
-    "half a letter": tickets_page([b'{"id":1,"generated_timestamp":5,"x":"%b\\ud800 "}' % MARK.encode()]),
     "lists in lists": tickets_page([b'{"id":1,"generated_timestamp":5,"%b":%b}' % (MARK.encode(), b"[" * 5000)]),
     "twice the same cursor": tickets_page([ticket(1, FIRST.start, MARK).line], cursor=MARK, more=True),
 }
+
+
+@pytest.mark.parametrize("kind", MALFORMED)
+def test_what_is_said_of_a_malformed_record_holds_nothing_of_it(
+    kind: str, moto: LocalS3, layout: Layout, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """One odd record costs at most itself: the run, its checks and what it prints never repeat it."""
+    good = ticket(1, FIRST.start).line
+    with answering(Reply(tickets_page([good, MALFORMED[kind]]))) as server:
+        environment = {**_environment(server.url, moto, layout, "bearer"), "HTTP_RETRIES": "0"}
+        with project(environment, monkeypatch) as made:
+            done = made.run("incremental_tickets", hours(1))
+    bucket = Bucket(store=Store(client=moto.client(), bucket=moto.bucket, encryption={}), layout=layout)
+    assert done.success
+    assert good in bucket.lines()
+    assert MARK not in _all_text(done) + "".join(capfd.readouterr())
 
 
 @pytest.mark.parametrize("kind", BROKEN)

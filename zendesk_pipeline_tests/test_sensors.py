@@ -15,11 +15,11 @@ from zendesk_pipeline.definitions import build
 from zendesk_pipeline.local_services import SimulatedZendesk
 from zendesk_pipeline.lost_runs import LOST
 from zendesk_pipeline.run_history import STAYS
-from zendesk_pipeline.sensors import catch_up_sensor, delivered_windows
+from zendesk_pipeline.sensors import catch_up_sensor, delivered_windows, remembered
 from zendesk_pipeline.settings import Settings
 from zendesk_pipeline.simulator.faults import Rule
-from zendesk_pipeline.streams import AUDIT_LOGS
-from zendesk_pipeline.windows import HOUR, Span, Window
+from zendesk_pipeline.streams import ACCESS_LOGS, AUDIT_LOGS
+from zendesk_pipeline.windows import DAY, HOUR, Span, Window
 from zendesk_pipeline_tests import other_people
 from zendesk_pipeline_tests.conftest import FakeClock
 from zendesk_pipeline_tests.runs import QUIET, RANGE_END, RANGE_START, Project, damage, description, project
@@ -473,3 +473,14 @@ def _under_way(collector: Project, status: dg.DagsterRunStatus, first: str, last
         tags={RANGE_START: first, RANGE_END: last},
         asset_selection={dg.AssetKey("audit_logs")},
     )
+
+
+def test_what_zendesk_keeps_no_longer_is_not_counted() -> None:
+    """A backfill of it would be refused: of access logs, windows of the last 90 days can be had."""
+    chosen = Settings(resources=(ACCESS_LOGS.name,), start_date=START, catch_up_hours=2)
+    sensor = catch_up_sensor([Account(settings=chosen)], FakeClock(FIRST.start + 200 * DAY).clock)
+    with dg.DagsterInstance.ephemeral() as instance:
+        result = sensor(dg.build_sensor_context(instance=instance))
+    assert isinstance(result, dg.SensorResult)
+    (counted,) = remembered(result.cursor).values()
+    assert [start for start, _ in counted.spans] == [FIRST.start + 111 * DAY + HOUR]

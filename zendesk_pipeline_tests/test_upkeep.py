@@ -21,7 +21,7 @@ from dagster_shared.error import SerializableErrorInfo
 
 from zendesk_pipeline.definitions import build
 from zendesk_pipeline.errors import SettingsError
-from zendesk_pipeline.problems import DAY, MINUTE, Problem
+from zendesk_pipeline.problems import MINUTE, Problem
 from zendesk_pipeline.settings import AuthMode, Settings
 from zendesk_pipeline.streams import STREAMS
 from zendesk_pipeline.upkeep import (
@@ -36,7 +36,7 @@ from zendesk_pipeline.upkeep import (
     freshness,
     pruning,
 )
-from zendesk_pipeline.windows import HOUR
+from zendesk_pipeline.windows import DAY, HOUR
 from zendesk_pipeline_tests.runs import job_of
 from zendesk_pipeline_tests.watched import LOCATION, REPOSITORY
 
