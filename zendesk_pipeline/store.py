@@ -40,6 +40,8 @@ TRIES = 6
 """Of what botocore does not try again by itself, such as a 409: another write of the same key was under way."""
 PAUSE = 0.25
 """Seconds before the second try; twice as long before each further one."""
+ABSENT = frozenset({403, 404})
+"""What S3 answers to a HEAD of a missing object: 403 without the right to list."""
 LISTED = frozenset({"IsTruncated", "KeyCount", "Name"})
 """A listing has one of these at least, an empty one as well."""
 
@@ -203,11 +205,11 @@ class Store:
                     yield Listed(key=entry["Key"], size=entry["Size"], modified=entry["LastModified"].timestamp())
 
     def _put(self, key: str, body: bytes, arguments: dict[str, Any]) -> str | None:
-        heard = True
+        lost: UnheardError | None = None
 
         def ask() -> str | None:
-            nonlocal heard
-            if not heard and self._was_there(key):
+            nonlocal lost
+            if lost and self._was_there(key, lost):
                 return None
             self.spent.count("put")
             try:
@@ -220,21 +222,26 @@ class Store:
                 if code in {"PreconditionFailed", "412"} or (code == "NoSuchKey" and "IfMatch" in arguments):
                     return None
                 raise
-            except UnheardError:
-                heard = "IfNoneMatch" not in arguments
+            except UnheardError as problem:
+                lost = problem if "IfNoneMatch" in arguments else None
                 raise
 
         with self._explaining("PutObject", key):
             return self._tried(ask)
 
-    def _was_there(self, key: str) -> bool:
-        """Whether a key is taken, or was and has a marker of deletion: only a bucket with versions knows."""
+    def _was_there(self, key: str, lost: UnheardError) -> bool:
+        """Whether a key is taken, or was and has a marker of deletion: only a bucket with versions knows.
+
+        Raises what the write has raised, where S3 does not say.
+        """
         self.spent.count("get")
         try:
             return bool(_version(self.client.head_object(Bucket=self.bucket, Key=key)))
         except ClientError as refused:
-            headers = refused.response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
-            return headers.get("x-amz-delete-marker") == "true"
+            told = refused.response.get("ResponseMetadata", {})
+            if told.get("HTTPStatusCode") not in ABSENT:
+                raise lost from None
+            return told.get("HTTPHeaders", {}).get("x-amz-delete-marker") == "true"
 
     def _tried(self, ask: Callable[[], T]) -> T:
         """What a request gives, tried again where that may help and botocore does not."""

@@ -330,6 +330,45 @@ def test_what_was_stored_unheard_and_deleted_is_not_stored_again(unheard: tuple[
     assert bucket.complete(hours(2)) == [True, True]
 
 
+def _looks(lossy: S3Proxy, answer: Answer, most: int) -> None:
+    """The first write's answer is lost and the object deleted; the first looks at it are refused."""
+    decide, left = lossy.decide, [answer] * most
+
+    def refusing(request: S3Request) -> Fate:
+        return left.pop() if request.method == "HEAD" and left else decide(request)
+
+    lossy.decide = refusing
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+@pytest.mark.parametrize("unheard", ["moto"], indirect=True)
+def test_a_look_that_fails_says_nothing(unheard: tuple[Bucket, S3Proxy], layout: Layout, status: int) -> None:
+    """It is made again until S3 says whether the object was there; where it never does, that is an error."""
+    bucket, lossy = unheard
+    client: Any = bucket.store.client
+    client.put_bucket_versioning(Bucket=bucket.store.bucket, VersioningConfiguration={"Status": "Enabled"})
+    for most, key in ((2, f"{layout.feed}a"), (TRIES, f"{layout.feed}b")):
+        _lose_and_delete(bucket, lossy)
+        _looks(lossy, Answer(status=status, code=""), most)
+        lossy.seen.clear()
+        if most == TRIES:
+            with pytest.raises(DeliveryError, match=f"no answer to PutObject on .*{key}"):
+                _put(bucket.store, key)
+        else:
+            assert not _put(bucket.store, key)
+        assert (lossy.count("PUT"), lossy.count("HEAD")) == (1, min(most + 1, TRIES - 1))
+
+
+@pytest.mark.parametrize("unheard", ["moto"], indirect=True)
+def test_a_look_without_the_right_to_list_is_an_answer(unheard: tuple[Bucket, S3Proxy], layout: Layout) -> None:
+    """S3 then says 403 of what is not there: the write, which is conditional, is made once more."""
+    bucket, lossy = unheard
+    lossy.decide = _once("reset_before", "PUT")
+    _looks(lossy, Answer(status=403, code=""), 1)
+    assert _put(bucket.store, f"{layout.feed}a")
+    assert [seen.method for seen in lossy.seen] == ["PUT", "HEAD", "PUT"]
+
+
 def test_without_versions_it_is_stored_again(unheard: tuple[Bucket, S3Proxy]) -> None:
     """Nothing tells then that it ever was there: a batch repeats, and nothing is lost (docs/delivery.md)."""
     bucket, lossy = unheard
