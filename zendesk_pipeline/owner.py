@@ -4,12 +4,11 @@ Ids of two accounts overlap. Under one set of prefixes the records of one would 
 as when a sandbox is tried first and production is then collected to the same place.
 """
 
-from urllib.parse import urlsplit
-
 import msgspec
 
 from zendesk_pipeline.errors import DeliveryError, DeniedError, SettingsError
 from zendesk_pipeline.keys import Layout
+from zendesk_pipeline.settings import wire_host
 from zendesk_pipeline.store import Store
 
 
@@ -22,8 +21,11 @@ class Marker(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def host_of(base_url: str) -> str:
-    """The host of an account's address, which is what tells accounts apart; empty without one."""
-    return (urlsplit(base_url).hostname or "").lower()
+    """The host of an account's address, which is what tells accounts apart; empty without one.
+
+    In ASCII, since S3 takes nothing else as user metadata.
+    """
+    return wire_host(base_url)
 
 
 def decode(content: bytes) -> str:

@@ -66,7 +66,22 @@ def checked_base_url(url: str) -> str:
         raise ValueError("only the account's address is wanted, such as https://acme.zendesk.com")
     if parts.scheme != "https" and not (parts.scheme == "http" and _is_loopback(parts.hostname)):
         raise ValueError("it has to begin with https:// (http:// is for this machine alone)")
+    wire_host(url.strip())
     return f"{parts.scheme}://{parts.netloc}"
+
+
+def wire_host(url: str) -> str:
+    """The host of an address as it is asked, in small letters and ASCII (IDNA); raises ValueError for no such name."""
+    host = urlsplit(url).hostname or ""
+    if host.isascii():
+        return host
+    from requests import Request  # noqa: PLC0415  # slow to import, and hardly ever needed
+    from requests.exceptions import InvalidURL  # noqa: PLC0415  # the same
+
+    try:
+        return urlsplit(str(Request("GET", url).prepare().url)).hostname or ""
+    except InvalidURL:
+        raise ValueError(f"{host} is not a name that a host can have") from None
 
 
 def _is_loopback(host: str) -> bool:

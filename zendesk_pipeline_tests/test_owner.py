@@ -14,6 +14,7 @@ from zendesk_pipeline.errors import DeliveryError, SettingsError
 from zendesk_pipeline.keys import Layout
 from zendesk_pipeline.local_services import LocalS3, SimulatedZendesk
 from zendesk_pipeline.run_history import stays
+from zendesk_pipeline.settings import checked_base_url
 from zendesk_pipeline.store import Store
 from zendesk_pipeline_tests.by_hand import audit_logs, hours
 from zendesk_pipeline_tests.deliveries import Bucket, Deliveries
@@ -177,12 +178,22 @@ def test_a_marker_that_cannot_be_read_is_an_error(bucket: Bucket, content: bytes
     [
         ("https://Acme.Zendesk.com", "acme.zendesk.com"),
         ("http://127.0.0.1:8000", "127.0.0.1"),
+        ("https://Hilfe.Müller.de", "hilfe.xn--mller-kva.de"),
         ("", ""),
     ],
 )
 def test_accounts_are_told_apart_by_their_hosts(url: str, host: str) -> None:
     """However it is written, and whatever the port is."""
     assert owner.host_of(url) == host
+
+
+def test_an_address_with_an_umlaut_can_be_delivered_from(bucket: Bucket) -> None:
+    """S3 takes ASCII alone beside an object: the host is written as it is asked, in marker and batches alike."""
+    host = owner.host_of(checked_base_url("https://hilfe.müller.de"))
+    owner.claim(bucket.store, bucket.layout, host)
+    Deliveries(bucket=bucket, account=host).records(hours(2), audit_logs(hours(2)))
+    noted = {stored.notes["account"] for key in bucket.stored() if (stored := bucket.store.get(key))}
+    assert noted == {_marker(bucket)} == {"hilfe.xn--mller-kva.de"}
 
 
 @pytest.mark.parametrize("arguments", [["verify", *RANGE], ["takeover"], ["takeover", "--yes"]])
@@ -225,17 +236,31 @@ def admit(zendesk: SimulatedZendesk, s3: LocalS3, layout: Layout, monkeypatch: p
 
 
 def test_doctor_knows_whose_the_prefixes_are(admit: Admit, bucket: Bucket) -> None:
-    """Nobody's, this account's, another's, and a marker that says nothing; it writes none."""
+    """Nobody's, this account's, another's, and markers that say nothing; it writes none."""
     told = [said(look(admit(), "s3_account"))]
     assert bucket.stored(bucket.layout.state) == []
-    for body in (owner.encode(HERE), owner.encode("sandbox.zendesk.com"), b"{}"):
+    for body in (owner.encode(HERE), owner.encode("sandbox.zendesk.com"), b"{}", b""):
         bucket.put(bucket.layout.account, body)
         told.append(said(look(admit(), "s3_account")))
     assert told[0].startswith(f"ok: The prefixes are nobody's yet: the first run notes {HERE}.")
     assert told[1].startswith(f"ok: The prefixes hold records of {HERE} alone.")
     assert told[2].startswith(f"failed: ZENDESK_BASE_URL leads to {HERE}, and these prefixes hold records of sandbox.")
-    assert told[3].startswith("failed: ")
-    assert "Delete it" in told[3]
+    for each in told[3:]:
+        assert each.startswith("failed: ")
+        assert "Delete it" in each
+
+
+def test_doctor_reads_the_whole_marker(admit: Admit, bucket: Bucket, proxy: S3Proxy) -> None:
+    """A body that breaks off is read again; one that always does, or whose refusal does, is no fault of ours."""
+    fates: list[Fate] = ["cut"]
+    proxy.decide = lambda request: fates.pop() if fates and request.method == "GET" else "pass"
+    bucket.put(bucket.layout.account, owner.encode(HERE))
+    assert look(admit(AWS_ENDPOINT_URL_S3=proxy.endpoint), "s3_account").status == "ok"
+    proxy.decide = lambda _: "cut"
+    for _ in ("there", "not there"):
+        told = said(look(admit(AWS_ENDPOINT_URL_S3=proxy.endpoint), "s3_account"))
+        assert told.startswith("failed: S3 gave no answer to get_object")
+        bucket.delete([bucket.layout.account])
 
 
 def test_what_doctor_may_not_see_is_no_fault(admit: Admit, proxy: S3Proxy) -> None:

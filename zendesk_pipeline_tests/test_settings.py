@@ -26,6 +26,7 @@ WRONG = {
         "https://ada:Sesame@acme.zendesk.com": "credentials do not belong into the address",
         "https://Sesame@acme.zendesk.com": "credentials do not belong into the address",
         "https://acme.zendesk.com@evil.example": "credentials do not belong into the address",
+        "https://-müller.de": "not a name that a host can have",
         "https://[::1": "`https://SUBDOMAIN.zendesk.com`",
         "   ": "such as https://acme.zendesk.com",
     },

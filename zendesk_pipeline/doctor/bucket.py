@@ -84,13 +84,13 @@ def account(patient: Patient) -> Verdict:
         return not_visible(f"S3 does not say whether there is {layout.account}.", "The rights below tell why.")
     if reply.code and reply.code != "NoSuchKey":
         return failed(f"S3 answers {reply.code} to a look at {layout.account}: {reply.remedy}.", "")
-    body = b"" if reply.code else reply.content["Body"].read()
+    body = None if reply.code else reply.content["Body"]
     return account_verdict(f"s3://{chosen.s3_bucket}/{layout.account}", body, owner.host_of(chosen.zendesk_base_url))
 
 
-def account_verdict(place: str, body: bytes, ours: str) -> Verdict:
-    """`body` is what the marker holds, empty where there is none; `ours` the host of this account."""
-    if not body:
+def account_verdict(place: str, body: bytes | None, ours: str) -> Verdict:
+    """`body` is what the marker holds, None where there is none; `ours` the host of this account."""
+    if body is None:
         return ok(f"The prefixes are nobody's yet: the first run notes {ours}.")
     try:
         theirs = owner.decode(body)

@@ -29,7 +29,7 @@ class Reply:
     headers: Mapping[str, str] = field(default_factory=dict[str, str])
     """By names in small letters."""
     content: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    """boto3's form of a success."""
+    """boto3's form of a success, with a body as bytes."""
     remedy: str = ""
     """What to do about the error; no whole sentence."""
 
@@ -68,7 +68,7 @@ def ask(call: Callable[..., Any], **arguments: Any) -> Reply:
     bucket = str(arguments.get("Bucket", ""))
     what = (getattr(call, "__name__", "a request"), f"s3://{bucket}")
     try:
-        return _reply(call(**arguments), "")
+        return _reply(_whole(call, arguments), "")
     except ClientError as refused:
         code = s3_errors.code_of(refused)
         if s3_errors.is_wholly_wrong(refused) or refused.operation_name in s3_errors.BY_REQUEST:
@@ -76,6 +76,18 @@ def ask(call: Callable[..., Any], **arguments: Any) -> Reply:
         return _reply(refused.response, code, s3_errors.remedy(refused, bucket=bucket))
     except s3_errors.PROBLEMS as problem:
         raise s3_errors.explained(*what, problem, bucket=bucket) from None
+
+
+def _whole(call: Callable[..., Any], arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+    """An answer with its body, where there is one, as bytes; one that breaks off is asked for once more."""
+    for again in (True, False):
+        try:
+            answer = call(**arguments)
+            return {**answer, "Body": answer["Body"].read()} if "Body" in answer else answer
+        except s3_errors.WHILE_READING as problem:
+            if not again:
+                raise s3_errors.CutOffError(type(problem).__name__) from None
+    raise AssertionError("the loop returns or raises")
 
 
 def _reply(answer: Mapping[str, Any], code: str, remedy: str = "") -> Reply:
