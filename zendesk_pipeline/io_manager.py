@@ -239,7 +239,7 @@ class S3IOManager(dg.ConfigurableIOManager):
     def check_account(self) -> None:
         """Raises SettingsError where the prefixes hold another account's records; writes nothing."""
         if self.account:
-            owner.check(self._store(), self._layout(), self.account)
+            owner.is_claimed(self._store(), self._layout(), self.account)
 
     def rules(self, stream: Stream) -> Redaction | None:
         """The rules by which a stream's records are stored; none where they are stored as they are."""

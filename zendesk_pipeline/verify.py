@@ -95,7 +95,7 @@ class Look:
         verification = Verification(
             inspector=account.bucket.inspector(stream),
             reads=lambda window: sampled is None or window in sampled,
-            redaction=account.bucket.rules(stream),
+            redaction=account.bucket.rules(stream) if self.source else None,
         )
         self._say(f"{stream.name}: {len(self.span):,} windows, {self.span}, UTC")
         for window, shown in self._windows(account, stream):

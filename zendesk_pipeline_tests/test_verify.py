@@ -100,6 +100,26 @@ def test_nothing_differs(
     assert min(asked) == timestamp(SPAN.start - 1)
 
 
+@pytest.mark.usefixtures("collected")
+def test_a_marker_that_is_not_shown_is_passed_over(
+    verify: Callable[..., Result], bucket: Bucket, proxy: S3Proxy
+) -> None:
+    """S3 hides what is missing from whoever may not list: the runs of such a writer go on, and so does a look."""
+    hidden = Answer(status=403, code="AccessDenied")
+    proxy.decide = lambda request: hidden if request.key == bucket.layout.account else "pass"
+    assert verify(*RANGE).exit_code == 0
+
+
+@pytest.mark.usefixtures("collected")
+def test_only_a_comparison_with_zendesk_needs_the_redaction_key(verify: Callable[..., Result]) -> None:
+    """Ledgers and objects are compared as they are stored, by whoever has no key."""
+    rules = {"REDACTION_RULES": "builtin:without-personal-data", "REDACTION_KEY": ""}
+    said = verify(*RANGE, "--without-source", **rules)
+    assert (said.exit_code, "ledgers and objects agree" in said.stdout) == (0, True)
+    said = verify(*RANGE, **rules)
+    assert (said.exit_code, "REDACTION_KEY is not set" in said.stderr) == (3, True)
+
+
 def test_the_program_ends_with_the_status_that_a_shell_sees(environment: dict[str, str], tmp_path: Path) -> None:
     """A process of its own: 1 where windows differ, and no secret in what it prints."""
     said = subprocess.run(
