@@ -21,7 +21,17 @@ from dagster._core.storage.asset_check_execution_record import (
 from zendesk_pipeline.accounts import Account
 from zendesk_pipeline.bindings import bucket_key, bucket_of, zendesk_key, zendesk_of
 from zendesk_pipeline.clock import Clock
-from zendesk_pipeline.comparison import MEMORY, Work, due_until, is_due, is_waited_for, reach, remembered
+from zendesk_pipeline.comparison import (
+    MEMORY,
+    NOT_COMPARED,
+    Memory,
+    Work,
+    due_until,
+    is_due,
+    is_waited_for,
+    reach,
+    remembered,
+)
 from zendesk_pipeline.errors import DeniedError, PipelineError, ProtocolError, TransientError
 from zendesk_pipeline.inspection import Finding, Inspector
 from zendesk_pipeline.io_manager import Comparison, PageStream
@@ -262,12 +272,14 @@ def reconciliation(account: Account, stream: Stream, clock: Clock) -> dg.AssetCh
         required_resource_keys={bucket_key(account), zendesk_key(account)},
     )
     def check(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
+        before = remembered(_latest_verdict(context.instance, key))
         if not most:
-            return _result(key, dg.AssetCheckSeverity.WARN, [], {}, otherwise="Switched off: COMPARISON_PAGES=0.")
+            kept = {MEMORY: _memory(before)} if before else {}
+            return _result(key, dg.AssetCheckSeverity.WARN, [], kept, otherwise="Switched off: COMPARISON_PAGES=0.")
         s3_io_manager, zendesk = bucket_of(context, account), zendesk_of(context, account)
         until = due_until(clock.now())
         delivered = delivered_windows(context.instance, asset, among=reach(until))
-        work, looked = Work.of(remembered(_latest_verdict(context.instance, key)), delivered, until), _Looked()
+        work, looked = Work.of(before, delivered, until), _Looked()
         for span in work.spans():
             if work.pages >= most or looked.stops:
                 break
@@ -332,10 +344,7 @@ def _compared(key: dg.AssetCheckKey, work: Work, looked: _Looked) -> dg.AssetChe
         f"{window}: {count:,} records were missing, and are delivered now" for window, count in looked.missing.items()
     ]
     if late := work.nearly_lost:
-        texts.append(
-            f"{late[0]}: {len(late):,} windows are not compared yet, and soon will not be any more: a larger"
-            " COMPARISON_PAGES reads more a day"
-        )
+        texts.append(f"{late[0]}: {len(late):,} {NOT_COMPARED}: a larger COMPARISON_PAGES reads more a day")
     severity = dg.AssetCheckSeverity.ERROR if looked.problems else dg.AssetCheckSeverity.WARN
     told = {
         "windows": looked.windows,
@@ -343,12 +352,16 @@ def _compared(key: dg.AssetCheckKey, work: Work, looked: _Looked) -> dg.AssetChe
         "records_delivered": sum(looked.missing.values()),
         "pages": work.pages,
         "windows_left": len(work.due),
-        MEMORY: dg.MetadataValue.json(msgspec.to_builtins(work.memory)),
+        MEMORY: _memory(work.memory),
     }
     left = f" {len(work.due):,} windows are left for another time." if work.due else ""
     seen = f"{looked.windows:,} windows with {looked.records:,} records: all are delivered."
     otherwise = f"{seen if looked.windows or not work.due else NOT_A_WINDOW}{left}"
     return _result(key, severity, texts, told, otherwise)
+
+
+def _memory(memory: Memory) -> dg.JsonMetadataValue:
+    return dg.MetadataValue.json(msgspec.to_builtins(memory))
 
 
 def comparisons_due(
@@ -366,7 +379,8 @@ def comparisons_due(
         planned = record is not None and record.status is AssetCheckExecutionRecordStatus.PLANNED
         run = instance.get_run_by_id(record.run_id) if record and planned else None
         verdict = _latest_verdict(instance, key) if planned else record.evaluation if record else None
-        if (run is None or run.is_finished) and is_due(remembered(verdict), now, account.settings.comparison_pages):
+        failed, most = verdict is not None and not verdict.passed, account.settings.comparison_pages
+        if (run is None or run.is_finished) and is_due(remembered(verdict), now, most, failed=failed):
             yield account, key
 
 

@@ -20,6 +20,8 @@ REACH = 30 * DAY
 """Seconds before those in which windows are compared that have not been: what a backfill brings later is not."""
 NEARLY_LOST = 3 * DAY
 """A window that is out of reach in so many seconds is told of."""
+NOT_COMPARED = "windows are not compared yet, and soon will not be any more"
+"""What is said of them."""
 MEMORY = "compared"
 """The metadata in which a verdict keeps what the next comparison has to know."""
 COMPARES = "zendesk_pipeline/compares"
@@ -55,10 +57,15 @@ def remembered(verdict: dg.AssetCheckEvaluation | None) -> Memory | None:
         return None
 
 
-def is_due(memory: Memory | None, now: float, most: int) -> bool:
-    """Whether there is something to compare for a stream that may read `most` pages a day."""
+def is_due(memory: Memory | None, now: float, most: int, *, failed: bool = False) -> bool:
+    """Whether there is something to compare for a stream that may read `most` pages a day, or to take back.
+
+    Where the comparison has been switched off, what `failed` before would stay a problem without end.
+    """
+    if not most:
+        return failed
     if memory is None or memory.until < due_until(now):
-        return most > 0
+        return True
     return memory.left > 0 and memory.pages < most
 
 

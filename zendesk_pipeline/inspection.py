@@ -38,8 +38,7 @@ SILENCE = 0.1
 """Less than this part of the usual volume is a finding."""
 RECIPE_IS_OFF = 2 * HOUR
 """Seconds after which an object of the recipe's, which writes every hour, was written before it was switched off."""
-
-
+NO_LEDGER = "no ledger says that the window is complete"
 MOST_NAMED = 3
 """Malformed records in a finding."""
 LEFT_OUT, TAKEN = ("older_than_asked", "ahead_of_the_clock"), ("delivered_by_this_run", "duplicates_removed")
@@ -94,7 +93,7 @@ class Inspector:
         for window in windows:
             ledger = self.ledger(window)
             if ledger is None or not ledger.complete:
-                yield Finding(window, "no ledger says that the window is complete")
+                yield Finding(window, NO_LEDGER)
                 continue
             named = {delivered.key: delivered for delivered in ledger.objects}
             for key, entry in listed.items():

@@ -5,6 +5,7 @@ then no sensor runs.
 """
 
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -30,6 +31,8 @@ from dagster._core.storage.dagster_run import FINISHED_STATUSES
 from dagster._utils.schedules import get_latest_completed_cron_tick
 from dagster_shared.error import SerializableErrorInfo
 
+from zendesk_pipeline.comparison import NOT_COMPARED
+from zendesk_pipeline.inspection import NO_LEDGER
 from zendesk_pipeline.messages import some_words
 from zendesk_pipeline.problems import DAY, MINUTE, Problem, Severity, error_chain, first_line, moment
 from zendesk_pipeline.run_logs import JOB as PRUNING
@@ -61,6 +64,13 @@ REMEDIES: Mapping[str, str] = {
     " LOOKBACK_SECONDS, and report it.",
 }
 """What to do, by how the name of the check ends."""
+_OF_FINDINGS: Mapping[str, str] = {
+    NOT_COMPARED: "Raise COMPARISON_PAGES, or compare these windows with `zendesk-pipeline verify`, and collect again"
+    " what it names.",
+    NO_LEDGER: "Collect these windows again: what the feed has of them is not sent twice.",
+}
+"""What to do in its place about findings that say this."""
+_MORE = re.compile(r"and [\d,]+ more")
 
 MOST_PRUNINGS = 50
 """Runs of one name that are looked through for the latest of this code location."""
@@ -119,8 +129,8 @@ def _evaluated_check(record: AssetCheckExecutionRecord) -> Iterator[Problem]:
         severity = "warning" if evaluation.severity is dg.AssetCheckSeverity.WARN else "error"
         number = _findings(evaluation)
         counted = f"{number:,} finding{'s' if number > 1 else ''}: " if number else ""
-        found = some_words((evaluation.description or "It says no more.").split("\n", 1)[0], LONGEST_FINDING)
-        text = f"{counted}{found}\n{_remedy(record.key.name, found)}"
+        found = (evaluation.description or "It says no more.").split("\n", 1)[0]
+        text = f"{counted}{some_words(found, LONGEST_FINDING)}\n{_remedy(record.key.name, found)}"
         yield _check_problem(record, text, severity, size=max(number, 1))
 
 
@@ -131,9 +141,13 @@ def _findings(evaluation: dg.AssetCheckEvaluation) -> int:
 
 
 def _remedy(check: str, found: str) -> str:
+    others = [each for each in found.split("; ") if not any(said in each for said in (*_OF_FINDINGS, UNSEEN))]
+    steps = [what for said, what in _OF_FINDINGS.items() if said in found]
     if found.startswith(UNSEEN):
-        return "Nothing is known of the data before the check can look again."
-    return next((what for end, what in REMEDIES.items() if check.endswith(end)), "Its page says more.")
+        steps.insert(0, "Nothing is known of the data before the check can look again.")
+    elif not all(map(_MORE.fullmatch, others)):
+        steps.insert(0, next((what for end, what in REMEDIES.items() if check.endswith(end)), "Its page says more."))
+    return " ".join(steps)
 
 
 def _check_problem(record: AssetCheckExecutionRecord, text: str, severity: Severity, size: int = 1) -> Problem:

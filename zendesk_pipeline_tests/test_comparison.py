@@ -15,7 +15,7 @@ from dagster._core.remote_origin import (
 from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 
 from zendesk_pipeline import settings
-from zendesk_pipeline.comparison import COMPARES, REACH, Memory, Work, due_until, is_due, is_waited_for
+from zendesk_pipeline.comparison import COMPARES, REACH, Memory, Work, due_until, is_due, is_waited_for, remembered
 from zendesk_pipeline.definitions import build
 from zendesk_pipeline.keys import Layout
 from zendesk_pipeline.local_services import LocalS3, SimulatedZendesk
@@ -257,6 +257,34 @@ def test_comparison_pages_of_none_switches_it_off(
     assert verdict.passed
     assert verdict.description == "Switched off: COMPARISON_PAGES=0."
     assert zendesk.control.requests() == []
+
+
+def test_what_failed_before_it_was_switched_off_is_taken_back(
+    environment: dict[str, str],
+    zendesk: SimulatedZendesk,
+    monkeypatch: pytest.MonkeyPatch,
+    recorded: dg.DagsterInstance,
+) -> None:
+    """Or its alert would never end: one more run passes, asks Zendesk nothing and forgets nothing of what was done."""
+    at = datetime(2026, 11, 14, 4, 35, tzinfo=UTC)
+    with project({**environment, "RESOURCES": "audit_logs", "HTTP_RETRIES": "0"}, monkeypatch) as ephemeral:
+        collector = Project(definitions=ephemeral.definitions, instance=recorded)
+        collector.run("audit_logs", hours(1))
+        done = _compared(collector, "audit_logs")
+        collector.run("audit_logs", hours(1, skip=1))
+        zendesk.control.add_faults(Rule(path="audit_logs", kind="status", code=503, times=0))
+        assert not _compared(collector, "audit_logs").passed
+    zendesk.control.clear_faults()
+    zendesk.control.forget_requests()
+    with project({**environment, "RESOURCES": "audit_logs", "COMPARISON_PAGES": "0"}, monkeypatch) as ephemeral:
+        collector = Project(definitions=ephemeral.definitions, instance=recorded)
+        assert len(_asked_for(recorded, at)) == 1
+        verdict = _compared(collector, "audit_logs")
+        assert _asked_for(recorded, at) == []
+    assert verdict.passed
+    assert zendesk.control.requests() == []
+    memories = [remembered(each) for each in (done, verdict)]
+    assert [memory.spans for memory in memories if memory] == [[(FIRST.start, FIRST.end)]] * 2
 
 
 def test_a_comparison_stands_back_where_a_collection_waits(collector: Project, zendesk: SimulatedZendesk) -> None:

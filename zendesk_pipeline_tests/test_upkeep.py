@@ -19,8 +19,10 @@ from dagster._daemon.types import DaemonHeartbeat
 from dagster._grpc.impl import get_external_sensor_execution
 from dagster_shared.error import SerializableErrorInfo
 
+from zendesk_pipeline.comparison import NOT_COMPARED
 from zendesk_pipeline.definitions import build
 from zendesk_pipeline.errors import SettingsError
+from zendesk_pipeline.inspection import NO_LEDGER
 from zendesk_pipeline.problems import MINUTE, Problem
 from zendesk_pipeline.settings import AuthMode, Settings
 from zendesk_pipeline.streams import STREAMS
@@ -28,6 +30,7 @@ from zendesk_pipeline.upkeep import (
     FAILED_TICKS,
     LATE,
     REMEDIES,
+    UNSEEN,
     Automation,
     automation,
     credential,
@@ -169,6 +172,8 @@ def test_findings_are_counted_and_no_key_is_cut(instance: dg.DagsterInstance) ->
         ("holds_nothing_else", "x is not ours", "move them elsewhere"),
         ("audit_logs_match_source", "2026-11-12 05:00: 2 records were missing", "is in its window now"),
         ("lines_are_readable", "it could not be looked at: S3 says no.", "Nothing is known of the data"),
+        ("audit_logs_match_source", "2026-11-12 05:00: 3 " + NOT_COMPARED, "\nRaise COMPARISON_PAGES, or compare"),
+        ("objects_match_ledgers", f"2026-11-12 05:00: {NO_LEDGER}; and 7 more", "\nCollect these windows again"),
     ],
 )
 def test_a_failed_check_says_what_to_do(
@@ -179,6 +184,22 @@ def test_a_failed_check_says_what_to_do(
     (problem,) = failed_checks(instance, [dg.AssetCheckKey(AUDIT_LOGS, check)])
     assert problem.text.startswith(description)
     assert what_next in problem.text
+
+
+def test_a_check_with_several_findings_says_what_to_do_about_each(instance: dg.DagsterInstance) -> None:
+    """Once for each kind, also where the text of the findings is cut before one of them."""
+    late = f"2026-10-14 03:00: 31 {NOT_COMPARED}: a larger COMPARISON_PAGES reads more a day"
+    missing = "; ".join(f"2026-11-12 {hour:02}:00: 2 records were missing, and are delivered now" for hour in range(9))
+    check = "audit_logs_match_source"
+    for found, steps in (
+        (f"{missing}; {late}", REMEDIES["_match_source"]),
+        (f"{UNSEEN}: x; {late}", "Nothing is known"),
+    ):
+        _evaluate(instance, check, found)
+        (problem,) = failed_checks(instance, [dg.AssetCheckKey(AUDIT_LOGS, check)])
+        what_next = problem.text.splitlines()[1]
+        assert what_next.startswith(steps)
+        assert what_next.count("Raise COMPARISON_PAGES") == 1
 
 
 def test_every_check_of_ours_says_what_to_do() -> None:
