@@ -21,7 +21,7 @@ from pydantic_settings import (
 
 from zendesk_pipeline import env_file, redaction_rules
 from zendesk_pipeline.errors import SettingsError
-from zendesk_pipeline.limits import EXPORT_RATE, HIGH_VOLUME_EXPORT_RATE, SHARE
+from zendesk_pipeline.limits import EXPORT_RATE, HIGH_VOLUME_EXPORT_RATE, SHARE, USER_EXPORT_RATE
 from zendesk_pipeline.streams import COLLECTED_BY_DEFAULT, STREAMS
 
 AuthMode = Literal["oauth", "token", "bearer", "oauth_refresh"]
@@ -223,7 +223,7 @@ class Settings(BaseSettings):
         ge=1,
         allow_inf_nan=False,
         description=f"Requests a minute to the incremental exports: {EXPORT_RATE}, or {HIGH_VOLUME_EXPORT_RATE} with"
-        " the High Volume add-on.",
+        f" the High Volume add-on. Users have {USER_EXPORT_RATE} of their own, whatever this is.",
     )
     zendesk_rate_share: float = Field(
         default=SHARE,

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple, cast, get_args
 
@@ -186,6 +187,21 @@ def test_every_page_can_be_reached() -> None:
 
 
 # Names
+
+
+def test_every_test_that_a_page_names_is_there() -> None:
+    """A test's name that is a link is a function of the file that the link leads to; any other is one of some file."""
+    files = {path.resolve(): path.read_text() for path in (ROOT / "zendesk_pipeline_tests").glob("*.py")}
+    functions = {path: {*re.findall(r"^def (test_\w+)\(", text, re.MULTILINE)} for path, text in files.items()}
+    everywhere = {*chain.from_iterable(functions.values()), *(path.stem for path in files)}
+    dead: list[str] = []
+    for page in PAGES:
+        text = page.read_text()
+        dead += [name for name in re.findall(r"`(test_\w+)`", text) if name not in everywhere]
+        for name, target in re.findall(r"\[`(test_\w+)`\]\(([^)#]+)\)", text):
+            there = (page.parent / target).resolve()
+            dead += [] if name in {*functions.get(there, ()), there.stem} else [f"{name} in {target}"]
+    assert dead == []
 
 
 def test_pages_use_the_plain_word() -> None:
