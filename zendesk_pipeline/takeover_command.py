@@ -14,7 +14,7 @@ from zendesk_pipeline.store import Store
 from zendesk_pipeline.streams import Stream
 from zendesk_pipeline.takeover import Index, Left, TakeOver, others, read
 from zendesk_pipeline.verification import backfills
-from zendesk_pipeline.windows import Span, Window, timestamp
+from zendesk_pipeline.windows import HOUR, Span, Window, timestamp
 
 MOST_NAMED = 10
 """Keys of a kind."""
@@ -105,7 +105,7 @@ class Task:
 )
 @click.option("--to", "end", callback=past.hour, help="The end of the last one; all that have settled, if not given.")
 @click.option("--stream", "names", multiple=True, help="Only this stream; may be given several times.")
-@click.option("--without-source", is_flag=True, help="Do not ask Zendesk what lacks.")
+@click.option("--without-source", is_flag=True, help="Do not ask Zendesk what lacks, only for one page with --yes.")
 @click.option("--yes", is_flag=True, help="Write the ledgers. Without it, nothing is written.")
 def takeover(
     *, prefix: str | None, begin: int | None, end: int | None, names: tuple[str, ...], without_source: bool, yes: bool
@@ -117,7 +117,7 @@ def takeover(
     chosen = settings.load()
     parts = [Part(stream=stream) for stream in past.streams(chosen, names)]
     with past.account(chosen) as account:
-        account.bucket.claim() if yes else account.bucket.check_account()
+        account.bucket.check_account()
         where = chosen.s3_prefix if prefix is None else prefix
         task = Task(chosen=chosen, account=account, prefix=where, source=not without_source, parts=parts)
         for part in parts:
@@ -130,9 +130,18 @@ def takeover(
         for part in parts:
             task.compare(part, span)
         click.echo()
-        for part in parts if yes else []:
-            task.note(part)
+        if yes:
+            if without_source:
+                _hear_of(account, parts[0].stream, span)
+            account.bucket.claim()
+            for part in parts:
+                task.note(part)
         _say_what_next(task, span, noted=yes)
+
+
+def _hear_of(account: Account, stream: Stream, span: Span) -> None:
+    """Have Zendesk show a page: at an address that is mistyped there is none, and the right one would be refused."""
+    next(account.zendesk.pages(stream, Span(span.end - HOUR, span.end), lookback=0))
 
 
 def _span(chosen: Settings, begin: int, end: int | None) -> Span:

@@ -215,19 +215,6 @@ def test_commands_refuse_another_account(
     assert _everything(bucket) == before
 
 
-def test_takeover_notes_the_account_with_the_ledgers(
-    settings: dict[str, str], bucket: Bucket, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Looking writes nothing, as ever."""
-    for name, value in settings.items():
-        monkeypatch.setenv(name, value)
-    marked: list[bool] = []
-    for arguments in (["takeover"], ["verify", *RANGE], ["takeover", "--yes"]):
-        CliRunner().invoke(main, arguments)
-        marked.append(bucket.layout.account in bucket.stored(bucket.layout.state))
-    assert marked == [False, False, True]
-
-
 @pytest.fixture
 def admit(zendesk: SimulatedZendesk, s3: LocalS3, layout: Layout, monkeypatch: pytest.MonkeyPatch) -> Admit:
     """Patients with prefixes of the test's own."""

@@ -1,5 +1,6 @@
 """From the recipe to the pipeline: hours of the one, the command, a backfill by the other, and every record counted."""
 
+import os
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -171,11 +172,31 @@ def test_the_recipe_may_have_written_elsewhere(
     assert not added.keys() & delivered.keys()
 
 
-def test_a_bucket_without_the_recipe(takeover: Run) -> None:
-    """There is nothing to do, and it says so."""
-    said = takeover("--without-source")
+def test_a_bucket_without_the_recipe(takeover: Run, bucket: Bucket, layout: Layout) -> None:
+    """There is nothing to do, and it says so; nor is anything written."""
+    said = takeover("--without-source", "--yes")
 
     assert (said.exit_code, "there is nothing to take over" in said.stdout) == (0, True)
+    assert bucket.stored(layout.state) == []
+
+
+@pytest.mark.usefixtures("recipe")
+@pytest.mark.parametrize("source", [[], ["--without-source"]])
+def test_an_account_that_does_not_answer_takes_nothing_over(
+    takeover: Run, bucket: Bucket, layout: Layout, monkeypatch: pytest.MonkeyPatch, source: list[str]
+) -> None:
+    """The prefixes are claimed with the first ledger: a mistyped address keeps the right one out of nothing."""
+    here = os.environ["ZENDESK_BASE_URL"]
+    with monkeypatch.context() as mistyped:
+        mistyped.setenv("ZENDESK_BASE_URL", here.replace("127.0.0.1", "localhost"))
+        mistyped.setenv("ZENDESK_API_TOKEN", "wrong")
+        assert takeover(*TO, "--yes", *source).exit_code == 1
+        assert bucket.stored(layout.state) == []
+
+    assert takeover(*TO, *source).exit_code == 0
+    assert bucket.stored(layout.state) == []
+    assert takeover(*TO, "--yes", *source).exit_code == 0
+    assert b'"127.0.0.1"' in bucket.body(layout.account)
 
 
 @pytest.mark.usefixtures("recipe")
