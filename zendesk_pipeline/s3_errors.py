@@ -207,49 +207,49 @@ _BY_PROVIDER = {
 _WAYS = "set AWS_PROFILE, or AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_DEFAULT_REGION, or run under a role"
 _EXCEPTIONS: tuple[tuple[tuple[type[Exception], ...], type[PipelineError], str], ...] = (
     (
-        (aws.NoCredentialsError, aws.NoRegionError),
+        (aws.NoCredentialsError, aws.NoRegionError, aws.InvalidRegionError, aws.ProfileNotFound),
         SettingsError,
-        "S3 needs AWS credentials and a region ({kind}): {ways}.",
+        "{who} needs AWS credentials and a region ({kind}): {ways}.",
     ),
     (
         (aws.PartialCredentialsError, aws.InvalidConfigError, aws.UnknownCredentialError),
         SettingsError,
-        "S3 needs AWS credentials, and their configuration is not whole ({kind}: {said}): {ways}.",
+        "{who} needs AWS credentials, and their configuration is not whole ({kind}: {said}): {ways}.",
     ),
     (
         (aws.RefreshWithMFAUnsupportedError, aws.MissingDependencyException),
         SettingsError,
-        "S3 needs AWS credentials, and those of the configuration are for people ({kind}): {ways}.",
+        "{who} needs AWS credentials, and those of the configuration are for people ({kind}): {ways}.",
     ),
     (
         (aws.SSOError, aws.TokenRetrievalError, aws.NoAuthTokenError),
         SettingsError,
-        "S3 needs AWS credentials, and the session that gives them has ended ({kind}): sign in: `aws sso login`.",
+        "{who} needs AWS credentials, and the session that gives them has ended ({kind}): sign in: `aws sso login`.",
     ),
     (
         (aws.LoginError,),
         SettingsError,
-        "S3 needs AWS credentials, and the session that gives them has ended ({kind}): sign in: `aws login`.",
+        "{who} needs AWS credentials, and the session that gives them has ended ({kind}): sign in: `aws login`.",
     ),
     (
         (aws.CredentialRetrievalError, aws.MetadataRetrievalError),
         DeliveryError,
-        "S3 needs AWS credentials, and where they come from there are none to be had ({kind}): {provider}.",
+        "{who} needs AWS credentials, and where they come from there are none to be had ({kind}): {provider}.",
     ),
     (
         (aws.ParamValidationError,),
         SettingsError,
-        "S3 cannot be asked for {action} on {uri} ({kind}): check its prefixes and S3_KMS_KEY_ID.",
+        "{who} cannot be asked for {action} on {uri} ({kind}): check its prefixes and S3_KMS_KEY_ID.",
     ),
     (
         (aws.InvalidProxiesConfigError, aws.InvalidIMDSEndpointError, aws.InvalidIMDSEndpointModeError),
         SettingsError,
-        "S3 cannot be asked ({kind}): check HTTPS_PROXY, AWS_EC2_METADATA_SERVICE_ENDPOINT and AWS's configuration.",
+        "{who} cannot be asked ({kind}): check HTTPS_PROXY, AWS_EC2_METADATA_SERVICE_ENDPOINT and AWS's configuration.",
     ),
     (
         (aws.SSLError,),
         DeliveryError,
-        "{what} after all retries: it does not prove who it is. Check AWS_ENDPOINT_URL_S3, and AWS_CA_BUNDLE.",
+        "{what} after all retries: it does not prove who it is. Check {endpoint}, and AWS_CA_BUNDLE.",
     ),
     (
         (aws.ProxyConnectionError,),
@@ -259,22 +259,22 @@ _EXCEPTIONS: tuple[tuple[tuple[type[Exception], ...], type[PipelineError], str],
     (
         (ResponseParserError, NotS3Error),
         DeliveryError,
-        "S3 did not answer {action} on {uri}, somebody else did: a proxy? Check AWS_ENDPOINT_URL_S3 and HTTPS_PROXY.",
+        "S3 did not answer {action} on {uri}, somebody else did: a proxy? Check {endpoint} and HTTPS_PROXY.",
     ),
     (
         (aws.ConnectionError, aws.ConnectionClosedError, aws.ReadTimeoutError, CutOffError),
         DeliveryError,
-        "{what} after all retries. Check the network, AWS_DEFAULT_REGION and AWS_ENDPOINT_URL_S3 if this stays.",
+        "{what} after all retries. Check the network, AWS_DEFAULT_REGION and {endpoint} if this stays.",
     ),
     (
         (aws.HTTPClientError,),  # what else urllib3 raises, which botocore does not try again
         DeliveryError,
-        "{what}. Check the network, AWS_DEFAULT_REGION and AWS_ENDPOINT_URL_S3 if this stays.",
+        "{what}. Check the network, AWS_DEFAULT_REGION and {endpoint} if this stays.",
     ),
     (
         (Exception,),
         DeliveryError,
-        "{what}. Check AWS's variables and configuration, AWS_DEFAULT_REGION and AWS_ENDPOINT_URL_S3 among them.",
+        "{what}. Check AWS's variables and configuration, AWS_DEFAULT_REGION and {endpoint} among them.",
     ),
 )
 """The first that fits counts."""
@@ -293,6 +293,12 @@ def code_of(refused: ClientError) -> str:
     """S3's name for an error, or the status where it has none."""
     status = refused.response.get("ResponseMetadata", {}).get("HTTPStatusCode", "?")
     return str(refused.response.get("Error", {}).get("Code") or status)
+
+
+def code_and_tries(refused: ClientError) -> str:
+    """The name, and how often the request was made if it was more than once."""
+    tries = int(refused.response.get("ResponseMetadata", {}).get("RetryAttempts", 0)) + 1
+    return f"{code_of(refused)}{f', {tries} times' if tries > 1 else ''}"
 
 
 def asks_for_the_region_once(client: Any) -> Any:
@@ -339,14 +345,25 @@ def explained(action: str, uri: str, problem: Problem, *, bucket: str) -> Pipeli
         return _refused(action, uri, problem, bucket)
     if isinstance(problem, aws.ParamValidationError) and _OF_THE_BUCKET.search(str(problem)):
         return SettingsError(f"S3_BUCKET={bucket} is not a bucket's name: name the bucket that the SecOps feed reads.")
-    kind = str(problem) if isinstance(problem, CutOffError) else type(problem).__name__
-    _, error, text = next(each for each in _EXCEPTIONS if isinstance(problem, each[0]))
+    what = f"S3 gave no answer to {action} on {uri}"
+    kind, text = told(problem, who="S3", what=what, endpoint="AWS_ENDPOINT_URL_S3", action=action, uri=uri)
+    return kind(text)
+
+
+def told(
+    problem: BotoCoreError | ResponseParserError | NotS3Error | CutOffError, *, who: str, what: str, **values: str
+) -> tuple[type[PipelineError], str]:
+    """What an exception means, whichever service is asked: the kind of error, and a sentence.
+
+    `who` is what needs credentials, `what` half a sentence on what came to nothing; `endpoint` names the variable of
+    the service's address, `action` and `uri` the request.
+    """
+    name = str(problem) if isinstance(problem, CutOffError) else type(problem).__name__
+    _, kind, text = next(each for each in _EXCEPTIONS if isinstance(problem, each[0]))
     kwargs: Mapping[str, Any] = getattr(problem, "kwargs", {})
     provider = _BY_PROVIDER.get(str(kwargs.get("provider")), _WAYS)
-    what = f"S3 gave no answer to {action} on {uri} ({kind})"
-    values = {"kind": kind, "what": what, "action": action, "uri": uri, "bucket": bucket}
-    values["said"] = str(problem).rstrip(".")
-    return error(text.format(**values, ways=_WAYS, provider=provider))
+    known = {"who": who, "what": f"{what} ({name})", "kind": name, "said": str(problem).rstrip(".")}
+    return kind, text.format(**known, **values, ways=_WAYS, provider=provider)
 
 
 def made(make: Callable[[], T]) -> T:
@@ -369,12 +386,11 @@ def remedy(refused: ClientError, *, bucket: str) -> str:
 
 
 def _refused(action: str, uri: str, refused: ClientError, bucket: str) -> PipelineError:
-    code, meta = code_of(refused), refused.response.get("ResponseMetadata", {})
+    code = code_of(refused)
     if refused.operation_name in BY_REQUEST:
         kind, text = of_credentials(refused)
         return kind(f"S3 needs AWS credentials, and {text}")
-    tries = int(meta.get("RetryAttempts", 0)) + 1
-    what = f"S3 refuses {action} on {uri} ({code}{f', {tries} times' if tries > 1 else ''})"
+    what = f"S3 refuses {action} on {uri} ({code_and_tries(refused)})"
     if code in DENIED:
         return DeniedError(f"{what}: {_denial(action, refused)}.")
     return _meaning(refused).kind(f"{what}: {remedy(refused, bucket=bucket)}.")

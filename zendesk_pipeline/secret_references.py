@@ -19,17 +19,10 @@ from typing import Any, Literal, cast
 
 import boto3
 import msgspec
-from botocore.exceptions import (
-    BotoCoreError,
-    ClientError,
-    InvalidRegionError,
-    NoCredentialsError,
-    NoRegionError,
-    PartialCredentialsError,
-    ProfileNotFound,
-)
+from botocore.exceptions import BotoCoreError, ClientError
 
-from zendesk_pipeline.errors import SecretStoreError, SettingsError
+from zendesk_pipeline import s3_errors
+from zendesk_pipeline.errors import PipelineError, SecretStoreError, SettingsError
 from zendesk_pipeline.programs import ours
 
 Service = Literal["secretsmanager", "ssm"]
@@ -48,18 +41,13 @@ _NAMES: Mapping[Service, re.Pattern[str]] = {
 }
 _TALKATIVE = ("botocore.endpoint", "botocore.parsers")
 """Loggers that write whole requests and answers at DEBUG."""
-_NOT_SIGNED = {
-    "ExpiredToken",
-    "ExpiredTokenException",
-    "IncompleteSignature",
-    "InvalidClientTokenId",
-    "InvalidSignatureException",
-    "MissingAuthenticationTokenException",
-    "SignatureDoesNotMatch",
-    "UnrecognizedClientException",
+_ENDPOINTS: Mapping[Service, str] = {
+    "secretsmanager": "AWS_ENDPOINT_URL_SECRETS_MANAGER",
+    "ssm": "AWS_ENDPOINT_URL_SSM",
 }
 _NOT_FOUND = {"ResourceNotFoundException", "ParameterNotFound", "ParameterVersionNotFound"}
 _DENIED = {"AccessDeniedException", "AccessDenied", "403"}
+_WRONG = {"InvalidParameterException", "InvalidRequestException", "ValidationException"}
 _KEY = {"DecryptionFailure", "EncryptionFailure", "InvalidKeyId", "KMSAccessDeniedException"}
 
 
@@ -161,23 +149,32 @@ def explaining(wanted: Reference, action: str) -> Generator[None]:
         yield
     except ClientError as refused:
         raise _explained(wanted, action, refused) from None
-    except (InvalidRegionError, NoCredentialsError, NoRegionError, PartialCredentialsError, ProfileNotFound) as missing:
-        raise SettingsError(
-            f"{wanted.variable}: {wanted} needs AWS credentials and a region ({type(missing).__name__}): set"
-            " AWS_PROFILE, or AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_DEFAULT_REGION, or run under a role."
-        ) from None
     except BotoCoreError as problem:
-        raise SecretStoreError(
-            f"{wanted.variable}: {wanted} could not be read, because AWS gave no answer ({type(problem).__name__})"
-            " after all retries. Check the network, AWS_DEFAULT_REGION and the AWS_ENDPOINT_URL of the service if this"
-            " stays."
+        who = f"{wanted.variable}: {wanted}"
+        raise _of_kind(
+            *s3_errors.told(
+                problem,
+                who=who,
+                what=f"{who} could not be used, because AWS gave no answer",
+                endpoint=_ENDPOINTS[wanted.service],
+                action=action,
+                uri=str(wanted),
+            )
         ) from None
 
 
-def _explained(wanted: Reference, action: str, refused: ClientError) -> Exception:
+def _of_kind(kind: type[PipelineError], text: str) -> PipelineError:
+    """What a person has to fix for S3 is to be fixed here as well; the rest may pass."""
+    return (SettingsError if kind is SettingsError else SecretStoreError)(text)
+
+
+def _explained(wanted: Reference, action: str, refused: ClientError) -> PipelineError:  # noqa: PLR0911  # a case a line
     code = error_code(refused)
     said = str(refused.response.get("Error", {}).get("Message", ""))
     what = f"{wanted.variable}: {wanted}"
+    if refused.operation_name in s3_errors.BY_REQUEST:
+        kind, text = s3_errors.of_credentials(refused)
+        return _of_kind(kind, f"{what} needs AWS credentials, and {text}")
     if code in _NOT_FOUND:
         where = (
             "in the region of its ARN" if wanted.region else "in the region that AWS_DEFAULT_REGION or the role names"
@@ -192,14 +189,21 @@ def _explained(wanted: Reference, action: str, refused: ClientError) -> Exceptio
             f"{what} may not be used ({code}): give the writer {action} there, as `{ours('iam-policy writer')}`"
             " prints it."
         )
-    if code in _NOT_SIGNED:
+    if s3_errors.is_wholly_wrong(refused):
         return SettingsError(
-            f"{what} cannot be read, because AWS does not accept the credentials ({code}): check AWS_ACCESS_KEY_ID and"
-            " its like."
+            f"{what} cannot be read, because AWS does not accept the credentials ({code}):"
+            f" {s3_errors.remedy(refused, bucket='')}."
         )
     if code == "InvalidRequestException" and "delet" in said.lower():
         return SettingsError(f"{what} is marked for deletion: restore it, or name another one.")
-    return SecretStoreError(f"{what} could not be used ({code}) after all retries.")
+    if code in _WRONG:
+        return SettingsError(
+            f"{what} is not what AWS takes for {action} ({code}): check its name, and that it has text."
+        )
+    told = f"{what} could not be used ({s3_errors.code_and_tries(refused)})"
+    if s3_errors.passes(refused):
+        return SecretStoreError(f"{told}: AWS is busy or out of order. A later run reads it.")
+    return SecretStoreError(f"{told}: look the code up in the errors of {action}.")
 
 
 def error_code(refused: ClientError) -> str:

@@ -4,6 +4,7 @@ import json
 import re
 import traceback
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,6 +22,7 @@ from zendesk_pipeline_tests.scripted_server import Reply, answering
 
 VALUE = "Sesame-4711"
 VARIABLE = "ZENDESK_API_TOKEN"
+ROLE = "role_arn = arn:aws:iam::111122223333:role/w\nsource_profile = base"
 
 
 @pytest.fixture
@@ -123,10 +125,18 @@ ANSWERS: dict[str, tuple[str, str, type[PipelineError], str]] = {
     "key-gone": ("DecryptionFailure", "", SettingsError, "kms:Decrypt"),
     "expired": ("ExpiredTokenException", "", SettingsError, "does not accept the credentials"),
     "unknown-key": ("UnrecognizedClientException", "", SettingsError, "does not accept the credentials"),
-    "throttled": ("ThrottlingException", "", SecretStoreError, "ThrottlingException"),
-    "down": ("InternalServiceError", "", SecretStoreError, "InternalServiceError"),
-    "odd": ("SomethingNew", VALUE, SecretStoreError, "SomethingNew"),
+    "another-token": ("UnrecognizedClientException", "", SettingsError, "AWS_SESSION_TOKEN with a temporary key"),
+    "ended": ("ExpiredTokenException", "", SettingsError, "has ended. Take a new one"),
+    "secret": ("InvalidSignatureException", "does not match", SettingsError, "Copy AWS_SECRET_ACCESS_KEY again"),
+    "clock": ("InvalidSignatureException", "Signature expired: 20261112", SettingsError, "clock is wrong. Set it by"),
+    "clock-by-code": ("RequestTimeTooSkewed", "", SettingsError, "clock is wrong. Set it by NTP"),
+    "wrong-name": ("ValidationException", VALUE, SettingsError, "check its name"),
+    "wrong-parameter": ("InvalidParameterException", VALUE, SettingsError, "check its name"),
+    "throttled": ("ThrottlingException", "", SecretStoreError, "(ThrottlingException): AWS is busy"),
+    "down": ("InternalServiceError", "", SecretStoreError, "(InternalServiceError): AWS is busy"),
+    "odd": ("SomethingNew", VALUE, SecretStoreError, "(SomethingNew): look the code up"),
 }
+STATUSES = {"down": 500}
 
 
 @pytest.mark.parametrize("kind", ANSWERS)
@@ -134,13 +144,64 @@ def test_each_refusal_of_aws_is_a_sentence(kind: str, endpoint: str, monkeypatch
     """What a person has to mend is a setting; what passes may be tried again."""
     code, message, error, says = ANSWERS[kind]
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
-    with answering(Reply(json.dumps({"__type": code, "message": message}).encode(), 400)) as server:
+    answer = Reply(json.dumps({"__type": code, "message": message}).encode(), STATUSES.get(kind, 400))
+    with answering(answer) as server:
         monkeypatch.setenv("AWS_ENDPOINT_URL_SECRETS_MANAGER", server.url)
         with pytest.raises(error, match=re.escape(says)) as raised:
             resolved(VARIABLE, "aws-sm:zendesk#token")
     assert str(raised.value).startswith(f"{VARIABLE}: aws-sm:zendesk#token ")
     assert VALUE not in _shown(raised.value)
+    assert "retries" not in str(raised.value)
     assert endpoint
+
+
+PROFILES: dict[str, tuple[str, int, str, type[PipelineError], str]] = {
+    "a role": (ROLE, 403, "AccessDenied", SettingsError, r"AssumeRole.*\(AccessDenied\): check role_arn.*trust policy"),
+    "a role, busy": (ROLE, 400, "Throttling", SecretStoreError, r"AssumeRole.*\(Throttling\): AWS is busy"),
+    "a program": (
+        "credential_process = false",
+        0,
+        "",
+        SecretStoreError,
+        "CredentialRetrievalError.*credential_process",
+    ),
+    "half a key": ("aws_access_key_id = AKIA", 0, "", SettingsError, "PartialCredentialsError.*aws_secret_access_key"),
+    "single sign-on": (
+        "sso_start_url = https://a\nsso_region = us-east-1\nsso_account_id = 1\nsso_role_name = w",
+        0,
+        "",
+        SettingsError,
+        "aws sso login",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", PROFILES)
+def test_credentials_that_cannot_be_had_name_where_they_come_from(
+    endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """As for S3: neither the secret is blamed, nor a right to it, nor the network."""
+    profile, status, code, error, says = PROFILES[kind]
+    written = f"aws-sm:{new_secret(endpoint, VALUE)}"
+    config = tmp_path / "config"
+    config.write_text(f"[profile w]\n{profile}\n[profile base]\naws_access_key_id = a\naws_secret_access_key = b\n")
+    body = f"<ErrorResponse><Error><Code>{code}</Code><Message>no</Message></Error></ErrorResponse>"
+    with answering(Reply(body.encode(), status, {"Content-Type": "text/xml"})) as sts:
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
+            monkeypatch.delenv(name, raising=False)
+        for name, value in {
+            "AWS_PROFILE": "w",
+            "AWS_CONFIG_FILE": str(config),
+            "AWS_SHARED_CREDENTIALS_FILE": str(tmp_path / "none"),
+            "AWS_ENDPOINT_URL_STS": sts.url,
+            "AWS_EC2_METADATA_DISABLED": "true",
+            "AWS_MAX_ATTEMPTS": "1",
+            "HOME": str(tmp_path),
+        }.items():
+            monkeypatch.setenv(name, value)
+        with pytest.raises(error, match=says) as raised:
+            resolved(VARIABLE, written)
+    assert str(raised.value).startswith(f"{VARIABLE}: {written} needs AWS credentials")
 
 
 @pytest.mark.parametrize(
