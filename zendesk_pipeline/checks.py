@@ -32,12 +32,19 @@ from zendesk_pipeline.comparison import (
     reach,
     remembered,
 )
-from zendesk_pipeline.errors import DeniedError, PipelineError, ProtocolError, TransientError
+from zendesk_pipeline.errors import (
+    DeniedError,
+    PipelineError,
+    RefusedError,
+    SecretStoreError,
+    SettingsError,
+    StarvedError,
+)
 from zendesk_pipeline.inspection import Finding, Inspector
 from zendesk_pipeline.io_manager import Comparison, PageStream
 from zendesk_pipeline.sensors import delivered_windows
 from zendesk_pipeline.streams import Stream
-from zendesk_pipeline.windows import HOUR, Window
+from zendesk_pipeline.windows import HOUR, Span, Window
 
 FEED_CHECK = "holds_nothing_else"
 MOST_WINDOWS = 24
@@ -54,6 +61,8 @@ DELIVERED = "delivered_by_this_run"
 """The metadata of a window that says how many records were."""
 MOST_PROBLEMS = 5
 """Ranges that cannot be read, in one comparison: so many are an outage."""
+LASTING = SettingsError, RefusedError, StarvedError, SecretStoreError, DeniedError
+"""What would meet the next range as well."""
 NOT_A_WINDOW = "No window was compared: a run waited, or the pages of the day are used up."
 MOST_REPORTS = 4
 """Materializations of a window, of which the newest counts."""
@@ -280,9 +289,9 @@ def reconciliation(account: Account, stream: Stream, clock: Clock) -> dg.AssetCh
         until = due_until(clock.now())
         delivered = delivered_windows(context.instance, asset, among=reach(until))
         work, looked = Work.of(before, delivered, until), _Looked()
-        for span in work.spans():
-            if work.pages >= most or looked.stops:
-                break
+        spans = work.spans()
+        while spans and work.pages < most and not looked.stops:
+            span = spans.pop(0)
             pages = PageStream(
                 stream=stream,
                 span=span,
@@ -296,11 +305,14 @@ def reconciliation(account: Account, stream: Stream, clock: Clock) -> dg.AssetCh
             )
             work.takes(found.windows, found.pages)
             looked.takes(found)
+            if found.problem and len(span) > 1:  # one window of it may be to blame: each by itself
+                left = (window for window in span if window in set(work.due))
+                spans[:0] = [Span(window.start, window.end) for window in left]
             for window, metadata in found.missing.items():
                 context.op_execution_context.log_event(
                     dg.AssetObservation(asset, partition=window.partition_key, metadata=metadata)
                 )
-        return _compared(key, work, looked)
+        return _compared(key, work, looked, most)
 
     return check
 
@@ -316,6 +328,7 @@ class _Looked:
 
     windows: int = 0
     records: int = 0
+    pages: int = 0
     missing: dict[Window, int] = field(default_factory=dict[Window, int])
     """Records that were missing, and are delivered now."""
     gave_way: bool = False
@@ -326,18 +339,19 @@ class _Looked:
     @property
     def stops(self) -> bool:
         """Whether to leave the ranges behind for another time; one that cannot be read does not hold them up."""
-        lasting = any(not isinstance(each, TransientError | ProtocolError) for each in self.problems)
+        lasting = any(isinstance(each, LASTING) for each in self.problems)
         return self.gave_way or lasting or len(self.problems) >= MOST_PROBLEMS
 
     def takes(self, found: Comparison) -> None:
         self.windows += len(found.windows)
         self.records += found.records
+        self.pages += found.pages
         self.missing |= {window: metadata[DELIVERED] for window, metadata in found.missing.items()}
         self.gave_way = not found.whole and found.problem is None
         self.problems += [found.problem] if found.problem else []
 
 
-def _compared(key: dg.AssetCheckKey, work: Work, looked: _Looked) -> dg.AssetCheckResult:
+def _compared(key: dg.AssetCheckKey, work: Work, looked: _Looked, most: int) -> dg.AssetCheckResult:
     """The verdict: what broke the comparison, what was missing, and what will not be compared at this rate."""
     texts = [f"it could not be looked at: {each}" for each in looked.problems]
     texts += [
@@ -345,6 +359,8 @@ def _compared(key: dg.AssetCheckKey, work: Work, looked: _Looked) -> dg.AssetChe
     ]
     if late := work.nearly_lost:
         texts.append(f"{late[0]}: {len(late):,} {NOT_COMPARED}: a larger COMPARISON_PAGES reads more a day")
+    if work.due and not looked.windows and looked.pages >= most:
+        texts.append(f"{work.due[-1]}: {most:,} pages finished no window: a larger COMPARISON_PAGES does")
     severity = dg.AssetCheckSeverity.ERROR if looked.problems else dg.AssetCheckSeverity.WARN
     told = {
         "windows": looked.windows,

@@ -6,6 +6,7 @@ Neither can be seen when a window is collected. What a stream's comparison has d
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import Self
 
 import dagster as dg
@@ -88,8 +89,9 @@ class Work:
         return cls(until=until, due=due, compared=compared, pages=pages)
 
     def spans(self) -> list[Span]:
-        """What is due, as few walks as can be, oldest first."""
-        return list(ranges(self.due))
+        """What is due, in walks of a day at most, the newest first: what cannot be read holds up no day behind it."""
+        days = groupby(self.due, key=lambda window: (window.start - BEGINS) // DAY)
+        return [span for _, windows in days for span in ranges(windows)][::-1]
 
     def takes(self, windows: Sequence[Window], pages: int) -> None:
         """Some windows have been compared, and so many pages were read."""

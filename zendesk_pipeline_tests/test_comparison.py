@@ -205,8 +205,31 @@ def test_an_hour_that_zendesk_cannot_show_does_not_hold_up_the_hours_behind_it(
     verdict = _compared(collector, "incremental_tickets")
     assert not verdict.passed
     assert (verdict.description or "").startswith("it could not be looked at: Zendesk")
-    assert _said(verdict)["windows"] == 3
-    assert _said(verdict)["windows_left"] == 3
+    assert 3 <= _said(verdict)["windows"] == 6 - _said(verdict)["windows_left"]
+
+
+def test_a_window_that_cannot_be_written_to_does_not_hold_up_its_day(
+    collector: Project, s3: LocalS3, layout: Layout
+) -> None:
+    """Its ledger cannot be read: that is told, and all others are compared, one by one."""
+    collector.run("audit_logs", hours(6))
+    broken = layout.ledger("audit_logs", [*hours(6)][3])
+    s3.client().put_object(Bucket=s3.bucket, Key=broken, Body=b"{")
+    verdict = _compared(collector, "audit_logs")
+    assert not verdict.passed
+    assert "2026-11-12" in (verdict.description or "")
+    assert (_said(verdict)["windows"], _said(verdict)["windows_left"]) == (5, 1)
+
+
+def test_an_hour_of_more_pages_than_a_day_may_cost_is_told_at_once(
+    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each day would read them in vain."""
+    with project({**environment, "RESOURCES": "incremental_tickets", "COMPARISON_PAGES": "1"}, monkeypatch) as running:
+        assert running.run("incremental_tickets", hours(1)).success
+        verdict = _compared(running, "incremental_tickets")
+    assert not verdict.passed
+    assert verdict.description == "2026-11-12 05:00: 1 pages finished no window: a larger COMPARISON_PAGES does"
 
 
 # What bounds it
