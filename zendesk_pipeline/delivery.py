@@ -289,7 +289,7 @@ class Delivery:
         self._tell_what_was_left_out()
 
     def _tell_what_was_left_out(self) -> None:
-        older = sum(tally.older for tally in self.tallies.values())
+        older = sum(tally.older for tally in self.tallies.values()) if self._stream.lists_by_event_time else 0
         ahead = sum(tally.ahead for tally in self.tallies.values())
         if older + ahead > LEFT_OUT_SHARE * (self._shown + ahead):
             self._warn(
@@ -390,14 +390,19 @@ class Delivery:
     def _quarantine_malformed(self, page: Page) -> None:
         """Store a page's malformed records whole outside the feed, and name them; the same one is stored once.
 
-        One that has a time is left to its own window's run. One without is of the window that it stands in.
+        One that has a time is left to its own window's run. One without is of the window that it stands in; so it is
+        left to a later run where an export, which goes on behind the range, shows it behind a record of a later window.
         """
+        latest = max((record.time for record in page.records), default=0)
         ours = Span(self._again.start, self._span.end)
         puts: list[tuple[Window, Malformed, Future[tuple[str, bool]]]] = []
-        for malformed in page.malformed:
+        for number, malformed in enumerate(page.malformed, 1):
             time = malformed.time
             if time is None:
                 near = self._span.start if malformed.near is None else malformed.near
+                follows = malformed.position > number and not self._stream.paging.bounded
+                if follows and ours.end <= near <= latest:  # a record of the future is none of these
+                    continue
                 time = min(max(near, ours.start), ours.end - 1)
             window = Window.of(time)
             if window in ours:

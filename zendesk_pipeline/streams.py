@@ -38,6 +38,8 @@ class Stream:
     forbidden: str
     """What a 403 to an admin means, as a sentence."""
     description: str
+    lists_by_event_time: bool = True
+    """Whether Zendesk's list goes by the event time; else it shows older records again."""
     in_parts: bool = False
     """Whether several cursors may read parts of a range at once: its query names both ends, by the event time."""
     late_by: int = 0
@@ -146,6 +148,7 @@ INCREMENTAL_USERS = Stream(
     page_size=1000,
     identity=("id", "updated_at"),
     event_time="updated_at",
+    lists_by_event_time=False,
     shows_late=True,
     budget="user_export",
     pool="zendesk_user_export",
@@ -163,6 +166,7 @@ INCREMENTAL_ORGANIZATIONS = Stream(
     page_size=JUST_UNDER_A_FULL_PAGE,
     identity=("id", "updated_at"),
     event_time="updated_at",
+    lists_by_event_time=False,
     shows_late=True,
     budget="export",
     pool="zendesk_incremental_export",

@@ -510,6 +510,9 @@ def test_what_is_left_out_for_its_time_is_counted_and_told(deliveries: Deliverie
     done = deliveries.run(hours(1), [replace(page, ahead=older)])
     assert done.tallies[FIRST].ahead == older
     assert [f"{older} of the future" in warning for warning in deliveries.warnings[told:]] == [True] * told
+    users = replace(deliveries, stream=replace(deliveries.stream, lists_by_event_time=False), warnings=[])
+    assert users.run(hours(1), [replace(page, older=older)]).tallies[FIRST].older == older
+    assert users.warnings == []
 
 
 @pytest.mark.parametrize("most", [0, 5, 10_000])

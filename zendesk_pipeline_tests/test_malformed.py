@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import dagster as dg
@@ -23,8 +24,8 @@ from zendesk_pipeline.simulator.faults import MALFORMED, Form, Rule
 from zendesk_pipeline.store import Store
 from zendesk_pipeline.streams import AUDIT_LOGS, INCREMENTAL_TICKETS
 from zendesk_pipeline.windows import HOUR, Window
-from zendesk_pipeline_tests.by_hand import FIRST, audit_log, hours, lines
-from zendesk_pipeline_tests.deliveries import Bucket, Deliveries, holds_once, without_ledgers
+from zendesk_pipeline_tests.by_hand import FIRST, audit_log, hours, lines, ticket
+from zendesk_pipeline_tests.deliveries import SMALL, Bucket, Deliveries, holds_once, without_ledgers
 from zendesk_pipeline_tests.fault_matrix import FURTHER, STREAMS
 from zendesk_pipeline_tests.reconcile import reconcile
 from zendesk_pipeline_tests.runs import QUIET, Project, description, metadata, project
@@ -209,6 +210,33 @@ def test_what_was_told_before_is_not_told_again(bucket: Bucket) -> None:
     assert [sum(tally.malformed for tally in done.tallies.values()) for done in runs] == [1, 0]
     assert len(deliveries.warnings) == 1
     assert _quarantined(bucket) == [b'{"id":4}']
+
+
+@pytest.mark.parametrize("lookback", [0, HOUR])
+def test_a_malformed_record_behind_the_range_is_left_to_its_own_run(bucket: Bucket, lookback: int) -> None:
+    """An export goes on to the present, so the run of an hour sees what the next run tells: stored and told once."""
+    times, broken = (FIRST.end - 60, FIRST.end + 60, FIRST.end + 120), b'{"id":9,"subject":"x"}'
+    shown = [ticket(number, time).line for number, time in enumerate(times)]
+    first = read_tickets(tickets_page([*shown[:2], broken]))
+    later = read_tickets(tickets_page([*shown[int(not lookback) : 2], broken, shown[2]]))
+    deliveries = Deliveries(bucket=bucket, stream=INCREMENTAL_TICKETS, form=replace(SMALL, items="tickets"))
+    runs = [
+        deliveries.run(hours(1, skip=skip), [_page(body)], lookback=lookback if skip else 0)
+        for skip, body in enumerate((first, later))
+    ]
+    assert [sum(tally.malformed for tally in done.tallies.values()) for done in runs] == [0, 1]
+    assert _quarantined(bucket) == [broken]
+    assert "/060000-" in bucket.stored(bucket.layout.quarantine)[0]
+
+
+@pytest.mark.parametrize("before", [[], [ticket(1, FIRST.end + 10 * HOUR).line]])
+def test_what_is_before_a_malformed_record_has_to_be_of_a_later_window(bucket: Bucket, before: list[bytes]) -> None:
+    """One at a page's beginning, or behind a record of the future, may be of no later run: it is told by this one."""
+    body = read_tickets(tickets_page([*before, b'{"id":9}', ticket(2, FIRST.end + 60).line]))
+    known = replace(body, records=[record for record in body.records if record.time < FIRST.end + HOUR])
+    deliveries = Deliveries(bucket=bucket, stream=INCREMENTAL_TICKETS, form=replace(SMALL, items="tickets"))
+    assert deliveries.run(hours(1), [_page(known)]).tallies[FIRST].malformed == 1
+    assert _quarantined(bucket) == [b'{"id":9}']
 
 
 def test_a_late_malformed_record_is_told_by_the_run_that_meets_it(bucket: Bucket) -> None:
