@@ -29,7 +29,7 @@ USUAL_ENOUGH = 20
 IN_FLIGHT = 600
 """Seconds in which an object may be waiting for the ledger that will name it."""
 EMPTY_DAYS = 3
-"""A stream that has never had a record is told of after so many days of windows."""
+"""A stream that has never had a record is told of after so many days of windows, of which none is missing."""
 LONGEST_EMPTY_LEDGER = 16
 """Bytes by which one may differ from another; an object in it takes a hundred."""
 ASKED_AFTER, ASKED_BEFORE = 300, 60
@@ -120,8 +120,12 @@ class Inspector:
                     yield Finding(window, f"{self.store.uri(delivered.key)} {text}")
 
     def left_out(self, windows: Sequence[Window]) -> Iterator[Finding]:
-        """The first window with records that were left out because of their time, where all have more than a few."""
-        left = {window: _sum(self.told.get(window, {}), LEFT_OUT) for window in windows}
+        """The first window with records that were left out because of their time, where all have more than a few.
+
+        Where Zendesk lists by another time, older ones are usual: something changed that does not move the event time.
+        """
+        names = LEFT_OUT if self.stream.lists_by_event_time else LEFT_OUT[1:]
+        left = {window: _sum(self.told.get(window, {}), names) for window in windows}
         total = sum(left.values()) + sum(_sum(self.told.get(window, {}), TAKEN) for window in windows)
         if sum(left.values()) > LEFT_OUT_SHARE * total:
             first = min(window for window, count in left.items() if count)
@@ -162,14 +166,19 @@ class Inspector:
             records, usual = self.records(window), median(earlier) if len(earlier) >= FEWEST_WEEKS else 0
             if records is not None and usual >= USUAL_ENOUGH and records < SILENCE * usual:
                 yield Finding(window, f"{records} records, where this hour of the week usually has {usual:.0f}")
-        if windows and all(self.records(window) == 0 for window in windows) and (count := self._all_empty(windows[0])):
-            yield Finding(windows[-1], f"not one record in this or any other of {count:,} windows")
+        newest = max(windows, default=None, key=lambda window: window.start)
+        if newest is None or newest.end < self.now - EMPTY_DAYS * 24 * HOUR:
+            return  # a backfill may begin long before the account did
+        if all(self.records(window) == 0 for window in windows) and (count := self._all_empty(newest)):
+            yield Finding(newest, f"not one record in this or any other of {count:,} windows")
 
     def _all_empty(self, window: Window) -> int:
-        """How many ledgers the stream has, where none of them names an object; 0 where one does, or they are few.
+        """How many ledgers the stream has, where none of them names an object, and the last days have one each; else 0.
 
         None is read: an object in a ledger shows in its size. The first one that does ends the look.
         """
+        hours = [Window(window.start - back * HOUR) for back in range(EMPTY_DAYS * 24)]
+        expected = {self.layout.ledger(self.stream.name, hour) for hour in hours}
         blank = ledgers.encode(msgspec.structs.replace(ledgers.empty(self.stream.name, window), complete=True))
         count = 0
         try:
@@ -177,9 +186,10 @@ class Inspector:
                 if entry.size > len(blank) + LONGEST_EMPTY_LEDGER:
                     return 0
                 count += 1
+                expected.discard(entry.key)
         except DeniedError:  # without the right to list, nothing can be said
             return 0
-        return count if count >= EMPTY_DAYS * 24 else 0
+        return 0 if expected else count
 
     def records(self, window: Window) -> int | None:
         """How many records a complete window has; None for any other."""

@@ -208,8 +208,8 @@ def test_a_silence_is_a_warning_of_its_own_hour(collector: Project, bucket: Buck
 def test_a_stream_that_never_had_a_record_is_a_warning_after_days(bucket: Bucket) -> None:
     """Three days of empty windows say that its source is off, or that nothing happens; one record ends it."""
 
-    def found(span: Span) -> list[Finding]:
-        inspector = Inspector(stream=AUDIT_LOGS, store=bucket.store, layout=bucket.layout, now=FIRST.end)
+    def found(span: Span, now: int = 0) -> list[Finding]:
+        inspector = Inspector(stream=AUDIT_LOGS, store=bucket.store, layout=bucket.layout, now=now or span.end)
         return list(inspector.volume([*span][-2:]))
 
     Deliveries(bucket=bucket).records(hours(71), [])
@@ -217,6 +217,9 @@ def test_a_stream_that_never_had_a_record_is_a_warning_after_days(bucket: Bucket
     Deliveries(bucket=bucket).records(hours(1, skip=71), [])
     text = "not one record in this or any other of 72 windows"
     assert found(hours(72)) == [Finding(Window(FIRST.start + 71 * HOUR), text)]
+    assert found(hours(72), now=hours(72).end + 3 * 24 * HOUR + 1) == []  # of a backfill that began before the account
+    Deliveries(bucket=bucket).records(hours(1, skip=100), [])
+    assert found(hours(1, skip=100)) == []  # the three days before it are not all there yet
     Deliveries(bucket=bucket).records(hours(1), [audit_log(1, FIRST.start)])
     assert found(hours(72)) == []
 

@@ -1,6 +1,7 @@
 """Looking into the bucket again: what is found wrong, and what is not."""
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 import pytest
 
@@ -10,7 +11,7 @@ from zendesk_pipeline.clock import Clock
 from zendesk_pipeline.inspection import IN_FLIGHT, RECIPE_IS_OFF, Finding, Inspector, Waiting
 from zendesk_pipeline.keys import Layout, is_batch
 from zendesk_pipeline.store import Store
-from zendesk_pipeline.streams import AUDIT_LOGS
+from zendesk_pipeline.streams import AUDIT_LOGS, INCREMENTAL_ORGANIZATIONS, INCREMENTAL_USERS, Stream
 from zendesk_pipeline.windows import HOUR, Window
 from zendesk_pipeline_tests.by_hand import FIRST, audit_log, audit_logs, hours
 from zendesk_pipeline_tests.deliveries import Bucket, Deliveries
@@ -169,6 +170,29 @@ def test_without_history_no_silence_is_found(deliver: Deliveries, inspector: Cal
     """The first month, and a window that is not complete, say nothing."""
     deliver.records(hours(1), [])
     assert list(inspector().volume(list(hours(2)))) == []
+
+
+@pytest.mark.parametrize(
+    ("stream", "older", "ahead", "found"),
+    [
+        (AUDIT_LOGS, 1, 0, 1),
+        (INCREMENTAL_USERS, 40, 0, 0),
+        (INCREMENTAL_USERS, 0, 1, 1),
+        (INCREMENTAL_ORGANIZATIONS, 1, 0, 0),
+    ],
+)
+def test_older_records_are_found_where_zendesk_lists_by_their_time(
+    inspector: Callable[[], Inspector], stream: Stream, older: int, ahead: int, found: int
+) -> None:
+    """Other lists, such as the users', show some in most hours: a warning each hour would hide what is wrong."""
+    told = {
+        "older_than_asked": older,
+        "ahead_of_the_clock": ahead,
+        "delivered_by_this_run": 50,
+        "duplicates_removed": 0,
+    }
+    looks = replace(inspector(), stream=stream, told={FIRST: told})
+    assert len(list(looks.left_out([FIRST]))) == found
 
 
 def test_what_the_source_shows_and_no_ledger_has_is_found(
