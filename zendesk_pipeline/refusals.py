@@ -31,8 +31,12 @@ TIMED_OUT = frozenset({408, 502, 524})
 
 https://developers.cloudflare.com/support/troubleshooting/http-status-codes/cloudflare-5xx-errors/
 """
-_PROXY_GAVE_UP = re.compile(rb"upstream|time[d-]? ?out", re.IGNORECASE)
-"""What they say of that with 503, as Envoy does: `upstream request timeout`."""
+_PROXY_GAVE_UP = re.compile(rb"\bupstream\b|\btime[d-]? ?out\b", re.IGNORECASE)
+"""What they say of that with 503 or 500, as Envoy does: `upstream request timeout`."""
+_NOT_SHOWN = re.compile(rb"<(script|style)\b.*?(?:</\1|$)|<[^<>]*>", re.IGNORECASE | re.DOTALL)
+"""Of a web page."""
+_SCOPE = re.compile(r"insufficient_scope|\b(missing|require[sd]?)\b.*\bscopes?\b", re.IGNORECASE)
+SCOPE_IS_NARROW = "the token's scope is too narrow"
 LONGEST_QUOTE = 200
 LONGEST_ERROR = 100_000
 """Bytes of an error body that are looked at."""
@@ -83,8 +87,10 @@ def refusal(  # noqa: C901, PLR0911  # a case a line
         return TransientError(f"{what}: the rate limit.", retry_after=MINUTE if told is None else told)
     if status == HTTPStatus.UNAUTHORIZED:
         return RefusedError(f"{what}: the credential is not accepted. {remedy}")
-    if status == HTTPStatus.FORBIDDEN and "scope" in said:
-        return RefusedError(f"{what}: the token's scope is too narrow. Set ZENDESK_OAUTH_SCOPE=read, or what is named.")
+    if status == HTTPStatus.FORBIDDEN and said and not _is_json(body):  # such as Envoy's `RBAC: access denied`
+        return RefusedError(f"{path} was answered 403 ({said}), which is no answer of Zendesk's API.", unclear=status)
+    if status == HTTPStatus.FORBIDDEN and _SCOPE.search(said):
+        return RefusedError(f"{what}: {SCOPE_IS_NARROW}. Set ZENDESK_OAUTH_SCOPE=read, or what is named.")
     if status == HTTPStatus.FORBIDDEN:
         return ForbiddenError(f"{what}.", unclear=status)
     if status == HTTPStatus.UNPROCESSABLE_ENTITY and "too recent" in said.lower():
@@ -101,8 +107,16 @@ def refusal(  # noqa: C901, PLR0911  # a case a line
 
 
 def _may_be_too_heavy(status: int, body: bytes) -> bool:
-    says_so = _PROXY_GAVE_UP.search(body[:LONGEST_QUOTE]) is not None
-    return status in TIMED_OUT or (status == HTTPStatus.SERVICE_UNAVAILABLE and says_so)
+    shown = _NOT_SHOWN.sub(b"", body[:LONGEST_ERROR]).lstrip()[:LONGEST_QUOTE]
+    says_so = _PROXY_GAVE_UP.search(shown) is not None
+    return status in TIMED_OUT or (
+        status in {HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.INTERNAL_SERVER_ERROR} and says_so
+    )
+
+
+def _is_json(body: bytes) -> bool:
+    """Whether it is an object or a list, as all refusals of the API are."""
+    return body.lstrip()[:1] in {b"{", b"["}
 
 
 def _of_a_web_page(what: str, status: int, headers: Mapping[str, str], now: float) -> ZendeskError:

@@ -482,7 +482,8 @@ def test_a_403_for_the_scope_is_explained(zendesk: SimulatedZendesk, fake_clock:
 )
 def test_a_403_that_nobody_explains_stays_a_403(fault: Reply, fake_clock: Clocks) -> None:
     """Where Zendesk does not say who we are, the error is still the stream's 403, with both things it can mean."""
-    with answering(Reply(b"No access", 403), fault) as server, pytest.raises(ForbiddenError) as raised:
+    closed = Reply(b'{"error":"Forbidden","description":"No access"}', 403)
+    with answering(closed, fault) as server, pytest.raises(ForbiddenError) as raised:
         first_page(client_for(server.url, fake_clock(NOW).clock, retries=1), AUDIT_LOGS)
     assert all(words in str(raised.value) for words in ("No access", "admin's", "Enterprise plan"))
 
@@ -511,6 +512,18 @@ def test_a_403_page_to_one_address_is_a_firewalls_rule(zendesk: SimulatedZendesk
     zendesk.control.add_faults(Rule(path=AUDIT_LOGS.path, kind="status", code=403, body="html"))
     with pytest.raises(RefusedError, match="a firewall or proxy refuses this address alone: have it let") as raised:
         first_page(client_for(zendesk.url, fake_clock(NOW).clock), AUDIT_LOGS)
+    assert not NOT_THE_PLAN.search(str(raised.value))
+
+
+@pytest.mark.parametrize("text", [b"RBAC: access denied", b"Access denied", b"Your microscope is not in scope"])
+def test_a_403_in_plain_text_is_a_firewalls_as_well(text: bytes, fake_clock: Clocks) -> None:
+    """The API refuses in JSON: nobody is sent to the plan, the scope or the admin's role."""
+    known = Reply(b'{"user":{"id":7,"role":"admin"}}')
+    says = (
+        r"answered 403 \(.*\), which is no answer of Zendesk's API\. .*a firewall or proxy refuses this address alone"
+    )
+    with answering(Reply(text, 403), known) as server, pytest.raises(RefusedError, match=says) as raised:
+        first_page(client_for(server.url, fake_clock(NOW).clock, retries=0), AUDIT_LOGS)
     assert not NOT_THE_PLAN.search(str(raised.value))
 
 

@@ -26,6 +26,10 @@ RECORDED_ERRORS = sorted(RECORDED.glob("error_*.json"))
 NO_ACCESS = b'{"error":{"title":"Forbidden","message":"You do not have access to this page. Please contact"}}'
 NO_SCOPE = b'{"error":"Forbidden","description":"Missing the following required scopes: read"}'
 BLOCKED = b"<!DOCTYPE html><html><head><title>Not from here</title></head><body>Your address is blocked</body></html>"
+MAINTAINED = (
+    b"<html><head><script>setTimeout(reload, 9)</script></head><body onload='a(timeout)'>Back soon</body></html>"
+)
+GAVE_UP = b"<html><head><style>" + b"a {}" * 100 + b"</style><title>503 first byte timeout</title></head></html>"
 TOO_RECENT = b'{"error":"InvalidValue","description":"Too recent start_time. Use a start_time older than 5 minutes"}'
 
 
@@ -39,6 +43,14 @@ def _refusal(status: int, body: bytes = b"", headers: dict[str, str] | None = No
         pytest.param(500, b"", TransientError, "fault on Zendesk's side", id="500"),
         pytest.param(502, b"<html>Bad gateway</html>", MaybeTooHeavyError, "fault on Zendesk's side", id="502-html"),
         pytest.param(503, b"Service unavailable", TransientError, "(Service unavailable)", id="503-text"),
+        pytest.param(503, MAINTAINED, TransientError, "fault on Zendesk's side", id="503-page-with-a-script"),
+        pytest.param(503, GAVE_UP, MaybeTooHeavyError, "too much for one page", id="503-page-of-a-proxy"),
+        pytest.param(
+            500, b"upstream request timeout", MaybeTooHeavyError, "too much for one page", id="500-of-a-proxy"
+        ),
+        pytest.param(
+            503, b"upstream request timeout", MaybeTooHeavyError, "too much for one page", id="503-of-a-proxy"
+        ),
         pytest.param(599, b"", TransientError, "599", id="599"),
         pytest.param(409, b'{"error":"Conflict"}', TransientError, "(Conflict)", id="409"),
         pytest.param(429, b"", TransientError, "rate limit", id="429"),
@@ -53,6 +65,10 @@ def _refusal(status: int, body: bytes = b"", headers: dict[str, str] | None = No
         ),
         pytest.param(403, NO_ACCESS, ForbiddenError, "You do not have access to this page", id="403-object"),
         pytest.param(403, b"", ForbiddenError, "403", id="403-silent"),
+        pytest.param(
+            403, b'{"error":"Out of the scope of your plan"}', ForbiddenError, "your plan", id="403-of-a-plan"
+        ),
+        pytest.param(403, b'{"error":"insufficient_scope"}', RefusedError, "OAUTH_SCOPE=read", id="403-scope-by-name"),
         pytest.param(403, NO_SCOPE, RefusedError, "ZENDESK_OAUTH_SCOPE=read", id="403-scope"),
         pytest.param(422, TOO_RECENT, TooEarlyError, "so recent", id="422-too-recent"),
         pytest.param(422, b'{"error":"InvalidValue"}', RefusedError, "(InvalidValue)", id="422-other"),

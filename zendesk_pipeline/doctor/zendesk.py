@@ -18,7 +18,7 @@ from zendesk_pipeline.doctor.patient import ME, Hello, Patient
 from zendesk_pipeline.doctor.verdicts import Verdict, failed, not_visible, ok, together, warning
 from zendesk_pipeline.errors import PipelineError, ProtocolError, RefusedError, StarvedError
 from zendesk_pipeline.limits import EXPORT_RATE, HEADROOM, HIGH_VOLUME_EXPORT_RATE, account_budget, moment_of
-from zendesk_pipeline.refusals import IN_FRONT, is_web_page, quote, refusal
+from zendesk_pipeline.refusals import IN_FRONT, SCOPE_IS_NARROW, is_web_page, quote, refusal
 from zendesk_pipeline.settings import Settings
 from zendesk_pipeline.streams import STREAMS, Stream
 from zendesk_pipeline.upkeep import TOKENS_END
@@ -113,7 +113,7 @@ def identity(patient: Patient) -> Verdict:
     try:
         number, role = client.who()
     except PipelineError as problem:
-        if "scope" in problem.message:
+        if SCOPE_IS_NARROW in problem.message:
             return not_visible(
                 "The token's scope does not cover the question of whose it is.",
                 "Nothing has to be done if zendesk_streams is ok: it asks for the records themselves.",
