@@ -72,6 +72,9 @@ class WindowReport:
     """Ticket states that Zendesk does not write now as they were delivered: their custom fields change, for one."""
     sent_again: int = 0
     """Records beyond the first of each identity that a redelivery sent on purpose."""
+    not_compared: int = 0
+    """Records that Zendesk shows, and whose objects cannot be compared with what it shows: they are too many to be
+    held, or were stored by other redaction rules."""
     differences: tuple[Difference, ...] = ()
 
 
@@ -182,7 +185,9 @@ class Verification:
         states = stream.event_time in stream.identity  # a newer one takes its place at Zendesk
         objects, gone = self._objects(window, ledger, listed)
         again, repeats = _repeats(ledger)
-        reworded = [each for each in ledger.objects if lines and not self._is_made_of(each, lines)]
+        made = [(each, self._is_made_of(each, lines)) for each in ledger.objects if shown]
+        reworded = [each for each, is_made in made if is_made is False]
+        unclear = [each for each, is_made in made if is_made is None and is_ours(each.key)]
         elsewhere = self._seen.elsewhere(identities, window)
         found = (
             wrong,
@@ -203,6 +208,7 @@ class Verification:
             replaced=len(lost) if states else 0,
             reworded=sum(len(each.identities) for each in reworded) if states else 0,
             sent_again=again,
+            not_compared=0 if states else sum(len(each.identities) for each in unclear),
             differences=tuple(filter(None, found)),
         )
 
@@ -249,20 +255,22 @@ class Verification:
                 else:
                     yield Difference(kind="unnamed_object", text=f"{uri} is in no ledger")
 
-    def _is_made_of(self, delivered: Delivered, lines: Mapping[str, bytes]) -> bool:
-        """Whether an object has, by its ledger, the content that Zendesk's own records give; so, too, if none can tell.
+    def _is_made_of(self, delivered: Delivered, lines: Mapping[str, bytes] | None) -> bool | None:
+        """Whether an object has, by its ledger, the content that Zendesk's own records give; None where none can tell.
 
         It lies in the feed or not: what a ledger says is compared with the source, not with an object that says the
         same.
         """
         rules = self.redaction.digest if self.redaction else ""
-        if not is_ours(delivered.key) or delivered.redaction != rules or not lines.keys() >= {*delivered.identities}:
-            return True
+        if not is_ours(delivered.key) or delivered.redaction != rules or lines is None:
+            return None
+        if not lines.keys() >= {*delivered.identities}:
+            return True  # what is no longer at Zendesk is a difference of its own
         found = [lines[identity] for identity in delivered.identities]
         try:
             made = [self.redaction.apply(line)[0] for line in found] if self.redaction else found
         except RedactionError:
-            return True
+            return None
         if any(len(line) > LONGEST_LINE - LONGEST_HEAD for line in made):  # shortened, and whole in quarantine
             return True
         items = self.inspector.stream.items

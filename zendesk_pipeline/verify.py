@@ -40,6 +40,11 @@ OTHERWISE: dict[Kind, str] = {
     "in_two_windows": "SecOps has these records twice, and no window changes by itself: please report it.",
 }
 
+NOT_COMPARED = (
+    "The content of {:,} records was not compared with Zendesk's: stored by other redaction rules, or of windows too"
+    " large to be held (docs/verify.md)."
+)
+
 
 class NotLookedAtError(click.ClickException):
     """The reason, and a status that is not that of a difference."""
@@ -59,6 +64,7 @@ class Sums:
     replaced: int = 0
     reworded: int = 0
     sent_again: int = 0
+    not_compared: int = 0
     differing: list[Window] = field(default_factory=list[Window])
     to_collect: list[Window] = field(default_factory=list[Window])
     counts: Counter[Kind] = field(default_factory=Counter[Kind])
@@ -67,7 +73,7 @@ class Sums:
         """Count a window."""
         self.windows += 1
         self.at_source += report.at_source or 0
-        for name in ("delivered", "objects", "objects_gone", "replaced", "reworded", "sent_again"):
+        for name in ("delivered", "objects", "objects_gone", "replaced", "reworded", "sent_again", "not_compared"):
             setattr(self, name, getattr(self, name) + getattr(report, name))
         for difference in report.differences:
             self.counts[difference.kind] += difference.count
@@ -132,6 +138,7 @@ class Look:
             "ticket states replaced since (as they should)": sums.replaced or None,
             "of states that Zendesk words differently now": sums.reworded or None,
             "sent again on purpose": sums.sent_again or None,
+            "whose content was not compared": sums.not_compared or None,
             "objects": sums.objects,
             "of them gone from the feed (it may delete what it has read)": sums.objects_gone or None,
         }
@@ -228,6 +235,8 @@ def _say_verdict(look: Look, found: dict[str, Sums]) -> None:
     ]
     kinds = {kind for sums in found.values() for kind in sums.counts}
     advice = [text for kind, text in OTHERWISE.items() if kind in kinds]
+    if unclear := sum(sums.not_compared for sums in found.values()):
+        advice.append(NOT_COMPARED.format(unclear))
     if look.as_json:
         totals: Counter[Kind] = sum((sums.counts for sums in found.values()), Counter[Kind]())
         said = {"verdict": verdict, "windows": windows, "differing": differing, "counts": totals}

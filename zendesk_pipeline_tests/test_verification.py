@@ -74,6 +74,7 @@ def look(bucket: Bucket) -> Look:
         reads: bool = True,
         later: float = IN_FLIGHT + 60,
         redaction: Redaction | None = None,
+        keep: int = 1 << 20,
     ) -> list[WindowReport]:
         now = time.time() + later
         stream = INCREMENTAL_TICKETS if shown and ":" in shown[0].identity else AUDIT_LOGS
@@ -81,7 +82,7 @@ def look(bucket: Bucket) -> Look:
         verification = Verification(inspector=inspector, reads=lambda _: reads, redaction=redaction)
         if shown is None:
             return [verification.look(window, None) for window in span]
-        walked = contents(paged(shown), span, keep=1 << 20)
+        walked = contents(paged(shown), span, keep=keep)
         return [verification.look(window, seen.identities, seen.lines) for window, seen in walked]
 
     return looked
@@ -232,11 +233,14 @@ def test_an_object_of_somebody_elses(look: Look, bucket: Bucket) -> None:
     assert text.endswith("is in no ledger, and not ours: it holds other bytes than its name says")
 
 
-def _forged_ledger(bucket: Bucket, window: Window, content: bytes, records: Sequence[Record]) -> str:
+def _forged_ledger(
+    bucket: Bucket, window: Window, content: bytes, records: Sequence[Record], redaction: str = ""
+) -> str:
     """A ledger that says of records that an object of this content has delivered them; the object's key."""
     sha256 = encode(content, compress=False).sha256
     key = bucket.layout.batch(AUDIT_LOGS.name, window, 0, sha256, ".json")
-    delivered = Delivered(key=key, sha256=sha256, bytes=len(content), identities=[each.identity for each in records])
+    identities = [each.identity for each in records]
+    delivered = Delivered(key=key, sha256=sha256, bytes=len(content), identities=identities, redaction=redaction)
     blank = ledgers.empty(AUDIT_LOGS.name, window)
     ledger = msgspec.structs.replace(blank, complete=True, objects=[delivered])
     bucket.put(bucket.layout.ledger(AUDIT_LOGS.name, window), ledgers.encode(ledger))
@@ -278,8 +282,20 @@ def test_redacted_records_are_compared_as_they_are_stored(look: Look, deliveries
     span = hours(1, skip=3)
     replace(deliveries, redaction=rules).records(span, audit_logs(span))
 
-    assert found(look(audit_logs(span), span=span, redaction=rules)) == []
-    assert found(look(audit_logs(span), span=span)) == []
+    (same,) = look(audit_logs(span), span=span, redaction=rules)
+    (other,) = look(audit_logs(span), span=span)
+    assert (same.differences, same.not_compared) == ((), 0)
+    assert (other.differences, other.not_compared) == ((), 6)
+
+
+def test_content_that_cannot_be_compared_is_counted(look: Look, bucket: Bucket) -> None:
+    """A forged ledger that speaks of rules, or of more than is held at once, is not called agreement."""
+    records = [record for record in RECORDS if Window.of(record.time) == SECOND]
+    bucket.delete(key for key in bucket.stored() if "/060000-" in key)
+    _forged_ledger(bucket, SECOND, b"nothing of note", records, redaction="a" * 64)
+
+    assert [(report.window, report.not_compared) for report in look() if report.not_compared] == [(SECOND, 6)]
+    assert sum(report.not_compared for report in look(keep=0)) == len(RECORDS)
 
 
 def test_ticket_states_that_zendesk_words_anew(look: Look, deliveries: Deliveries) -> None:
