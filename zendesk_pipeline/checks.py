@@ -23,6 +23,7 @@ from zendesk_pipeline.bindings import bucket_key, bucket_of, zendesk_key, zendes
 from zendesk_pipeline.clock import Clock
 from zendesk_pipeline.comparison import (
     MEMORY,
+    NONE_FINISHED,
     NOT_COMPARED,
     Memory,
     Work,
@@ -360,7 +361,7 @@ def _compared(key: dg.AssetCheckKey, work: Work, looked: _Looked, most: int) -> 
     if late := work.nearly_lost:
         texts.append(f"{late[0]}: {len(late):,} {NOT_COMPARED}: a larger COMPARISON_PAGES reads more a day")
     if work.due and not looked.windows and looked.pages >= most:
-        texts.append(f"{work.due[-1]}: {most:,} pages finished no window: a larger COMPARISON_PAGES does")
+        texts.append(f"{work.due[-1]}: {most:,} {NONE_FINISHED}: a larger COMPARISON_PAGES does")
     severity = dg.AssetCheckSeverity.ERROR if looked.problems else dg.AssetCheckSeverity.WARN
     told = {
         "windows": looked.windows,

@@ -23,6 +23,8 @@ NEARLY_LOST = 3 * DAY
 """A window that is out of reach in so many seconds is told of."""
 NOT_COMPARED = "windows are not compared yet, and soon will not be any more"
 """What is said of them."""
+NONE_FINISHED = "pages finished no window"
+"""What is said where a day's pages are too few for anything."""
 MEMORY = "compared"
 """The metadata in which a verdict keeps what the next comparison has to know."""
 COMPARES = "zendesk_pipeline/compares"

@@ -31,7 +31,7 @@ from dagster._core.storage.dagster_run import FINISHED_STATUSES
 from dagster._utils.schedules import get_latest_completed_cron_tick
 from dagster_shared.error import SerializableErrorInfo
 
-from zendesk_pipeline.comparison import NOT_COMPARED
+from zendesk_pipeline.comparison import NONE_FINISHED, NOT_COMPARED
 from zendesk_pipeline.inspection import NO_LEDGER
 from zendesk_pipeline.messages import some_words
 from zendesk_pipeline.problems import DAY, MINUTE, Problem, Severity, error_chain, first_line, moment
@@ -65,8 +65,11 @@ REMEDIES: Mapping[str, str] = {
 }
 """What to do, by how the name of the check ends."""
 _OF_FINDINGS: Mapping[str, str] = {
-    NOT_COMPARED: "Raise COMPARISON_PAGES, or compare these windows with `zendesk-pipeline verify`, and collect again"
-    " what it names.",
+    **dict.fromkeys(
+        (NOT_COMPARED, NONE_FINISHED),
+        "Raise COMPARISON_PAGES, or compare these windows with `zendesk-pipeline verify`, and collect again what it"
+        " names.",
+    ),
     NO_LEDGER: "Collect these windows again: what the feed has of them is not sent twice.",
 }
 """What to do in its place about findings that say this."""
@@ -147,7 +150,7 @@ def _remedy(check: str, found: str) -> str:
         steps.insert(0, "Nothing is known of the data before the check can look again.")
     elif not all(map(_MORE.fullmatch, others)):
         steps.insert(0, next((what for end, what in REMEDIES.items() if check.endswith(end)), "Its page says more."))
-    return " ".join(steps)
+    return " ".join(dict.fromkeys(steps))
 
 
 def _check_problem(record: AssetCheckExecutionRecord, text: str, severity: Severity, size: int = 1) -> Problem:

@@ -19,7 +19,7 @@ from dagster._daemon.types import DaemonHeartbeat
 from dagster._grpc.impl import get_external_sensor_execution
 from dagster_shared.error import SerializableErrorInfo
 
-from zendesk_pipeline.comparison import NOT_COMPARED
+from zendesk_pipeline.comparison import NONE_FINISHED, NOT_COMPARED
 from zendesk_pipeline.definitions import build
 from zendesk_pipeline.errors import SettingsError
 from zendesk_pipeline.inspection import NO_LEDGER
@@ -173,6 +173,7 @@ def test_findings_are_counted_and_no_key_is_cut(instance: dg.DagsterInstance) ->
         ("audit_logs_match_source", "2026-11-12 05:00: 2 records were missing", "is in its window now"),
         ("lines_are_readable", "it could not be looked at: S3 says no.", "Nothing is known of the data"),
         ("audit_logs_match_source", "2026-11-12 05:00: 3 " + NOT_COMPARED, "\nRaise COMPARISON_PAGES, or compare"),
+        ("audit_logs_match_source", "2026-11-12 05:00: 2 " + NONE_FINISHED, "\nRaise COMPARISON_PAGES, or compare"),
         ("objects_match_ledgers", f"2026-11-12 05:00: {NO_LEDGER}; and 7 more", "\nCollect these windows again"),
     ],
 )
@@ -188,7 +189,7 @@ def test_a_failed_check_says_what_to_do(
 
 def test_a_check_with_several_findings_says_what_to_do_about_each(instance: dg.DagsterInstance) -> None:
     """Once for each kind, also where the text of the findings is cut before one of them."""
-    late = f"2026-10-14 03:00: 31 {NOT_COMPARED}: a larger COMPARISON_PAGES reads more a day"
+    late = f"2026-10-14 03:00: 31 {NOT_COMPARED}: a larger COMPARISON_PAGES reads more a day; x: 2 {NONE_FINISHED}"
     missing = "; ".join(f"2026-11-12 {hour:02}:00: 2 records were missing, and are delivered now" for hour in range(9))
     check = "audit_logs_match_source"
     for found, steps in (
