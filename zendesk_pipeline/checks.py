@@ -6,6 +6,7 @@ stays until the cause is gone, and no longer.
 """
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -22,6 +23,7 @@ from zendesk_pipeline.accounts import Account
 from zendesk_pipeline.bindings import bucket_key, bucket_of, zendesk_key, zendesk_of
 from zendesk_pipeline.clock import Clock
 from zendesk_pipeline.comparison import (
+    LEDGER_LOST,
     MEMORY,
     NONE_FINISHED,
     NOT_COMPARED,
@@ -290,6 +292,12 @@ def reconciliation(account: Account, stream: Stream, clock: Clock) -> dg.AssetCh
         until = due_until(clock.now())
         delivered = delivered_windows(context.instance, asset, among=reach(until))
         work, looked = Work.of(before, delivered, until), _Looked()
+        try:
+            looked.unknown = s3_io_manager.without_ledger(stream, work.due)
+        except PipelineError as problem:
+            looked.problems.append(problem)
+            return _compared(key, work, looked, most)
+        work.leaves(looked.unknown)
         spans = work.spans()
         while spans and work.pages < most and not looked.stops:
             span = spans.pop(0)
@@ -330,8 +338,10 @@ class _Looked:
     windows: int = 0
     records: int = 0
     pages: int = 0
-    missing: dict[Window, int] = field(default_factory=dict[Window, int])
-    """Records that were missing, and are delivered now."""
+    missing: Counter[Window] = field(default_factory=Counter[Window])
+    """Records that were missing, and are delivered now; a window may be walked again after a walk that broke off."""
+    unknown: Sequence[Window] = ()
+    """Windows that were delivered and have no ledger."""
     gave_way: bool = False
     """Whether a run waited, or the pages of the day are used up."""
     problems: list[PipelineError] = field(default_factory=list[PipelineError])
@@ -347,7 +357,7 @@ class _Looked:
         self.windows += len(found.windows)
         self.records += found.records
         self.pages += found.pages
-        self.missing |= {window: metadata[DELIVERED] for window, metadata in found.missing.items()}
+        self.missing.update({window: metadata[DELIVERED] for window, metadata in found.missing.items()})
         self.gave_way = not found.whole and found.problem is None
         self.problems += [found.problem] if found.problem else []
 
@@ -358,11 +368,13 @@ def _compared(key: dg.AssetCheckKey, work: Work, looked: _Looked, most: int) -> 
     texts += [
         f"{window}: {count:,} records were missing, and are delivered now" for window, count in looked.missing.items()
     ]
+    if lost := looked.unknown:
+        texts.append(f"{lost[0]}: {len(lost):,} {LEDGER_LOST}: nothing is delivered into them")
     if late := work.nearly_lost:
         texts.append(f"{late[0]}: {len(late):,} {NOT_COMPARED}: a larger COMPARISON_PAGES reads more a day")
     if work.due and not looked.windows and looked.pages >= most:
         texts.append(f"{work.due[-1]}: {most:,} {NONE_FINISHED}: a larger COMPARISON_PAGES does")
-    severity = dg.AssetCheckSeverity.ERROR if looked.problems else dg.AssetCheckSeverity.WARN
+    severity = dg.AssetCheckSeverity.ERROR if looked.problems or looked.unknown else dg.AssetCheckSeverity.WARN
     told = {
         "windows": looked.windows,
         "records_at_zendesk": looked.records,

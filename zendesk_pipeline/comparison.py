@@ -25,6 +25,8 @@ NOT_COMPARED = "windows are not compared yet, and soon will not be any more"
 """What is said of them."""
 NONE_FINISHED = "pages finished no window"
 """What is said where a day's pages are too few for anything."""
+LEDGER_LOST = "windows were not compared, since they have no ledger that can be read"
+"""What is said of delivered windows of which nobody knows what was delivered: the feed would get all of it again."""
 MEMORY = "compared"
 """The metadata in which a verdict keeps what the next comparison has to know."""
 COMPARES = "zendesk_pipeline/compares"
@@ -100,6 +102,10 @@ class Work:
         self.compared.update(windows)
         self.due = [window for window in self.due if window not in self.compared]
         self.pages += pages
+
+    def leaves(self, windows: Collection[Window]) -> None:
+        """Some windows cannot be compared; they are looked at again with the next ones that are due."""
+        self.due = [window for window in self.due if window not in windows]
 
     @property
     def nearly_lost(self) -> list[Window]:

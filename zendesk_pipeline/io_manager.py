@@ -28,6 +28,7 @@ from zendesk_pipeline.errors import (
 )
 from zendesk_pipeline.inspection import Inspector, Waiting, feed
 from zendesk_pipeline.keys import Layout
+from zendesk_pipeline.ledger import Ledger
 from zendesk_pipeline.long_runs import Reports
 from zendesk_pipeline.owner import host_of
 from zendesk_pipeline.pages import Page
@@ -212,6 +213,14 @@ class S3IOManager(dg.ConfigurableIOManager):
             problem=problem,
         )
 
+    def without_ledger(self, stream: Stream, windows: Sequence[Window]) -> list[Window]:
+        """Of windows that were delivered, those of which no ledger says what was.
+
+        An empty one that is not complete says nothing: a run that may not list makes it where it finds none.
+        """
+        known = self._ledgers_say(stream, windows, lambda ledger: ledger.complete or bool(ledger.objects))
+        return [window for window, is_known in zip(windows, known, strict=True) if not is_known]
+
     def load_input(self, context: dg.InputContext) -> Iterator[bytes]:
         """The records of the windows asked for, each once, one JSON object each, for assets of your own downstream.
 
@@ -268,19 +277,25 @@ class S3IOManager(dg.ConfigurableIOManager):
 
     def _rest(self, pages: PageStream) -> Span:
         """The span without the first windows that were finished before, as their ledgers say as well."""
-        store, layout, name, first = self._store(), self._layout(), pages.stream.name, pages.span.start
-
-        def is_complete(window: Window) -> bool:
-            try:
-                stored = store.get(layout.ledger(name, window))
-                return stored is not None and ledgers.decode(stored.body, ledgers.empty(name, window)).complete
-            except (DeniedError, ValueError):
-                return False  # whoever walks it finds out, and says so
-
-        candidates = list(takewhile(pages.before.__contains__, pages.span))
-        with ThreadPoolExecutor(READERS, thread_name_prefix="reader") as pool:
-            complete = sum(1 for _ in takewhile(bool, pool.map(is_complete, candidates)))
+        first, candidates = pages.span.start, list(takewhile(pages.before.__contains__, pages.span))
+        are_complete = self._ledgers_say(pages.stream, candidates, lambda ledger: ledger.complete)
+        complete = sum(1 for _ in takewhile(bool, are_complete))
         return Span(first + complete * HOUR, pages.span.end)
+
+    def _ledgers_say(self, stream: Stream, windows: Iterable[Window], what: Callable[[Ledger], bool]) -> list[bool]:
+        """What each window's ledger says; an empty one counts where there is none, or none that can be read."""
+        store, layout = self._store(), self._layout()
+
+        def says(window: Window) -> bool:
+            empty = ledgers.empty(stream.name, window)
+            try:
+                stored = store.get(layout.ledger(stream.name, window))
+                return what(ledgers.decode(stored.body, empty) if stored else empty)
+            except (DeniedError, ValueError):
+                return what(empty)
+
+        with ThreadPoolExecutor(READERS, thread_name_prefix="reader") as pool:
+            return list(pool.map(says, windows))
 
     def _claim(self, spent: Spent) -> Callable[[], object]:
         """What to do before the first write: nothing, or to claim the prefixes, which are nobody's yet.

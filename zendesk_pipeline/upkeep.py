@@ -31,7 +31,7 @@ from dagster._core.storage.dagster_run import FINISHED_STATUSES
 from dagster._utils.schedules import get_latest_completed_cron_tick
 from dagster_shared.error import SerializableErrorInfo
 
-from zendesk_pipeline.comparison import NONE_FINISHED, NOT_COMPARED
+from zendesk_pipeline.comparison import LEDGER_LOST, NONE_FINISHED, NOT_COMPARED
 from zendesk_pipeline.inspection import NO_LEDGER
 from zendesk_pipeline.messages import some_words
 from zendesk_pipeline.problems import DAY, MINUTE, Problem, Severity, error_chain, first_line, moment
@@ -65,6 +65,8 @@ REMEDIES: Mapping[str, str] = {
 }
 """What to do, by how the name of the check ends."""
 _OF_FINDINGS: Mapping[str, str] = {
+    LEDGER_LOST: "If S3_BUCKET or STATE_PREFIX was changed, copy the ledgers to where they are looked for; if they"
+    " were deleted, restore them. Materialize what was only marked as materialized.",
     **dict.fromkeys(
         (NOT_COMPARED, NONE_FINISHED),
         "Raise COMPARISON_PAGES, or compare these windows with `zendesk-pipeline verify`, and collect again what it"

@@ -14,12 +14,24 @@ from dagster._core.remote_origin import (
 )
 from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 
+from zendesk_pipeline import ledger as ledgers
 from zendesk_pipeline import settings
-from zendesk_pipeline.comparison import COMPARES, REACH, Memory, Work, due_until, is_due, is_waited_for, remembered
+from zendesk_pipeline.comparison import (
+    COMPARES,
+    LEDGER_LOST,
+    REACH,
+    Memory,
+    Work,
+    due_until,
+    is_due,
+    is_waited_for,
+    remembered,
+)
 from zendesk_pipeline.definitions import build
 from zendesk_pipeline.keys import Layout
 from zendesk_pipeline.local_services import LocalS3, SimulatedZendesk
 from zendesk_pipeline.simulator.faults import Rule
+from zendesk_pipeline.store import Store
 from zendesk_pipeline.windows import DAY, HOUR, Span, Window
 from zendesk_pipeline_tests.by_hand import FIRST, hours
 from zendesk_pipeline_tests.collector_process import KILLED, Collection, collect, collecting
@@ -230,6 +242,50 @@ def test_an_hour_of_more_pages_than_a_day_may_cost_is_told_at_once(
         verdict = _compared(running, "incremental_tickets")
     assert not verdict.passed
     assert verdict.description == "2026-11-12 05:00: 1 pages finished no window: a larger COMPARISON_PAGES does"
+
+
+@pytest.mark.parametrize("after", ["it is gone", "it is damaged", "a run that may not list found none"])
+def test_a_window_without_a_ledger_is_told_and_not_sent_again(
+    collector: Project, zendesk: SimulatedZendesk, store: Store, layout: Layout, after: str
+) -> None:
+    """Nobody knows what was delivered, as where STATE_PREFIX was changed: the windows around it are compared."""
+    stream, (_, window, _) = "audit_logs", hours(3)
+    zendesk.control.set_clock(FIRST.start + LATER - HOUR)
+    assert collector.run(stream, hours(3)).success
+    for key in store.keys(layout.feed):
+        store.client.delete_object(Bucket=store.bucket, Key=key)
+    key = layout.ledger(stream, window)
+    store.client.delete_object(Bucket=store.bucket, Key=key)
+    if after != "it is gone":
+        body = b"damaged" if after == "it is damaged" else ledgers.encode(ledgers.empty(stream, window))
+        store.client.put_object(Bucket=store.bucket, Key=key, Body=body)
+    zendesk.control.set_clock(FIRST.start + LATER)
+    first, again, next_day = (_compared(collector, stream, days=days) for days in (0, 0, 1))
+    assert store.keys(layout.feed) == []
+    assert not first.passed
+    assert first.severity is dg.AssetCheckSeverity.ERROR
+    assert first.description == f"{window}: 1 {LEDGER_LOST}: nothing is delivered into them"
+    assert [_said(each)["windows"] for each in (first, again, next_day)] == [2, 0, 0]
+    assert [_said(each)["windows_left"] for each in (first, again, next_day)] == [0, 0, 0]
+    assert first.description == again.description == next_day.description
+
+
+def test_a_window_that_has_a_ledger_again_is_compared(
+    collector: Project, zendesk: SimulatedZendesk, store: Store, layout: Layout
+) -> None:
+    """The verdict passes by the next day."""
+    zendesk.control.set_clock(FIRST.start + LATER - HOUR)
+    assert collector.run("audit_logs", hours(1)).success
+    key = layout.ledger("audit_logs", FIRST)
+    kept = store.get(key)
+    assert kept
+    store.client.delete_object(Bucket=store.bucket, Key=key)
+    zendesk.control.set_clock(FIRST.start + LATER)
+    assert not _compared(collector, "audit_logs").passed
+    store.client.put_object(Bucket=store.bucket, Key=key, Body=kept.body)
+    verdict = _compared(collector, "audit_logs", days=1)
+    assert verdict.passed
+    assert _said(verdict)["windows"] == 1
 
 
 # What bounds it

@@ -19,7 +19,7 @@ from dagster._daemon.types import DaemonHeartbeat
 from dagster._grpc.impl import get_external_sensor_execution
 from dagster_shared.error import SerializableErrorInfo
 
-from zendesk_pipeline.comparison import NONE_FINISHED, NOT_COMPARED
+from zendesk_pipeline.comparison import LEDGER_LOST, NONE_FINISHED, NOT_COMPARED
 from zendesk_pipeline.definitions import build
 from zendesk_pipeline.errors import SettingsError
 from zendesk_pipeline.inspection import NO_LEDGER
@@ -195,6 +195,7 @@ def test_a_check_with_several_findings_says_what_to_do_about_each(instance: dg.D
     for found, steps in (
         (f"{missing}; {late}", REMEDIES["_match_source"]),
         (f"{UNSEEN}: x; {late}", "Nothing is known"),
+        (f"2026-11-12 05:00: 9 {LEDGER_LOST}; {late}", "If S3_BUCKET or STATE_PREFIX was changed"),
     ):
         _evaluate(instance, check, found)
         (problem,) = failed_checks(instance, [dg.AssetCheckKey(AUDIT_LOGS, check)])
