@@ -59,7 +59,7 @@ class Tally:
     """What a run did for one window."""
 
     records: int = 0
-    """Delivered by this run."""
+    """Delivered by this run: stored, and noted in the ledger."""
     duplicates: int = 0
     """Read, and delivered before."""
     late: int = 0
@@ -343,8 +343,6 @@ class Delivery:
             if window in self._finished:
                 self._take_back(window)
             known.add(record.identity)
-            tally.records += 1
-            tally.late += opened.ledger.complete and not self._redeliver
             self._append(opened, record)
 
     def _append(self, opened: OpenWindow, record: Record) -> None:
@@ -606,7 +604,9 @@ class Delivery:
         after = msgspec.structs.replace(opened.ledger, objects=[*opened.ledger.objects, *objects], complete=complete)
         if objects or opened.adopted or complete != opened.ledger.complete:
             after = self._save(opened, after)
-        tally = self._tally(opened.window)
+        tally, new = self._tally(opened.window), sum(len(delivered.identities) for delivered in objects)
+        tally.records += new
+        tally.late += new if opened.ledger.complete and not self._redeliver else 0
         tally.objects = [delivered.key for delivered in after.objects]
         tally.bytes = sum(delivered.bytes for delivered in after.objects)
         tally.total = sum(len(delivered.identities) for delivered in after.objects)

@@ -38,7 +38,7 @@ from zendesk_pipeline_tests.collector_process import KILLED, Collection, collect
 from zendesk_pipeline_tests.conftest import FakeClock
 from zendesk_pipeline_tests.reconcile import reconcile
 from zendesk_pipeline_tests.runs import QUIET, Project, metadata, project
-from zendesk_pipeline_tests.s3_proxy import kill_at, s3_proxy
+from zendesk_pipeline_tests.s3_proxy import Answer, Fate, S3Request, kill_at, s3_proxy
 
 pytestmark = QUIET
 
@@ -82,6 +82,12 @@ def _compared(collector: Project, stream: str, days: int = 0) -> dg.AssetCheckEv
 
 def _said(verdict: dg.AssetCheckEvaluation) -> dict[str, Any]:
     return {name: value.value for name, value in verdict.metadata.items() if name != "compared"}
+
+
+def _observed(collector: Project, stream: str) -> dict[str, dict[str, Any]]:
+    """What observations say of the windows of a stream."""
+    records = collector.instance.fetch_observations(dg.AssetKey(stream), limit=9).records
+    return {str(event.partition): metadata(event) for record in records if (event := record.asset_observation)}
 
 
 def _lagging(zendesk: SimulatedZendesk, stream: str, collector: Project, span: Span) -> None:
@@ -142,7 +148,7 @@ def test_what_no_look_back_has_found_comes_a_day_later(
             if (count := reconcile(zendesk.control, s3, layout, stream, Span(window.start, window.end)).missing)
         }
         found, again = _compared(collector, stream), _compared(collector, stream)
-        observed = collector.instance.fetch_observations(dg.AssetKey(stream), limit=9).records
+        observed = _observed(collector, stream)
     assert missing
     assert reconcile(zendesk.control, s3, layout, stream, hours(2)).exact
     assert not found.passed
@@ -151,11 +157,8 @@ def test_what_no_look_back_has_found_comes_a_day_later(
         f"{window}: {count:,} records were missing, and are delivered now" for window, count in missing.items()
     )
     assert (_said(found)["windows"], _said(found)["records_delivered"]) == (2, sum(missing.values()))
-    assert {
-        str(event.partition): metadata(event)["late_arrivals"]
-        for record in observed
-        if (event := record.asset_observation)
-    } == {window.partition_key: count for window, count in missing.items()}
+    late = {window: event["late_arrivals"] for window, event in observed.items()}
+    assert late == {window.partition_key: count for window, count in missing.items()}
     assert again.passed
     assert _said(again)["windows"] == 0
 
@@ -268,6 +271,46 @@ def test_a_window_without_a_ledger_is_told_and_not_sent_again(
     assert [_said(each)["windows"] for each in (first, again, next_day)] == [2, 0, 0]
     assert [_said(each)["windows_left"] for each in (first, again, next_day)] == [0, 0, 0]
     assert first.description == again.description == next_day.description
+
+
+@pytest.mark.parametrize("prefix", ["crm", "state"])
+def test_only_what_is_stored_is_called_delivered(
+    collector: Project,
+    zendesk: SimulatedZendesk,
+    s3: LocalS3,
+    layout: Layout,
+    monkeypatch: pytest.MonkeyPatch,
+    prefix: str,
+) -> None:
+    """Where S3 takes no object of a window, or not its ledger, the verdict and the observations name the other alone.
+
+    The next comparison delivers what is missing still.
+    """
+    stream = "incremental_tickets"
+    first, second = hours(2)
+    _lagging(zendesk, stream, collector, hours(2))
+    missing = reconcile(zendesk.control, s3, layout, stream, Span(first.start, first.end)).missing
+    assert reconcile(zendesk.control, s3, layout, stream, Span(second.start, second.end)).missing
+
+    def refuses(request: S3Request) -> Fate:
+        path = f"/{prefix}/" in request.key and f"{second.starts_at:/%H}" in request.key
+        return Answer(status=400, code="InvalidRequest") if request.method == "PUT" and path else "pass"
+
+    with s3_proxy(s3.endpoint) as proxy:
+        proxy.decide = refuses
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", proxy.endpoint)
+        failed = _compared(collector, stream)
+        observed = _observed(collector, stream)
+        proxy.reset()
+        _compared(collector, stream)
+    assert _said(failed)["records_delivered"] == missing
+    told = [text for text in (failed.description or "").split("; ") if "were missing" in text]
+    assert (failed.description or "").startswith("it could not be looked at: S3")
+    assert told == [f"{first}: {missing:,} records were missing, and are delivered now"]
+    assert {window: event["delivered_by_this_run"] for window, event in observed.items()} == {
+        first.partition_key: missing
+    }
+    assert reconcile(zendesk.control, s3, layout, stream, hours(2)).exact
 
 
 def test_a_window_that_has_a_ledger_again_is_compared(
