@@ -389,7 +389,8 @@ class Delivery:
         """Store a page's malformed records whole outside the feed, and name them; the same one is stored once.
 
         One that has a time is left to its own window's run. One without is of the window that it stands in; so it is
-        left to a later run where an export, which goes on behind the range, shows it behind a record of a later window.
+        left to a later run where an export, which goes on behind the range, shows it among records of later windows; a
+        single one may stand early.
         """
         latest = max((record.time for record in page.records), default=0)
         ours = Span(self._again.start, self._span.end)
@@ -399,6 +400,7 @@ class Delivery:
             if time is None:
                 near = self._span.start if malformed.near is None else malformed.near
                 follows = malformed.position > number and not self._stream.paging.bounded
+                follows = follows and (malformed.behind is None or malformed.behind >= ours.end)
                 if follows and ours.end <= near <= latest:  # a record of the future is none of these
                     continue
                 time = min(max(near, ours.start), ours.end - 1)

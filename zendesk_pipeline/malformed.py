@@ -50,6 +50,8 @@ class Malformed:
     """Its event time, if it has a usable one."""
     near: int | None
     """The event time of the record before it on the page, or else of the one behind it, if there is one."""
+    behind: int | None
+    """The event time of the one behind it."""
     is_json: bool
     """Whether redaction rules can be applied to it."""
 
@@ -161,6 +163,7 @@ def described(
         identity=identity if identity and _NAME.fullmatch(identity) else None,
         time=time,
         near=None,
+        behind=None,
         is_json=_is_json(line),
     )
 

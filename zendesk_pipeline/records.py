@@ -133,7 +133,7 @@ def _sorted_out(
     record_of: Callable[[Line], Record],
     described: Callable[[bytes, int, Exception], Malformed],
 ) -> tuple[list[Record], list[Malformed]]:
-    """The records that can be delivered, and those that cannot, each with the time of its neighbour."""
+    """The records that can be delivered, and those that cannot, each with the times of its neighbours."""
     records, malformed, near = list[Record](), list[Malformed](), None
     for position, line in enumerate(lines, 1):
         try:
@@ -142,8 +142,12 @@ def _sorted_out(
             malformed.append(replace(described(bytes(line), position, problem), near=near))
         else:
             near = records[-1].time
-    first = records[0].time if records else None
-    return records, [each if each.near is not None else replace(each, near=first) for each in malformed]
+    times = [record.time for record in records]
+    behind = [next(iter(times[each.position - 1 - number :]), None) for number, each in enumerate(malformed)]
+    return records, [
+        replace(each, near=time if each.near is None else each.near, behind=time)
+        for each, time in zip(malformed, behind, strict=True)
+    ]
 
 
 def record_reader(stream: Stream) -> Callable[[Line], Record]:

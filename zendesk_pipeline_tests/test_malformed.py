@@ -229,6 +229,16 @@ def test_a_malformed_record_behind_the_range_is_left_to_its_own_run(bucket: Buck
     assert "/060000-" in bucket.stored(bucket.layout.quarantine)[0]
 
 
+def test_a_record_that_stands_early_drops_no_malformed_one_behind_it(bucket: Bucket) -> None:
+    """The export goes on in the range: the run of the later window may never be shown it."""
+    times, broken = (FIRST.start, FIRST.end + 60, FIRST.start + 60), b'{"id":9,"subject":"x"}'
+    shown = [ticket(number, time).line for number, time in enumerate(times)]
+    body = read_tickets(tickets_page([*shown[:2], broken, shown[2]]))
+    deliveries = Deliveries(bucket=bucket, stream=INCREMENTAL_TICKETS, form=replace(SMALL, items="tickets"))
+    assert deliveries.run(hours(1), [_page(body)]).tallies[FIRST].malformed == 1
+    assert _quarantined(bucket) == [broken]
+
+
 @pytest.mark.parametrize("before", [[], [ticket(1, FIRST.end + 10 * HOUR).line]])
 def test_what_is_before_a_malformed_record_has_to_be_of_a_later_window(bucket: Bucket, before: list[bytes]) -> None:
     """One at a page's beginning, or behind a record of the future, may be of no later run: it is told by this one."""
