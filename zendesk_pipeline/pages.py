@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
 from threading import Lock
+from typing import Self
 
 from zendesk_pipeline.client import LONGEST_WAIT, ZendeskClient
 from zendesk_pipeline.clock import Clock
@@ -148,7 +149,7 @@ class Walk:
         """
         self._wait_until_settled(self.clock.now(), "this machine's clock")
         self._refuse_what_is_gone(self.clock.now())
-        read, turn = page_reader(self.stream), Turn(self.asked.start, self.span.end, self.stream.paging.spread)
+        read, turn = page_reader(self.stream), Turn.of(self.stream, self.asked.start, self.span.end)
         cursor: str | None = None
         seen: set[str] = set()
         for number in count(self.pages_before + 1):
@@ -292,14 +293,19 @@ class Turn:
     """Of the range."""
     spread: int
     """Seconds before the start in which a record is no odd one."""
-    kept: bool = True
-    """Whether each page has begun no earlier than the one before it."""
+    kept: bool
+    """Whether each page has begun no earlier than the one before it; never where the list has another order."""
     begins: deque[int] = field(default_factory=lambda: deque[int](maxlen=PAGES_OF_PROOF))
     """Of the last pages."""
     behind: int = 0
     """Pages in a row that lie behind the range's end; the first of them may cross it."""
     beyond: int = 0
     """The records behind the end that these pages hold."""
+
+    @classmethod
+    def of(cls, stream: Stream, start: int, end: int) -> Self:
+        """Before the first page."""
+        return cls(start, end, stream.paging.spread, kept=stream.lists_by_event_time)
 
     def takes(self, times: Sequence[int]) -> int:
         """Look at the next page; how many of its records are older than what was asked for.

@@ -38,8 +38,9 @@ class Stream:
     forbidden: str
     """What a 403 to an admin means, as a sentence."""
     description: str
-    lists_by_event_time: bool = True
-    """Whether Zendesk's list goes by the event time; else it shows older records again."""
+    lists_by_event_time: bool = False
+    """Whether Zendesk's list goes by `event_time`: then pages of an export prove what lies before them; else it shows
+    older records again, and is proven at its end."""
     in_parts: bool = False
     """Whether several cursors may read parts of a range at once: its query names both ends, by the event time."""
     late_by: int = 0
@@ -75,6 +76,7 @@ AUDIT_LOGS = Stream(
     page_size=100,
     identity=("id",),
     event_time="created_at",
+    lists_by_event_time=True,
     shows_late=True,
     budget="account",
     pool="zendesk_audit_logs",
@@ -93,6 +95,7 @@ INCREMENTAL_TICKETS = Stream(
     page_size=1000,
     identity=("id", "generated_timestamp"),
     event_time="generated_timestamp",
+    lists_by_event_time=True,  # `start_time` is compared with it, says the reference
     shows_late=True,  # an export that lags says `end_of_stream` before it shows the latest
     budget="export",
     pool="zendesk_incremental_export",
@@ -110,6 +113,7 @@ ACCESS_LOGS = Stream(
     page_size=2500,
     identity=("id",),
     event_time="timestamp",
+    lists_by_event_time=True,  # within the seconds of `spread`
     shows_late=True,
     budget="access_logs",
     pool="zendesk_access_logs",
@@ -131,6 +135,7 @@ INCREMENTAL_TICKET_EVENTS = Stream(
     page_size=JUST_UNDER_A_FULL_PAGE,
     identity=("id",),
     event_time="timestamp",
+    lists_by_event_time=True,  # the only time of an event: `end_time` leads on by it
     shows_late=True,
     budget="export",
     pool="zendesk_incremental_export",
@@ -148,7 +153,7 @@ INCREMENTAL_USERS = Stream(
     page_size=1000,
     identity=("id", "updated_at"),
     event_time="updated_at",
-    lists_by_event_time=False,
+    lists_by_event_time=False,  # by one of the export's own, which may be later, and no record shows it
     shows_late=True,
     budget="user_export",
     pool="zendesk_user_export",
@@ -166,7 +171,7 @@ INCREMENTAL_ORGANIZATIONS = Stream(
     page_size=JUST_UNDER_A_FULL_PAGE,
     identity=("id", "updated_at"),
     event_time="updated_at",
-    lists_by_event_time=False,
+    lists_by_event_time=False,  # as users
     shows_late=True,
     budget="export",
     pool="zendesk_incremental_export",
@@ -184,6 +189,7 @@ TICKET_METRIC_EVENTS = Stream(
     page_size=100,
     identity=("id",),
     event_time="time",
+    lists_by_event_time=True,  # in chronological order, says the reference
     shows_late=True,
     budget="export",
     pool="zendesk_incremental_export",

@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cached_property, lru_cache
 from random import Random
 from typing import Any, Literal, ParamSpec, TypeVar
@@ -32,7 +33,7 @@ from zendesk_pipeline.credentials import ApiToken
 from zendesk_pipeline.delivery import Delivery, Tally
 from zendesk_pipeline.errors import PipelineError
 from zendesk_pipeline.keys import Layout
-from zendesk_pipeline.limits import RateLimiter
+from zendesk_pipeline.limits import BUDGETS, RateLimiter
 from zendesk_pipeline.pages import Walk
 from zendesk_pipeline.simulator.accounts import API_TOKEN, EMAIL
 from zendesk_pipeline.simulator.faults import MALFORMED, Rule
@@ -275,6 +276,14 @@ class World:
         self.records[stream, identity] = Shown(at=at, raw=raw)
         self.zendesk.source.add(stream, [raw], max(at + delay, self.now + 1))
 
+    def add_user(self, at: int, delay: int) -> None:
+        """A user whose `updated_at` is so many seconds before the time that the export lists and shows them at."""
+        number = next(self._numbers)
+        raw = _json({"id": number, "updated_at": timestamp(at)})
+        self.records["incremental_users", f"{number}:{at}"] = Shown(at=at, raw=raw)
+        listed = at + delay
+        self.zendesk.source.add("incremental_users", [raw], max(listed + 60, self.now + 1), listed_at=listed)
+
     def change_ticket(self, number: int, at: int, length: int) -> None:
         """A new state of a ticket, which hides the one before."""
         at = max(at, self.now + 1, self._changed.get(number, 0) + 1)
@@ -306,7 +315,8 @@ class World:
             if stream == "incremental_tickets":
                 yield f"{entry.id}:{entry.at}", entry
             else:
-                yield str(entry.id) if stream == "audit_logs" else str(json.loads(entry.raw or b"")["id"]), entry
+                identity = _IDENTITY[stream][1]
+                yield str(entry.id) if stream == "audit_logs" else identity(json.loads(entry.raw or b"")), entry
 
     # S3
 
@@ -405,7 +415,7 @@ def _walk(run: Run, clock: Clock, zendesk: _InProcess) -> Walk:
         transport=transport,
         credential=ApiToken(EMAIL, API_TOKEN),
         retries=1,
-        limiters={budget: RateLimiter(clock=clock) for budget in ("account", "export", "access_logs")},
+        limiters={budget: RateLimiter(clock=clock) for budget in BUDGETS},
         clock=clock,
     )
     return Walk(
@@ -487,6 +497,10 @@ class ObjectSeen:
     identities: list[str]
 
 
+def _epoch(text: str) -> int:
+    return int(datetime.fromisoformat(text).timestamp())
+
+
 _KEY = re.compile(r"crm/(\d{4})/(\d\d)/(\d\d)/(\d\d)0000-zendesk-([a-z_]+)-\d{4}-[0-9a-f]{32}\.json(\.gz)?")
 _IDENTITY: Mapping[str, tuple[str, Callable[[Any], str]]] = {
     "audit_logs": ("audit_logs", lambda record: f"{record['id']}"),
@@ -494,6 +508,7 @@ _IDENTITY: Mapping[str, tuple[str, Callable[[Any], str]]] = {
     "access_logs": ("access_logs", lambda record: record["id"]),
     "incremental_ticket_events": ("ticket_events", lambda record: f"{record['id']}"),
     "ticket_metric_events": ("ticket_metric_events", lambda record: f"{record['id']}"),
+    "incremental_users": ("users", lambda record: f"{record['id']}:{_epoch(record['updated_at'])}"),
 }
 
 

@@ -13,7 +13,13 @@ from hypothesis import strategies as st
 from zendesk_pipeline.errors import ProtocolError
 from zendesk_pipeline.simulator import time_export
 from zendesk_pipeline.simulator.faults import Rule
-from zendesk_pipeline.streams import ACCESS_LOGS, INCREMENTAL_TICKET_EVENTS, TICKET_METRIC_EVENTS, Stream
+from zendesk_pipeline.streams import (
+    ACCESS_LOGS,
+    INCREMENTAL_TICKET_EVENTS,
+    INCREMENTAL_USERS,
+    TICKET_METRIC_EVENTS,
+    Stream,
+)
 from zendesk_pipeline.windows import HOUR, Span
 from zendesk_pipeline_tests.memory_s3 import Trouble
 from zendesk_pipeline_tests.model import BEGIN, Run, World
@@ -36,6 +42,8 @@ FAULTS = st.builds(
     retry_after=st.sampled_from([None, "seconds:7"]),
     skip=st.integers(0, 3),
 )
+BREAKS = st.builds(Rule, kind=st.just("status"), code=st.just(500), times=st.just(9), skip=st.integers(1, 9))
+"""What ends a walk in its middle."""
 RUNS = st.lists(
     st.tuples(st.integers(0, 2), st.lists(FAULTS, max_size=1), TROUBLES, st.integers(0, 9), st.integers(0, 99)),
     max_size=3,
@@ -97,3 +105,27 @@ def test_only_a_second_that_is_too_full_stops_a_walk(size: int, counts: list[int
         assert sum(tally.records for tally in outcome.tallies.values()) == sum(counts)
     if any(count > LARGEST for count in counts[:-1]):
         assert isinstance(outcome.failure, ProtocolError)
+
+
+@settings(max_examples=300, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    size=st.integers(1, 3),
+    seconds=st.lists(SECONDS, min_size=6, max_size=20),
+    behind=st.lists(st.tuples(SECONDS, st.sampled_from([900, 3000, 7000])), max_size=4),
+    runs=st.lists(st.tuples(st.integers(0, HOURS - 1), BREAKS, TROUBLES, st.integers(0, 9)), max_size=3),
+)
+def test_the_promise_holds_where_zendesk_lists_by_another_time(
+    size: int,
+    seconds: list[int],
+    behind: list[tuple[int, int]],
+    runs: list[tuple[int, Rule, Trouble, int]],
+) -> None:
+    """Users stand up to two hours behind their `updated_at`: no run that breaks off finishes their windows."""
+    world, stream = World(), replace(INCREMENTAL_USERS, page_size=size)
+    for second, delay in [*((second, 0) for second in seconds), *behind]:
+        world.add_user(BEGIN + second, delay)
+    for hour, fault, trouble, at in runs:
+        span = Span(BEGIN + hour * HOUR, BEGIN + HOURS * HOUR)
+        world.execute(Run(stream=stream, span=span, faults=(fault,), trouble=trouble, at=at, batch_bytes=200))
+    (outcome,) = world.execute(Run(stream=stream, span=Span(BEGIN, BEGIN + HOURS * HOUR), batch_bytes=200))
+    assert outcome.failure is None

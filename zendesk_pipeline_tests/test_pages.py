@@ -1,9 +1,10 @@
 """The walk over pages, against the simulated Zendesk wherever it can be made to behave so."""
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import msgspec
 import pytest
 from msgspec.structs import replace
 
@@ -32,7 +33,9 @@ from zendesk_pipeline.paging import Params
 from zendesk_pipeline.simulator.accounts import CLIENT_ID, CLIENT_SECRET
 from zendesk_pipeline.simulator.faults import Rule
 from zendesk_pipeline.streams import AUDIT_LOGS, INCREMENTAL_TICKETS, INCREMENTAL_USERS, Stream
-from zendesk_pipeline.windows import HOUR, Span, timestamp
+from zendesk_pipeline.streams import STREAMS as EVERY
+from zendesk_pipeline.verification import by_window
+from zendesk_pipeline.windows import HOUR, Span, Window, timestamp
 from zendesk_pipeline_tests.asking import DAY, NOW, client_for, first_page, machine_in, walk_with
 from zendesk_pipeline_tests.collected import STREAMS
 from zendesk_pipeline_tests.conftest import FakeClock
@@ -211,6 +214,16 @@ def _tickets(time: int, count: int = 1, first: int = 1) -> list[bytes]:
     return [b'{"id":%d,"generated_timestamp":%d}' % (first + number, time) for number in range(count)]
 
 
+def _page_of(stream: Stream, times: Sequence[int], number: int, *, more: bool) -> bytes:
+    """A page of an export with records of these event times, whatever its paging needs to tell the next one."""
+    as_seconds = stream.event_time in {"generated_timestamp", "timestamp"}
+    records = [
+        {"id": 100 * number + n, stream.event_time: at if as_seconds else timestamp(at)} for n, at in enumerate(times)
+    ]
+    tail = {"end_of_stream": not more, "after_cursor": f"{number}", "end_time": times[0]}
+    return msgspec.json.encode({stream.items: records, **tail, "meta": {"has_more": more, "after_cursor": f"{number}"}})
+
+
 def _asked(
     stream: Stream, clock: Clock, *pages: bytes, dates: Sequence[str] = (), **arguments: Any
 ) -> tuple[list[Page], int]:
@@ -267,10 +280,11 @@ def test_an_old_record_says_nothing_of_the_order(fake_clock: Clocks) -> None:
         [b'{"id":%d,"updated_at":"%b"}' % (n, timestamp(at).encode()) for n, at in enumerate(each * 5)]
         for each in users
     ]
+    lists += lists[-1:] * (PAGES_OF_A_DOUBTFUL_END - 2)
     pages = [tickets_page(each, cursor=f"{n}", more=True).replace(b"tickets", b"users") for n, each in enumerate(lists)]
     found, requests = _asked(INCREMENTAL_USERS, fake_clock(NOW).clock, *pages)
-    assert requests == 3
-    assert [page.older for page in found] == [5, 0, 0]
+    assert requests == 1 + PAGES_OF_A_DOUBTFUL_END
+    assert [page.older for page in found] == [5] + [0] * PAGES_OF_A_DOUBTFUL_END
 
 
 def test_what_pages_prove(fake_clock: Clocks) -> None:
@@ -287,6 +301,35 @@ def test_what_pages_prove(fake_clock: Clocks) -> None:
     listed = [audit_logs_page([log], cursor=f"{n}", more=n < 4) for n, log in enumerate(logs)]
     found, _ = _asked(AUDIT_LOGS, fake_clock(NOW).clock, *listed)
     assert [page.passed for page in found] == [DAY.start] * 5
+
+
+BY_EVENT_TIME = {"incremental_tickets", "incremental_ticket_events", "ticket_metric_events"}
+
+
+@pytest.mark.parametrize(
+    "stream", [pytest.param(each, id=each.name) for each in EVERY.values() if not each.paging.bounded]
+)
+def test_only_the_order_of_the_event_time_proves_something(stream: Stream, fake_clock: Clocks) -> None:
+    """Users and organizations are listed by a time of the export's own: before the end no page proves anything.
+
+    The fifth page has a record of the first hour, which would be of a window that was finished.
+    """
+    span, hour = Span(DAY.start, DAY.start + 5 * HOUR), Window(DAY.start)
+    times = [[span.start + n * HOUR + 60 + i for i in range(3)] for n in range(5)]
+    times[-1].append(span.start + 61)
+    pages = [_page_of(stream, each, n, more=n < 4) for n, each in enumerate(times)]
+    found, _ = _asked(stream, fake_clock(NOW).clock, *pages, span=span)
+    assert [page.passed >= hour.end for page in found] == [stream.name in BY_EVENT_TIME and n == 3 for n in range(5)]
+
+    def again() -> Iterator[tuple[Window, set[str]]]:
+        with answering(*(Reply(body) for body in pages)) as server:
+            yield from by_window(walk_with(client_for(server.url, fake_clock(NOW).clock), stream, span).pages(), span)
+
+    if stream.name in BY_EVENT_TIME:
+        with pytest.raises(ProtocolError, match="behind later ones"):
+            list(again())
+    else:
+        assert [len(shown) for _, shown in again()] == [4, 3, 3, 3, 3]
 
 
 FRESH, OLD = "Sat, 14 Nov 2026 12:00:00 GMT", "Fri, 13 Nov 2026 23:00:00 GMT"

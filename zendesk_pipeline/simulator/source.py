@@ -146,10 +146,16 @@ class Source:
             if entry.ever_visible(now) if ever else entry.visible(now):
                 yield self.record(stream, entry)
 
-    def add(self, stream: str, records: Iterable[bytes], visible_at: int | None) -> None:
-        """Put in records by hand, shown from `visible_at`, or as soon as the stream would show them."""
+    def add(
+        self, stream: str, records: Iterable[bytes], visible_at: int | None, *, listed_at: int | None = None
+    ) -> None:
+        """Put in records by hand, shown from `visible_at`, or as soon as the stream would show them.
+
+        They stand where their event time, or `listed_at`, puts them.
+        """
         for record in records:
-            self._timelines[stream].add(given_entry(stream, record, visible_at))
+            entry = given_entry(stream, record, visible_at)
+            self._timelines[stream].add(entry if listed_at is None else entry._replace(at=listed_at))
 
     def forget_added(self) -> None:
         """Back to the records of the history alone."""
