@@ -41,6 +41,8 @@ class Attempt:
     """Whether it was to send again what had been delivered."""
     begun: float = 0.0
     """When it was asked for, seconds since the epoch."""
+    took_back: str = ""
+    """Its run's id where windows that it has reported turned out not to be finished."""
 
 
 @dataclass(frozen=True, slots=True)

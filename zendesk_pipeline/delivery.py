@@ -175,7 +175,7 @@ class Delivery:
         """Those that the latest page with records has shown: their batches may grow."""
         self._finished: set[Window] = set()
         """Windows of the span that are, or are about to be."""
-        self._in_turn = True
+        self.in_turn = True
         """Whether no page has shown a new record of a window that was finished."""
         self._completed: dict[Window, str] = {}
         """Those whose ledgers this run has made complete, and the versions it wrote."""
@@ -239,7 +239,7 @@ class Delivery:
 
     def _leave(self, page: Page, shown: set[Window]) -> None:
         """Finish what is proven to be passed, and hold no more of the other windows than has to be held."""
-        if self._in_turn:
+        if self.in_turn:
             self._finish_before(page.passed)
         if shown:
             for window in self._filling - shown:
@@ -670,7 +670,7 @@ class Delivery:
                 opened.ledger, opened.version = msgspec.structs.replace(opened.ledger, complete=False), version
         self._completed.clear()
         self._finished.clear()
-        self._ahead, self._in_turn = deque(self._span), False
+        self._ahead, self.in_turn = deque(self._span), False
 
     def _withdraw(self, window: Window, version: str) -> str | None:
         """Take the flag out of the ledger of this version; the new version, or None where it is another one by now."""

@@ -38,7 +38,7 @@ from zendesk_pipeline.records import Record
 from zendesk_pipeline.redaction import Redaction
 from zendesk_pipeline.redaction_rules import redaction
 from zendesk_pipeline.resources import settled
-from zendesk_pipeline.run_history import STAYS
+from zendesk_pipeline.run_history import STAYS, TOOK_BACK
 from zendesk_pipeline.settings import not_set
 from zendesk_pipeline.store import Spent, Store, prepared
 from zendesk_pipeline.streams import STREAMS, Stream
@@ -152,6 +152,7 @@ class S3IOManager(dg.ConfigurableIOManager):
 
         def report() -> None:
             """What is finished by now; the latest window may yet get a record that comes out of order."""
+            self._take_back(context, delivery, reports)
             if reports.due:
                 self._report(context, obj.stream, delivery, reports.new(delivery.finished[:-1]))
                 obj.goes_on(self._clock.now())
@@ -161,6 +162,7 @@ class S3IOManager(dg.ConfigurableIOManager):
             self._deliver(obj, rest, delivery, claim=claim, log=log, report=report)
         except BaseException as problem:
             # Dagster reports a range only when all of it succeeded: report what is done before the failure goes on.
+            self._take_back(context, delivery, reports)
             self._report(context, obj.stream, delivery, reports.new(delivery.finished))
             if isinstance(problem, PipelineError):
                 raise _failure(context, problem, _what_is_missing(obj, {*done, *delivery.finished})) from None
@@ -376,6 +378,11 @@ class S3IOManager(dg.ConfigurableIOManager):
             context.log_event(
                 dg.AssetMaterialization(context.asset_key, partition=window.partition_key, metadata=metadata)
             )
+
+    def _take_back(self, context: dg.OutputContext, delivery: Delivery, reports: Reports) -> None:
+        """Mark the run where windows that it has reported are not finished: Dagster forgets no materialization."""
+        if not delivery.in_turn and reports.takes_back():
+            context.step_context.instance.add_run_tags(context.run_id, {TOOK_BACK: context.run_id})
 
     def _report_late(self, context: dg.OutputContext, pages: PageStream, rest: Span, delivery: Delivery) -> None:
         """Records that showed up late belong to windows before those that were read: note them there."""

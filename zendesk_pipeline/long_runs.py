@@ -12,6 +12,7 @@ from typing import Any
 import dagster as dg
 
 from zendesk_pipeline.clock import Clock
+from zendesk_pipeline.run_history import took_back
 from zendesk_pipeline.windows import Span, Window
 
 REPORT_SECONDS = 600.0
@@ -35,10 +36,15 @@ MOVES_ON = "zendesk_pipeline/time_limit"
 def finished_before(
     instance: dg.DagsterInstance, run: dg.DagsterRun, asset: dg.AssetKey, span: Span
 ) -> dict[Window, Mapping[str, Any]]:
-    """The windows of a span that the runs which this one continues have finished, with what is to be told of them."""
+    """The windows of a span that the runs which this one continues have finished, with what is to be told of them.
+
+    What one of them has taken back it has not finished.
+    """
     windows = {window.partition_key: window for window in span}
     found: dict[Window, Mapping[str, Any]] = {}
     for parent in _continued(instance, run):
+        if took_back(parent):
+            continue
         for event in _materializations(instance, parent.run_id):
             if event.asset_key == asset and (window := windows.get(event.partition or "")):
                 kept = {name: value for name, value in event.metadata.items() if name in OF_THE_WINDOW}
@@ -96,6 +102,12 @@ class Reports:
             return False
         self._latest = now
         return True
+
+    def takes_back(self) -> bool:
+        """Forget what was told; whether anything was."""
+        told = bool(self.told)
+        self.told.clear()
+        return told
 
     def new(self, finished: Sequence[Window]) -> list[Window]:
         """Those that have not been told."""

@@ -20,7 +20,7 @@ from dagster_shared.error import SerializableErrorInfo
 
 from zendesk_pipeline.catch_up import SUSPICIOUS, Attempt, settled, troubles
 from zendesk_pipeline.messages import some_words
-from zendesk_pipeline.run_history import UNDER_WAY, Ours, redelivers, stays, windows_of
+from zendesk_pipeline.run_history import UNDER_WAY, Ours, redelivers, stays, took_back, windows_of
 from zendesk_pipeline.verification import backfills
 from zendesk_pipeline.windows import DAY, HOUR, Span, Window, ranges, some, timestamp
 
@@ -124,6 +124,8 @@ class FailedRun:
     """Whether trying again does not help: a person has to fix something first."""
     redeliver: bool = False
     """Whether it was to send again what had been delivered."""
+    took_back: bool = False
+    """Whether windows that it has reported turned out not to be finished."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,10 +137,11 @@ class Held:
 
     def missing(self, run: FailedRun) -> list[Window]:
         """What neither the run itself, before it failed, nor a later one has delivered."""
-        return [window for window in run.span if self._is_missing(window.partition_key, run.event)]
+        return [window for window in run.span if self._is_missing(window.partition_key, run)]
 
-    def _is_missing(self, key: str, failure: int) -> bool:
-        return self.delivered.get(key, -1) <= min(self.planned.get(key, -1), failure)
+    def _is_missing(self, key: str, run: FailedRun) -> bool:
+        before = run.event if run.took_back else min(self.planned.get(key, -1), run.event)
+        return self.delivered.get(key, -1) <= before
 
 
 # What the instance knows
@@ -190,6 +193,7 @@ def _of_failures(
                 sentence=_reason(event.event_log_entry),
                 stays=stays(run),
                 redeliver=redelivers(run),
+                took_back=took_back(run),
             )
 
 

@@ -33,6 +33,8 @@ OUR_JOBS = ("hourly_collection", "__ASSET_JOB")
 """The job of the schedule, and the one in which Dagster runs assets by themselves (UI, sensors, command line)."""
 STAYS = "zendesk_pipeline/stays_until_fixed"
 """The tag of a run that failed of what trying again does not help, with the run's own id: a retry takes tags over."""
+TOOK_BACK = "zendesk_pipeline/took_back"
+"""The tag of a run that reported windows which it then found not to be finished, with the run's own id, as above."""
 MOST_CANCELLATIONS = 500
 """The newest, other people's too."""
 NOT_BY_A_PERSON = "Canceling due to exceeding maximum runtime"
@@ -102,6 +104,11 @@ def windows_of(run: dg.DagsterRun) -> Span | None:
 def stays(run: dg.DagsterRun) -> bool:
     """Whether a run failed of what stays until a person fixes it."""
     return run.tags.get(STAYS) == run.run_id
+
+
+def took_back(run: dg.DagsterRun) -> bool:
+    """Whether what a run has reported counts for nothing unless it succeeds."""
+    return run.tags.get(TOOK_BACK) == run.run_id
 
 
 def redelivers(run: dg.DagsterRun) -> bool:

@@ -34,6 +34,7 @@ from zendesk_pipeline.run_history import (
     ours_in,
     redelivers,
     stays,
+    took_back,
     windows_of,
 )
 from zendesk_pipeline.streams import Stream
@@ -198,7 +199,8 @@ def failed_again(
 ) -> dict[Window, float]:
     """The windows that were delivered and whose latest run, after that, failed; and when they had been delivered.
 
-    They are red in the UI. A run that was to send them again on purpose is not repeated, nor one that was cancelled.
+    They are red in the UI; those that the run itself had reported and then taken back are green. A run that was to send
+    them again on purpose is not repeated, nor one that was cancelled.
 
     Args:
         instance: Where the runs are recorded.
@@ -213,14 +215,20 @@ def failed_again(
         for window, each in latest.items()
         if each.failed_at is not None and not each.redeliver and not each.cancelled
     ]
-    if not failed:
+    reported = {
+        window.partition_key: each.took_back
+        for window, each in latest.items()
+        if each.failed_at is not None and each.took_back and not each.redeliver
+    }
+    if not failed and not reported:
         return {}
     plans = instance.get_latest_storage_id_by_partition(key, PLANNED, set(failed))
-    again = [name for name in failed if plans.get(name, -1) > held[name]]
-    if not again:
+    again = {name for name in failed if plans.get(name, -1) > held[name]}
+    if not again and not reported:
         return {}
-    wanted = dg.AssetRecordsFilter(asset_key=key, storage_ids=[held[name] for name in again])
-    records = instance.fetch_materializations(wanted, limit=len(again)).records
+    wanted = dg.AssetRecordsFilter(asset_key=key, storage_ids=[held[name] for name in again | reported.keys()])
+    records = instance.fetch_materializations(wanted, limit=len(again | reported.keys())).records
+    again |= {name for each in records if (name := each.partition_key) and reported.get(name) == each.run_id}
     times = {record.partition_key: record.timestamp for record in records}
     return {Window.of_partition(name): times.get(name, 0.0) for name in again}
 
@@ -297,6 +305,7 @@ def recent_attempts(instance: dg.DagsterInstance, mine: Ours, *, since: float) -
                 cancelled=run.run_id in cancelled,
                 redeliver=redelivers(run),
                 begun=record.create_timestamp.timestamp(),
+                took_back=run.run_id if took_back(run) else "",
             )
             for key in mine.among(instance, run):
                 attempts.setdefault(key, []).append(attempt)

@@ -38,6 +38,7 @@ from zendesk_pipeline_tests.deliveries import Bucket
 from zendesk_pipeline_tests.reconcile import reconcile
 from zendesk_pipeline_tests.runs import QUIET, RANGE_END, RANGE_START, Project, materializations, metadata, project
 from zendesk_pipeline_tests.s3_proxy import S3Proxy, S3Request, s3_proxy
+from zendesk_pipeline_tests.taken_back import fails_after_it_took_back
 from zendesk_pipeline_tests.time_lapse import SimulatedTime, daemon, home, on_the_clock
 
 pytestmark = QUIET
@@ -118,6 +119,18 @@ def _keys(windows: Sequence[Window]) -> list[str]:
 
 
 # What is not walked again
+
+
+def test_a_retry_reads_what_was_taken_back(
+    collector: Project, account: SimulatedZendesk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where an earlier run had finished it, and its ledger says so still: the walk was not to be relied on."""
+    span = hours(3)
+    assert _run(collector, span).success
+    failed = fails_after_it_took_back(collector, span, monkeypatch)
+    account.control.forget_requests()
+    assert _run(collector, span, continues=failed.run_id).success
+    assert _asked_from(account)[0] == timestamp(span.start - HOUR - 1)
 
 
 def test_a_retry_begins_at_the_first_window_that_is_not_finished(

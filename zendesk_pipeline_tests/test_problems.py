@@ -34,6 +34,7 @@ from zendesk_pipeline.simulator.faults import Rule
 from zendesk_pipeline.windows import HOUR, MOST_SHOWN, Span, Window
 from zendesk_pipeline_tests.by_hand import FIRST, hours
 from zendesk_pipeline_tests.runs import QUIET, RANGE_END, RANGE_START, Project, project
+from zendesk_pipeline_tests.taken_back import fails_after_it_took_back
 
 pytestmark = QUIET
 AUDIT_LOGS, TICKETS = dg.AssetKey("audit_logs"), dg.AssetKey("incremental_tickets")
@@ -95,6 +96,16 @@ def test_runs_of_every_origin_are_seen(running: Project, monkeypatch: pytest.Mon
     assert (problem.windows, problem.severity) == ((hours(3), hours(1, skip=4)), "error")
     assert "3 runs failed, the latest at " in problem.text
     assert other.windows == (hours(1, skip=4),)
+
+
+def test_what_a_run_has_reported_and_taken_back_is_missing(running: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Although it is green; until a later run delivers it."""
+    fails_after_it_took_back(running, SPAN, monkeypatch)
+    (problem,) = _found(running.instance)
+    assert problem.windows == (SPAN,)
+    assert running.run("audit_logs", hours(1)).success
+    (problem,) = _found(running.instance)
+    assert problem.windows == (hours(2, skip=1),)
 
 
 def test_a_failure_is_solved_when_its_windows_are_materialized(

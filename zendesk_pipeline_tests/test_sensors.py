@@ -23,6 +23,7 @@ from zendesk_pipeline.windows import DAY, HOUR, Span, Window
 from zendesk_pipeline_tests import other_people
 from zendesk_pipeline_tests.conftest import FakeClock
 from zendesk_pipeline_tests.runs import QUIET, RANGE_END, RANGE_START, Project, damage, description, project
+from zendesk_pipeline_tests.taken_back import fails_after_it_took_back
 
 pytestmark = QUIET
 
@@ -409,6 +410,19 @@ def test_records_that_were_to_be_sent_again_are_left_to_the_person(
 
     clock.time = _failed_at(collector) + FIRST_PAUSE
     assert ("2026-11-12-05:00",) * 2 not in _asked(look(collector))
+
+
+def test_a_window_that_was_reported_and_taken_back_is_asked_for_again(
+    collector: Project, look: Look, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is green, as Dagster forgets no materialization; a later run that delivers it counts."""
+    fails_after_it_took_back(collector, SPAN, monkeypatch)
+    assert FIRST in delivered_windows(collector.instance, dg.AssetKey("audit_logs"))
+    clock.time = _failed_at(collector) + FIRST_PAUSE
+    assert _asked(look(collector))[0][0] == FIRST.partition_key
+
+    assert collector.run("audit_logs", SPAN).success
+    assert _asked(look(collector))[0][0] == Window(SPAN.end).partition_key
 
 
 # What is too old for the sensor
