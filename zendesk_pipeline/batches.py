@@ -74,12 +74,17 @@ class Batch:
     def __init__(self, form: BatchFormat) -> None:
         self._form = form
         self._lines: list[bytes] = []
-        self._room = form.size_limit - len(form.head) - len(form.tail)
+        self._room = self._empty = form.size_limit - len(form.head) - len(form.tail)
         self.identities: list[str] = []
 
     def has_room(self, line: bytes) -> bool:
         """Whether the line fits; an empty batch takes any."""
         return len(line) <= self._room or not self._lines
+
+    @property
+    def size(self) -> int:
+        """Bytes that it holds."""
+        return self._empty - self._room
 
     def add(self, record: Record, line: bytes) -> None:
         """Put the record's line, whole or shortened, at the end."""

@@ -38,7 +38,9 @@ T = TypeVar("T")
 WRITERS = 4
 """Threads that talk to S3."""
 IN_FLIGHT = 2
-"""Batches on their way to S3, beside the one that grows: what memory depends on. The other threads see to ledgers."""
+"""Batches on their way to S3, beside those that grow: what memory depends on. The other threads see to ledgers."""
+MOST_GROWING = 32 * 1024 * 1024
+"""Bytes of all batches that grow, where each page has records of many windows; of more, the largest are stored."""
 REDACTION, REDELIVERY, ACCOUNT = "redaction", "redelivery", "account"
 """What is noted beside an object for a run that finds it without a ledger: the digest of the rules, the first run of a
 redelivery, and the host that the records come from."""
@@ -246,9 +248,22 @@ class Delivery:
                 if window in self._opening:
                     self._flush(self._opening[window].result())
             self._filling = shown
+            self._bound_growing()
         if page.number % PAGES_BETWEEN_LOOKS == 0 and self._known() > MOST_KNOWN:
             for window in [window for window in self._opening if window not in shown]:
                 self._note(window)
+
+    def _bound_growing(self) -> None:
+        """Store the largest batches where all that grow are too much, down to half of it: objects stay large."""
+        opened = [self._opening[window].result() for window in self._filling if window in self._opening]
+        held = sum(each.batch.size for each in opened)
+        if held <= max(MOST_GROWING, self._form.size_limit):
+            return
+        for each in sorted(opened, key=lambda each: (-each.batch.size, each.window)):
+            held -= each.batch.size
+            self._flush(each)
+            if held <= MOST_GROWING // 2:
+                return
 
     def _known(self) -> int:
         return sum(len(opening.result().known) for opening in self._opening.values())

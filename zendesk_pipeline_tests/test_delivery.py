@@ -528,6 +528,31 @@ def test_many_open_windows_are_noted_and_read_again(
     assert done.finished == list(SPAN)
 
 
+@pytest.mark.parametrize("after", [20, 40])
+def test_pages_that_show_many_windows_hold_few_bytes(
+    deliveries: Deliveries, monkeypatch: pytest.MonkeyPatch, after: int
+) -> None:
+    """What a walk has not stored when it fails, it held: never more than the bound, in objects that are not small."""
+    most, windows = 20_000, hours(24)
+    monkeypatch.setattr("zendesk_pipeline.delivery.MOST_GROWING", most)
+    shown = [
+        [audit_log(page * 100 + number, window.start + page) for number, window in enumerate(windows)]
+        for page in range(after)
+    ]
+    pages = _proving(shown, [0] * after)
+    large = deliveries.formed(limit=most)
+    with pytest.raises(TransientError):
+        walk(large.delivery(windows), _then_fails(pages, after))
+    stored = deliveries.bucket.feed()
+    taken = sum(len(record.line) + 1 for page in shown for record in page)
+    assert taken > 2 * most
+    assert 0 <= taken - sum(map(len, stored.values())) <= most
+    assert sum(map(len, stored.values())) / len(stored) > most / 2 / len(windows)
+    records = [record for page in shown for record in page]
+    large.records(windows, records)
+    assert holds_once(deliveries.bucket, records)
+
+
 @pytest.mark.parametrize("after", range(6))
 def test_a_walk_that_fails_keeps_what_is_finished(deliveries: Deliveries, after: int) -> None:
     """Windows that the walk is proven to have passed are finished and complete, no other is; a re-run is exact."""
