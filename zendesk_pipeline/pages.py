@@ -37,6 +37,7 @@ PAGES_OF_PROOF = 3
 """So many pages of an export in a row lie behind a moment, each in its turn, before all that is earlier counts as read.
 
 Exports by cursor ascend by time, as recorded answers do; who shows one record, or one page, early is found out by then.
+Together they hold more records than a full page: where pages were too heavy, three of them may be three records.
 """
 PAGES_OF_AN_END = 2
 """So many in a row lie behind a range's end, each in its turn, before an export is left; the first may cross it."""
@@ -295,8 +296,12 @@ class Turn:
     """Seconds before the start in which a record is no odd one."""
     kept: bool
     """Whether each page has begun no earlier than the one before it; never where the list has another order."""
-    begins: deque[int] = field(default_factory=lambda: deque[int](maxlen=PAGES_OF_PROOF))
-    """Of the last pages."""
+    full: int
+    """Records of a full page."""
+    pages: deque[tuple[int, int]] = field(default_factory=deque[tuple[int, int]])
+    """Where each of the last pages begins, and its records: as few pages as are a proof, or all there were."""
+    held: int = 0
+    """The records of those."""
     behind: int = 0
     """Pages in a row that lie behind the range's end; the first of them may cross it."""
     beyond: int = 0
@@ -305,7 +310,7 @@ class Turn:
     @classmethod
     def of(cls, stream: Stream, start: int, end: int) -> Self:
         """Before the first page."""
-        return cls(start, end, stream.paging.spread, kept=stream.lists_by_event_time)
+        return cls(start, end, stream.paging.spread, kept=stream.lists_by_event_time, full=stream.page_size)
 
     def takes(self, times: Sequence[int]) -> int:
         """Look at the next page; how many of its records are older than what was asked for.
@@ -320,9 +325,12 @@ class Turn:
             begin = min(times, default=self.start)
         if not times:
             return older
-        if self.begins and begin < self.begins[-1]:
+        if self.pages and begin < self.pages[-1][0]:
             self.kept = False
-        self.begins.append(begin)
+        self.pages.append((begin, len(times)))
+        self.held += len(times)
+        while len(self.pages) > PAGES_OF_PROOF and self.held - self.pages[0][1] > self.full:
+            self.held -= self.pages.popleft()[1]
         if begin >= self.end:
             self.behind, self.beyond = self.behind + 1, self.beyond + len(times)
         else:
@@ -333,7 +341,8 @@ class Turn:
     @property
     def passed(self) -> int:
         """The time before which everything has been shown; where the list begins, if nothing is proven."""
-        return self.begins[0] if self.kept and len(self.begins) == PAGES_OF_PROOF else self.start
+        proven = self.kept and len(self.pages) >= PAGES_OF_PROOF and self.held > self.full
+        return self.pages[0][0] if proven else self.start
 
     @property
     def ended(self) -> bool:

@@ -1,11 +1,14 @@
 """The walk over pages, against the simulated Zendesk wherever it can be made to behave so."""
 
+import dataclasses
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from zendesk_pipeline import client as client_module
@@ -28,6 +31,7 @@ from zendesk_pipeline.pages import (
     TRIES_OF_AN_OLD_PAGE,
     Page,
     PageSize,
+    Turn,
 )
 from zendesk_pipeline.paging import Params
 from zendesk_pipeline.simulator.accounts import CLIENT_ID, CLIENT_SECRET
@@ -294,13 +298,53 @@ def test_what_pages_prove(fake_clock: Clocks) -> None:
     """
     starts = [DAY.start + n * HOUR for n in range(5)]
     tickets = [tickets_page(_tickets(at, 3), cursor=f"{at}", more=True) for at in starts]
-    found, _ = _asked(INCREMENTAL_TICKETS, fake_clock(NOW).clock, *tickets, tickets_page([]))
+    full_of_three = dataclasses.replace(INCREMENTAL_TICKETS, page_size=3)
+    found, _ = _asked(full_of_three, fake_clock(NOW).clock, *tickets, tickets_page([]))
     assert [page.passed for page in found] == [DAY.start, DAY.start, *starts[:3], starts[2]]
 
     logs = [b'{"id":%d,"created_at":"%b"}' % (at, timestamp(at).encode()) for at in starts]
     listed = [audit_logs_page([log], cursor=f"{n}", more=n < 4) for n, log in enumerate(logs)]
     found, _ = _asked(AUDIT_LOGS, fake_clock(NOW).clock, *listed)
     assert [page.passed for page in found] == [DAY.start] * 5
+
+
+def test_pages_of_a_record_prove_as_little_as_its_number(fake_clock: Clocks) -> None:
+    """Where pages were too heavy, three records that stand early are three pages: a full page's records prove it."""
+    early = [DAY.start + 2 * HOUR + n for n in range(3)]
+    times = [DAY.start + 10, *early, *(DAY.start + 11 + n for n in range(8))]
+    pages = [tickets_page(_tickets(at, 1, n), cursor=f"{n}", more=True) for n, at in enumerate(times)]
+    stream = dataclasses.replace(INCREMENTAL_TICKETS, page_size=4)
+    found, _ = _asked(stream, fake_clock(NOW).clock, *pages, tickets_page([]))
+    assert {page.passed for page in found} == {DAY.start}
+
+    in_order = [DAY.start + n for n in range(12)]
+    pages = [tickets_page(_tickets(at), cursor=f"{at}", more=True) for at in in_order]
+    found, _ = _asked(stream, fake_clock(NOW).clock, *pages, tickets_page([]))
+    assert [page.passed for page in found[4:-1]] == in_order[:8]
+
+
+@settings(max_examples=500, derandomize=True)
+@given(
+    full=st.integers(3, 12),
+    steps=st.lists(st.integers(0, 5), min_size=1, max_size=60),
+    ahead=st.tuples(st.integers(0, 60), st.lists(st.integers(1, 90), max_size=12)),
+    sizes=st.lists(st.integers(1, 12), min_size=1, max_size=8),
+)
+def test_as_many_early_records_as_a_page_holds_prove_nothing(
+    full: int, steps: list[int], ahead: tuple[int, list[int]], sizes: list[int]
+) -> None:
+    """However heavy pages are cut, nothing is passed that comes behind: not where so many stand early at one place."""
+    times = [*itertools.accumulate(steps)]
+    place, early = ahead
+    here = times[min(place, len(times) - 1)]
+    times[place:place] = [here + each for each in early[:full]]
+    turn, left = Turn.of(dataclasses.replace(INCREMENTAL_TICKETS, page_size=full), 0, 1000), times
+    for size in itertools.cycle(sizes):
+        page, left = left[: min(size, full)], left[min(size, full) :]
+        turn.takes(page)
+        assert turn.passed <= min(left, default=1000)
+        if not left:
+            break
 
 
 BY_EVENT_TIME = {"incremental_tickets", "incremental_ticket_events", "ticket_metric_events"}
@@ -318,6 +362,7 @@ def test_only_the_order_of_the_event_time_proves_something(stream: Stream, fake_
     times = [[span.start + n * HOUR + 60 + i for i in range(3)] for n in range(5)]
     times[-1].append(span.start + 61)
     pages = [_page_of(stream, each, n, more=n < 4) for n, each in enumerate(times)]
+    stream = dataclasses.replace(stream, page_size=4)
     found, _ = _asked(stream, fake_clock(NOW).clock, *pages, span=span)
     assert [page.passed >= hour.end for page in found] == [stream.name in BY_EVENT_TIME and n == 3 for n in range(5)]
 
