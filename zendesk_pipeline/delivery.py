@@ -674,7 +674,7 @@ class Delivery:
             " has come to its end."
         )
         for commit in self._commits.values():
-            commit.result()
+            commit.exception()  # of one that failed later: the flags of the others are wrong as well
         for taken in self._finished:
             self._tally(taken).finished_at = None
         withdrawn = {each: self._pool.submit(self._withdraw, *each) for each in self._completed.items()}
@@ -686,6 +686,7 @@ class Delivery:
         self._completed.clear()
         self._finished.clear()
         self._ahead, self.in_turn = deque(self._span), False
+        self._raise_failure()
 
     def _withdraw(self, window: Window, version: str) -> str | None:
         """Take the flag out of the ledger of this version; the new version, or None where it is another one by now."""

@@ -16,6 +16,7 @@ import boto3
 import pytest
 import requests
 from botocore.awsrequest import AWSResponse
+from botocore.exceptions import ConnectionClosedError
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
@@ -28,7 +29,7 @@ from zendesk_pipeline.keys import Layout
 from zendesk_pipeline.local_services import LocalS3, local_s3, moto_s3
 from zendesk_pipeline.pages import Page
 from zendesk_pipeline.records import Record
-from zendesk_pipeline.store import Store
+from zendesk_pipeline.store import Store, prepared
 from zendesk_pipeline.streams import INCREMENTAL_TICKETS
 from zendesk_pipeline.windows import HOUR, Span, Window
 from zendesk_pipeline_tests.by_hand import (
@@ -451,6 +452,67 @@ def test_a_finish_that_was_wrong_is_taken_back(deliveries: Deliveries) -> None:
     deliveries.records(SPAN, RECORDS)
     assert holds_once(deliveries.bucket, RECORDS)
     assert deliveries.bucket.complete(SPAN) == [True] * 3
+
+
+def test_a_finish_whose_answer_was_lost_is_taken_back(deliveries: Deliveries) -> None:
+    """S3 has written the ledger of an empty window, and nobody heard of it: the flag is this run's all the same."""
+    store = deliveries.bucket.store
+    bucket = replace(deliveries.bucket, store=replace(store, client=prepared(store.client), sleep=lambda _: None))
+    answers = iter([True])
+
+    def loses(sent: Sent, send: Callable[[], AWSResponse]) -> AWSResponse | None:
+        ledger = bucket.layout.ledger("audit_logs", SECOND)
+        if (sent.operation, sent.key) == ("PutObject", ledger) and next(answers, False):
+            send()
+            raise ConnectionClosedError(endpoint_url="http://s3")
+        return None
+
+    Wire(store.client, fault=loses)
+    first, second, third = _proving([RECORDS[12:15], RECORDS[15:], RECORDS[6:7]], [SECOND.start, *[THIRD.start] * 2])
+
+    def pages() -> Iterator[Page]:
+        yield first
+        while not all(bucket.complete(hours(1))):
+            pass
+        yield second
+        while not all(bucket.complete(hours(2))):
+            pass
+        yield third
+        raise TransientError("Zendesk answered 503.")
+
+    with pytest.raises(TransientError):
+        walk(replace(deliveries, bucket=bucket).delivery(SPAN), pages())
+    assert next(answers, False) is False
+    assert bucket.complete(SPAN) == [False] * 3
+
+
+def test_a_finish_is_taken_back_although_another_fails(deliveries: Deliveries) -> None:
+    """Of two windows that are finished wrongly S3 refuses the ledger of one: the other does not stay complete."""
+    bucket, begins = deliveries.bucket, threading.Event()
+
+    class Warnings(list[str]):
+        def append(self, text: str) -> None:
+            super().append(text)
+            begins.set()
+
+    def refuses(sent: Sent, _: Callable[[], AWSResponse]) -> AWSResponse | None:
+        if (sent.operation, sent.key) != ("PutObject", bucket.layout.ledger("audit_logs", SECOND)):
+            return None
+        begins.wait(60)
+        return refusal(403, "AccessDenied")
+
+    Wire(bucket.store.client, fault=refuses)
+    first, second = _proving([RECORDS[12:], RECORDS[:1]], [THIRD.start] * 2)
+
+    def pages() -> Iterator[Page]:
+        yield first
+        while not all(bucket.complete(hours(1))):
+            pass
+        yield second
+
+    with pytest.raises(DeniedError):
+        walk(replace(deliveries, warnings=Warnings()).delivery(SPAN), pages())
+    assert bucket.complete(SPAN) == [False] * 3
 
 
 def test_what_was_taken_back_is_finished_at_the_end_of_the_walk(deliveries: Deliveries) -> None:
