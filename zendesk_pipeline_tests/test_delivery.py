@@ -457,7 +457,7 @@ def test_a_finish_that_was_wrong_is_taken_back(deliveries: Deliveries) -> None:
 def test_a_finish_whose_answer_was_lost_is_taken_back(deliveries: Deliveries) -> None:
     """S3 has written the ledger of an empty window, and nobody heard of it: the flag is this run's all the same."""
     store = deliveries.bucket.store
-    bucket = replace(deliveries.bucket, store=replace(store, client=prepared(store.client), sleep=lambda _: None))
+    bucket = replace(deliveries.bucket, store=replace(store, client=prepared(store.client), sleep=float))
     answers = iter([True])
 
     def loses(sent: Sent, send: Callable[[], AWSResponse]) -> AWSResponse | None:
