@@ -47,6 +47,11 @@ RECORDS_OF_AN_END = 10
 """So many records behind a range's end they have to hold, since pages that were too heavy may be of one record."""
 LONGEST_PAUSE = 60.0
 """Seconds before a page that was too heavy is asked for in a smaller size; one second at first, then twice as long."""
+LONGEST_SILENCE = 300.0
+"""Seconds without an answer in any size, waits for the rate limit aside; then a page of one record is the last try.
+
+Answers that do not come in time are a minute each: a way down to it in halves would take an outage for a heavy page.
+"""
 PAGES_BEFORE_GROWING = 10
 """After a page that was too heavy halved the page size, so many good pages double it again."""
 
@@ -84,28 +89,28 @@ class PageSize:
     """None: as many as the stream allows."""
     good: int = 0
     """Pages of that size since it changed."""
-    was_too_heavy: bool = False
+    is_new: bool = False
+    """Whether no page of that size has come since it changed: then it may be too heavy still."""
     lock: Lock = field(default_factory=Lock, repr=False)
 
     def now(self, full: int) -> int:
         """Where `full` is the most that is good to ask for."""
         return full if self.size is None else self.size
 
-    def is_too_heavy(self, size: int) -> None:
-        """Ask for half as many from now on; another cursor may have seen to that."""
+    def is_too_heavy(self, fewer: int) -> None:
+        """Ask for `fewer` from now on; another cursor may have seen to that."""
         with self.lock:
-            self.was_too_heavy = True
-            if self.size is None or self.size > size // 2:
-                self.size, self.good = size // 2, 0
+            if self.size is None or self.size > fewer:
+                self.size, self.good, self.is_new = fewer, 0, True
 
     def is_good(self, size: int, full: int) -> None:
         """After good pages, ask for twice as many."""
         with self.lock:
-            if size != self.size:
+            if size != self.now(full):
                 return
-            self.good += 1
-            if self.good >= PAGES_BEFORE_GROWING:
-                self.size, self.good = min(full, size * 2), 0
+            self.good, self.is_new = self.good + 1, False
+            if size < full and self.good >= PAGES_BEFORE_GROWING:
+                self.size, self.good, self.is_new = min(full, size * 2), 0, True
                 if self.size == full:
                     self.size = None
 
@@ -183,23 +188,28 @@ class Walk:
         """A page in a size that Zendesk can build: it halves, down to 1, where a page is too heavy.
 
         So it is told at once (504), and so it may be where no answer comes in time, a proxy gives up, or the answer
-        breaks off: there the same is tried again first, unless a page of this range has been too heavy before.
+        breaks off: there the same is tried again first, if pages of that size have come.
         """
-        full = self.stream.page_size
+        full, began = self.stream.page_size, self._working()
         for pause in (min(2.0**tries, LONGEST_PAUSE) for tries in count()):
             size = self.size.now(full)
             try:
-                answer = self._ask(read, cursor, size, patient=size == 1 or not self.size.was_too_heavy)
+                answer = self._ask(read, cursor, size, patient=size == 1 or not self.size.is_new)
             except (PageTooHeavyError, MaybeTooHeavyError) as problem:
                 if size == 1 or (problem.retry_after or 0.0) > LONGEST_WAIT:
                     tried = f"{full:,}" + ("" if size == full else f" and fewer, {size:,} at last")
                     raise type(problem)(f"{problem} Records a page that were asked for: {tried}.") from None
-                self.size.is_too_heavy(size)
+                is_silent = isinstance(problem, MaybeTooHeavyError) and self._working() - began > LONGEST_SILENCE
+                self.size.is_too_heavy(1 if is_silent else size // 2)
                 self.clock.sleep(max(pause, problem.retry_after or 0.0))
                 continue
             self.size.is_good(size, full)
             return answer
         raise AssertionError("the pauses never end")
+
+    def _working(self) -> float:
+        """Seconds on a clock that stands still while the rate limit is waited for."""
+        return self.clock.monotonic() - self.client.spent.waited
 
     def _ask(
         self, read: Callable[[bytes], PageBody], cursor: str | None, size: int, *, patient: bool

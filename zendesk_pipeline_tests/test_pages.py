@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 from collections.abc import Callable, Iterator, Sequence
+from statistics import median
 from typing import Any
 
 import msgspec
@@ -686,6 +687,39 @@ def test_a_page_that_stays_too_heavy_is_asked_for_in_parts(
     assert _lines(pages, span) == zendesk.control.source("incremental_tickets", span.start, span.end)
 
 
+def test_ordinary_faults_do_not_keep_pages_small(zendesk: SimulatedZendesk, fake_clock: Clocks) -> None:
+    """After a page that was too heavy, one in seven requests is a 502: pages grow back to full ones and stay so."""
+    zendesk.control.add_faults(
+        Rule(path="incremental", kind="status", code=504, skip=1),
+        Rule(path="incremental", kind="status", code=502, times=0, skip=1, probability=0.15, seed=1),
+    )
+    stream, span = dataclasses.replace(INCREMENTAL_TICKETS, page_size=100), Span(DAY.start - 24 * HOUR, DAY.end)
+    pages = list(walk_with(client_for(zendesk.url, fake_clock(NOW).clock), stream, span).pages())
+    sizes = _sizes(zendesk)
+    assert len(sizes) > 100
+    assert median(sizes[len(sizes) // 2 :]) == 100
+    assert min(sizes) >= 12
+    assert _lines(pages, span) == zendesk.control.source("incremental_tickets", span.start, span.end)
+
+
+def test_an_outage_is_not_taken_for_a_heavy_page_for_long(zendesk: SimulatedZendesk, fake_clock: Clocks) -> None:
+    """Each answer that does not come costs a minute: after five of them one record is asked for, and that is all."""
+    zendesk.control.add_faults(Rule(path="incremental", kind="hang", seconds=1, times=0, skip=1))
+    fake = fake_clock(NOW)
+
+    def monotonic() -> float:
+        return fake.time + 60 * len(zendesk.control.requests())
+
+    clock = Clock(now=fake.clock.now, monotonic=monotonic, sleep=fake.clock.sleep)
+    pages = walk_with(client_for(zendesk.url, clock, timeout=0.3)).pages()
+    next(pages)
+    began = monotonic()
+    with pytest.raises(TransientError, match="asked for: 1,000 and fewer, 1 at last"):
+        next(pages)
+    assert _sizes(zendesk)[1:] == [1000] * 4 + [500] + [1] * 4
+    assert monotonic() - began < 600
+
+
 @each_stream
 @pytest.mark.parametrize("sign", SIGNS[1:4])
 def test_a_sign_that_stays_is_an_error_that_names_the_sizes(
@@ -737,7 +771,7 @@ def test_all_cursors_of_a_range_learn_from_one() -> None:
     """A size that was too heavy for one halves for all, once; the good pages of all make it grow."""
     size = PageSize()
     for _ in range(3):
-        size.is_too_heavy(100)  # three cursors had asked for so many
+        size.is_too_heavy(50)  # three cursors had asked for so many
     assert size.now(100) == 50
     for _ in range(PAGES_BEFORE_GROWING):
         size.is_good(100, 100)  # what was asked for before says nothing
@@ -745,7 +779,9 @@ def test_all_cursors_of_a_range_learn_from_one() -> None:
     for _ in range(PAGES_BEFORE_GROWING):
         size.is_good(50, 100)
     assert size.now(100) == 100
-    assert size.was_too_heavy
+    assert size.is_new
+    size.is_good(100, 100)
+    assert not size.is_new
 
 
 def test_a_page_larger_than_we_take_is_asked_for_in_parts(
