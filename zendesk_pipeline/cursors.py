@@ -108,11 +108,12 @@ def _before_its_hour(walk: Walk, latest: int) -> Iterator[Page]:
     """Of a walk that has come so far and cannot go on, the pages before that hour, asked for by themselves.
 
     They prove that the windows before it are read, so one that cannot be read holds up itself alone. Where Zendesk does
-    not answer at all, this costs one request.
+    not answer at all, this costs one request. What belongs before the hour can be written down behind it (`late`).
     """
-    hour = Window.of(min(latest, walk.asked.end)).start
+    late = walk.stream.paging.late
+    hour = Window.of(min(latest, walk.asked.end) - late).start
     if hour > walk.asked.start:
-        head = replace(walk, part=Span(walk.asked.start, hour), client=replace(walk.client, retries=0))
+        head = replace(walk, part=Span(walk.asked.start, hour + late), client=replace(walk.client, retries=0))
         with suppress(ZendeskError):
             for page in head.pages():
                 yield replace(page, more=True, passed=page.passed if page.more else hour)
@@ -184,12 +185,12 @@ class _Advance:
 
 def _each_once(reading: "_Reading", shown: _Shown) -> Iterator[Page]:
     """The pages of the parts without what was shown before them: by the first cursor, or by the part before."""
-    spread = reading.walk.stream.paging.spread
+    late = reading.walk.stream.paging.late
     for part in reading.in_order():
         before = shown.identities()
         for page in reading.pages_of(part):
             page.records[:] = [record for record in page.records if record.identity not in before]
-            passed = page.passed if page.more else max(page.passed, part.span.end - spread)
+            passed = page.passed if page.more else max(page.passed, part.span.end - late)
             new = replace(page, passed=passed)
             shown.add(new)
             yield new

@@ -174,7 +174,7 @@ class Walk:
                 requests=self.client.spent.requests - requests,
                 waited=self.client.spent.waited - waited,
                 more=more,
-                passed=self.asked.start if self.stream.paging.bounded else turn.passed,
+                passed=self.asked.start - self.stream.paging.late if self.stream.paging.bounded else turn.passed,
                 older=older,
                 ahead=ahead,
                 malformed=body.malformed,

@@ -34,6 +34,11 @@ class Paging(Protocol):
         """Seconds beyond the ends asked for in which a list with both ends can show records."""
         ...
 
+    @property
+    def late(self) -> int:
+        """Seconds after its event time in which a list with both ends takes up a record: what lies behind shows it."""
+        ...
+
     def params(self, span: Span, cursor: str | None, size: int) -> Params:
         """The query for the page after `cursor`, or for the first one."""
         ...
@@ -79,6 +84,7 @@ class CursorList:
     envelope = (("meta", _Meta),)
     bounded = True
     spread = 1
+    late = 0
     repeated = staticmethod(_same_cursor_twice)
 
     def params(self, span: Span, cursor: str | None, size: int) -> Params:
@@ -104,7 +110,7 @@ class CursorListFrom:
 
     envelope = (("meta", _Meta),)
     bounded = False
-    spread = 0
+    spread = late = 0
     repeated = staticmethod(_same_cursor_twice)
 
     def params(self, span: Span, cursor: str | None, size: int) -> Params:
@@ -130,7 +136,7 @@ class AccessLogList:
 
     envelope = (("meta", _Meta), ("links", _Links | None, None))
     bounded = True
-    spread = 600  # what is written down within the range can be a request that began so long before
+    spread = late = 600  # what is written down within the range can be a request that began so long before
     repeated = staticmethod(_same_cursor_twice)
 
     NAMES = ("filter[after]", "page[after]")
@@ -181,6 +187,11 @@ class CursorExport:
         """There are no ends to go beyond."""
         return 0
 
+    @property
+    def late(self) -> int:
+        """There is no end to be behind."""
+        return 0
+
     def params(self, span: Span, cursor: str | None, size: int) -> Params:
         """The start is sent for the first page only."""
         position = ("start_time", str(span.start)) if cursor is None else ("cursor", cursor)
@@ -210,7 +221,7 @@ class TimeExport:
 
     envelope = (("end_of_stream", bool), ("end_time", _Position))
     bounded = False
-    spread = 0
+    spread = late = 0
 
     def params(self, span: Span, cursor: str | None, size: int) -> Params:
         """A page is asked for by its start alone: here a cursor is a second."""

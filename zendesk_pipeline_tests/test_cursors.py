@@ -35,15 +35,17 @@ from zendesk_pipeline.keys import Layout
 from zendesk_pipeline.limits import MINUTE, RateLimiter
 from zendesk_pipeline.local_services import SimulatedZendesk
 from zendesk_pipeline.pages import Page, Walk
+from zendesk_pipeline.paging import AccessLogList
 from zendesk_pipeline.records import BYTES_BESIDE_A_LINE
 from zendesk_pipeline.simulator.faults import Rule
+from zendesk_pipeline.simulator.further_records import ulid
 from zendesk_pipeline.simulator.history import HistoryOptions
 from zendesk_pipeline.simulator.messages import Request
 from zendesk_pipeline.simulator.settings import Settings
 from zendesk_pipeline.simulator.source import Source
 from zendesk_pipeline.simulator.zendesk import Zendesk
 from zendesk_pipeline.store import Store
-from zendesk_pipeline.streams import AUDIT_LOGS, STREAMS, Stream
+from zendesk_pipeline.streams import ACCESS_LOGS, AUDIT_LOGS, STREAMS, Stream
 from zendesk_pipeline.windows import HOUR, Span, timestamp
 from zendesk_pipeline_tests.asking import DAY, NOW, client_for, walk_with
 from zendesk_pipeline_tests.deliveries import Bucket, Deliveries, walk
@@ -409,6 +411,59 @@ def test_what_is_proven_when_a_walk_breaks_was_shown(
                 shown.update(record.identity for record in page.records)
                 passed = max(passed, page.passed)
         assert {f"{n}" for n, at in enumerate(times) if SPAN.start + at < passed} <= shown
+
+
+def _write_access_log(account: Account, number: int, at: int, delay: int = 0) -> str:
+    """One that is written down so many seconds after its time in the span; its id."""
+    time, identity = SPAN.start + at, ulid((SPAN.start + at) * 1000, number)
+    line = b'{"id":"%b","timestamp":"%b"}' % (identity.encode(), timestamp(time).encode())
+    account.adapter.zendesk.source.add("access_logs", [line], time + delay, listed_at=time + delay)
+    return identity
+
+
+LATE = AccessLogList.late
+"""Seconds after its time that an access log is written down, at most."""
+
+
+@settings(max_examples=150, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    logs=st.lists(st.tuples(st.integers(0, HOURS * HOUR - 1), st.sampled_from([0, 0, 5, LATE - 1])), min_size=30),
+    skip=st.integers(4, 30),
+    alone=st.integers(1, 4),
+)
+def test_what_is_proven_of_access_logs_was_shown(logs: list[tuple[int, int]], skip: int, alone: int) -> None:
+    """They are listed by when they were written down: the next part, and the hours asked for again, bring earlier ones.
+
+    So the start of a part proves nothing of the minutes before it, and where requests fail, no such window is green.
+    """
+    account = _account([])
+    times = {_write_access_log(account, n, at, delay): SPAN.start + at for n, (at, delay) in enumerate(logs)}
+    account.adapter.zendesk.faults.add([Rule(kind="status", code=500, skip=skip, times=4)])
+    shown, passed = set[str](), 0
+    with pytest.MonkeyPatch.context() as patch, suppress(TransientError):
+        patch.setattr(cursors, "PAGES_OF_A_PART_ALONE", alone)
+        for page in cursors.pages(account.walk(replace(ACCESS_LOGS, page_size=2))):
+            shown.update(record.identity for record in page.records)
+            passed = max(passed, page.passed)
+    assert {identity for identity, at in times.items() if at < passed} <= shown
+
+
+@pytest.mark.parametrize(("broken", "proven"), [(5 * HOUR + 400, 4 * HOUR), (5 * HOUR + 800, 5 * HOUR)])
+def test_an_hour_of_access_logs_is_proven_with_what_is_written_down_behind_it(broken: int, proven: int) -> None:
+    """Where a page cannot be read, the hours before are asked for by themselves, and ten minutes on for late ones."""
+    account = _account([])
+    for number, at in enumerate(range(0, HOURS * HOUR, 60)):
+        _write_access_log(account, number, at)
+    late = _write_access_log(account, 9999, 5 * HOUR - 100, delay=500)
+    unreadable = (SPAN.start + broken, SPAN.start + broken + 60)
+    account.adapter.zendesk.change_settings({"unreadable": {"access_logs": unreadable}})
+    shown, passed = set[str](), 0
+    with suppress(TransientError):
+        for page in cursors.pages(account.walk(replace(ACCESS_LOGS, page_size=2))):
+            shown.update(record.identity for record in page.records)
+            passed = max(passed, page.passed)
+    assert passed == SPAN.start + proven
+    assert (late in shown) == (proven == 5 * HOUR)
 
 
 def test_one_cursor_reads_a_long_range_in_parts() -> None:
