@@ -29,8 +29,9 @@ from zendesk_pipeline.store import Store
 from zendesk_pipeline.streams import COLLECTED_BY_DEFAULT, STREAMS
 from zendesk_pipeline.windows import HOUR, Span, timestamp
 from zendesk_pipeline_tests.foreign import Foreign, foreign
+from zendesk_pipeline_tests.root import ROOT
 
-INSTANCE = Path(__file__).parent.parent / "dagster.yaml"
+INSTANCE = ROOT / "dagster.yaml"
 LOOK_SECONDS = 5
 LOAD = """
 import time

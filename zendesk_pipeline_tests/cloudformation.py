@@ -13,7 +13,9 @@ from typing import Any, cast
 
 import yaml
 
-PATH = Path(__file__).parents[1] / "deploy" / "aws" / "zendesk-to-secops.yaml"
+from zendesk_pipeline_tests.root import ROOT
+
+PATH = ROOT / "deploy" / "aws" / "zendesk-to-secops.yaml"
 
 AWS = {
     "AWS::AccountId": "123456789012",

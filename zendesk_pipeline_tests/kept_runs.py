@@ -16,9 +16,9 @@ from zendesk_pipeline.definitions import build
 from zendesk_pipeline.windows import Window
 from zendesk_pipeline_tests import collector_process
 from zendesk_pipeline_tests.collector_process import Collection
+from zendesk_pipeline_tests.root import ROOT
 from zendesk_pipeline_tests.runs import RANGE_END, RANGE_START
 
-ROOT = Path(__file__).parents[1]
 PRINTED = "printed.log"
 
 

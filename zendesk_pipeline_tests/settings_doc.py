@@ -1,7 +1,6 @@
 """docs/settings.md, made from the code: `python -m zendesk_pipeline_tests.settings_doc` writes it."""
 
 from datetime import datetime
-from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 import click
@@ -10,8 +9,9 @@ from pydantic.fields import FieldInfo
 from zendesk_pipeline.feed_command import SECRET, create
 from zendesk_pipeline.resources import HOW_TO_GET
 from zendesk_pipeline.settings import CREDENTIALS, REQUIRED, Settings
+from zendesk_pipeline_tests.root import ROOT
 
-PATH = Path(__file__).parents[1] / "docs" / "settings.md"
+PATH = ROOT / "docs" / "settings.md"
 
 ALERTS = {
     "ALERT_URLS": (

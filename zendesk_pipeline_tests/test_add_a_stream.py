@@ -14,9 +14,10 @@ from zendesk_pipeline.store import Store
 from zendesk_pipeline.windows import timestamp
 from zendesk_pipeline_tests.by_hand import FIRST
 from zendesk_pipeline_tests.deliveries import Bucket
+from zendesk_pipeline_tests.root import ROOT
 from zendesk_pipeline_tests.scripted_server import Reply, ScriptedServer, answering
 
-PAGE = Path(__file__).parents[1] / "docs" / "add-a-stream.md"
+PAGE = ROOT / "docs" / "add-a-stream.md"
 NAMES = ("acme_streams.py", "acme_definitions.py")
 DAGSTER = str(Path(sys.executable).with_name("dagster"))
 AT = timestamp(FIRST.start + 60).encode()

@@ -3,12 +3,10 @@
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 from zendesk_pipeline_tests.bench.measuring import Measured
 from zendesk_pipeline_tests.bench.report import ROWS, Comparison, comparison_targets, sweep_targets
-
-PROJECT = Path(__file__).resolve().parents[1]
+from zendesk_pipeline_tests.root import ROOT
 
 
 def _measured(**figures: float) -> Measured:
@@ -20,7 +18,7 @@ def _measured(**figures: float) -> Measured:
 def test_the_quick_bench_prints_every_row_of_both() -> None:
     """One small run: a table for each stream with pipeline and bare loop, one for the sizes, and the targets."""
     command = [sys.executable, "-m", "zendesk_pipeline_tests.bench", "--quick"]
-    ended = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr
     for row in ROWS:
         assert len(re.findall(rf"│ {re.escape(row)} +│ +[\d.,]+[ smiMB]*│ +[\d.,]+[ smiMB]*│", ended.stdout)) == 2
@@ -53,7 +51,7 @@ def test_targets_are_met_or_missed_by_the_figures() -> None:
 def test_the_short_year_prints_the_split_and_is_exact() -> None:
     """A day instead of a year: what planning, requests and event storage took, beside the floor; every record once."""
     command = [sys.executable, "-m", "zendesk_pipeline_tests.bench.year", "--windows", "24", "--stream", "audit_logs"]
-    ended = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     rows = re.findall(r"^│ (.{20,}?) │(.*)│$", ended.stdout, re.MULTILINE)
     told = {name.strip(): [value.strip() for value in values.split("│")] for name, values in rows}
     assert told["windows"] == ["24", "24", "2", "24"], ended.stderr

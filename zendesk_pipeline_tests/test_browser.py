@@ -9,8 +9,8 @@ import pytest
 from zendesk_pipeline_tests.browser import driving
 from zendesk_pipeline_tests.browser.driving import NoChromiumError, executable
 from zendesk_pipeline_tests.browser.stage import found
+from zendesk_pipeline_tests.root import ROOT
 
-ROOT = Path(__file__).parents[1]
 IMAGES = sorted((ROOT / "docs" / "images").iterdir())
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 MOST_BYTES = 150_000

@@ -3,7 +3,6 @@
 `make cluster` shows the same with real workers that are killed.
 """
 
-from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -16,8 +15,8 @@ from dagster_celery.tags import DAGSTER_CELERY_TASK_ID_TAG
 
 from zendesk_pipeline import celery_launcher
 from zendesk_pipeline.celery_launcher import WatchedCeleryRunLauncher
+from zendesk_pipeline_tests.root import ROOT
 
-ROOT = Path(__file__).parents[1]
 DEPLOYED = ROOT / "deploy" / "dagster" / "celery" / "dagster.yaml"
 VARIABLES = {
     "DAGSTER_PG_HOST": "database",

@@ -33,9 +33,9 @@ from zendesk_pipeline.settings import Settings
 from zendesk_pipeline_tests import kept_runs, settings_doc
 from zendesk_pipeline_tests.launching import launch
 from zendesk_pipeline_tests.ports import lasting_port
+from zendesk_pipeline_tests.root import ROOT
 from zendesk_pipeline_tests.test_lost_runs import Left
 
-ROOT = Path(__file__).parents[1]
 DEPLOY = ROOT / "deploy"
 INSTANCES = {name: DEPLOY / "dagster" / name / "dagster.yaml" for name in ("postgres", "ecs")}
 WORKSPACE = DEPLOY / "dagster" / "workspace.yaml"

@@ -43,8 +43,8 @@ from zendesk_pipeline.streams import AUDIT_LOGS, STREAMS
 from zendesk_pipeline.verification import Kind
 from zendesk_pipeline.windows import HOUR, Span, Window
 from zendesk_pipeline_tests import settings_doc
+from zendesk_pipeline_tests.root import ROOT
 
-ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 
 BUCKET = "acme-zendesk"

@@ -7,7 +7,6 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from pathlib import Path
 from time import monotonic, time
 from typing import Any
 
@@ -28,9 +27,10 @@ from zendesk_pipeline.local_services import LocalS3, SimulatedZendesk, local_s3,
 from zendesk_pipeline.policies import writer_policy
 from zendesk_pipeline.settings import Settings
 from zendesk_pipeline.simulator.accounts import API_TOKEN, CLIENT_ID, CLIENT_SECRET, EMAIL
+from zendesk_pipeline_tests.root import ROOT
 from zendesk_pipeline_tests.tunnels import silent_host
 
-PAGE = (Path(__file__).parents[1] / "docs" / "doctor.md").read_text()
+PAGE = (ROOT / "docs" / "doctor.md").read_text()
 BUCKET = "zendesk-raw"
 PATIENT = Patient(clock=Clock(), seconds=1)
 FINE = ok("It is.")

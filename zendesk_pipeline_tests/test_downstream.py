@@ -8,8 +8,9 @@ from zendesk_pipeline.keys import Layout
 from zendesk_pipeline.local_services import LocalS3, SimulatedZendesk
 from zendesk_pipeline_tests.by_hand import FIRST
 from zendesk_pipeline_tests.foreign import foreign
+from zendesk_pipeline_tests.root import ROOT
 
-PAGE = Path(__file__).parents[1] / "docs" / "accounts.md"
+PAGE = ROOT / "docs" / "accounts.md"
 
 
 def test_an_asset_of_ones_own_reads_the_records_of_an_hour(

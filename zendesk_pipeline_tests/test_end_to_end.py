@@ -19,6 +19,7 @@ from zendesk_pipeline.store import Store
 from zendesk_pipeline.windows import HOUR, Span, Window
 from zendesk_pipeline_tests.by_hand import FIRST, hours
 from zendesk_pipeline_tests.deliveries import Bucket
+from zendesk_pipeline_tests.root import ROOT
 from zendesk_pipeline_tests.runs import QUIET, project
 
 pytestmark = QUIET
@@ -173,7 +174,7 @@ def test_what_is_wrong_is_one_clear_sentence(
 
 def _recorded() -> dict[str, list[Path]]:
     """The recorded answers, by the walk that they belong to."""
-    folder = Path(os.environ.get("ZENDESK_RECORDED") or Path(__file__).parents[2] / "shared" / "recorded")
+    folder = Path(os.environ.get("ZENDESK_RECORDED") or ROOT.parent / "shared" / "recorded")
     found = sorted(folder.glob("tickets_*.json"))
     return {name: list(files) for name, files in itertools.groupby(found, lambda path: path.stem.rpartition("_")[0])}
 

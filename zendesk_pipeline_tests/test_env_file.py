@@ -21,11 +21,11 @@ from zendesk_pipeline.settings import NEEDED, OPTIONAL, Settings
 from zendesk_pipeline.store import Store
 from zendesk_pipeline_tests.by_hand import FIRST
 from zendesk_pipeline_tests.deliveries import Bucket
+from zendesk_pipeline_tests.root import ROOT
 from zendesk_pipeline_tests.runs import QUIET
 
 pytestmark = QUIET
 
-ROOT = Path(__file__).parents[1]
 EXAMPLE = (ROOT / ".env.example").read_text()
 BIN = Path(sys.executable).parent
 KEY = "0123456789abcdef" * 3

@@ -11,10 +11,10 @@ import pytest
 
 from zendesk_pipeline.instance_settings import FREE_SLOTS, FRESHNESS, MONITORING, POOLS, RETRIES, missing_settings
 from zendesk_pipeline.problems import Problem
+from zendesk_pipeline_tests.root import ROOT
 
 NOW = 1_794_657_600.0
 POOL = "acme__zendesk_audit_logs"
-PROJECT = Path(__file__).parents[1]
 
 
 def _problems(home: Path, *settings: str, pools: Sequence[str] = (POOL,)) -> list[Problem]:
@@ -46,9 +46,7 @@ def test_with_the_blocks_that_are_told_nothing_is_missing(tmp_path: Path) -> Non
 
 def test_the_dagster_yaml_of_this_project_has_everything(tmp_path: Path) -> None:
     """The one for local use."""
-    assert (
-        _problems(tmp_path, (PROJECT / "dagster.yaml").read_text().replace("telemetry:\n  enabled: false\n", "")) == []
-    )
+    assert _problems(tmp_path, (ROOT / "dagster.yaml").read_text().replace("telemetry:\n  enabled: false\n", "")) == []
 
 
 @pytest.mark.parametrize(

@@ -15,9 +15,10 @@ from zendesk_pipeline.records import PageBody, page_reader, record_reader
 from zendesk_pipeline.streams import AUDIT_LOGS, INCREMENTAL_TICKETS, Stream
 from zendesk_pipeline_tests.asking import machine_in
 from zendesk_pipeline_tests.collected import STREAMS
+from zendesk_pipeline_tests.root import ROOT
 from zendesk_pipeline_tests.scripted_server import audit_logs_page, tickets_page
 
-RECORDED = Path(os.environ.get("ZENDESK_RECORDED", Path(__file__).parents[2] / "shared" / "recorded"))
+RECORDED = Path(os.environ.get("ZENDESK_RECORDED", ROOT.parent / "shared" / "recorded"))
 RECORDED_PAGES = sorted(RECORDED.glob("tickets_*.json"))
 """Really recorded answers; where they are absent there is nothing to hold the code against."""
 

@@ -2,7 +2,6 @@
 
 import re
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -12,9 +11,10 @@ from hypothesis import strategies as st
 from zendesk_pipeline.accounts import FIRST_MINUTE, minute_of
 from zendesk_pipeline.inspection import WEEKS
 from zendesk_pipeline.volume import HOURS_A_MONTH
+from zendesk_pipeline_tests.root import ROOT
 from zendesk_pipeline_tests.scale import Measured, hour, month, scale
 
-PAGE = Path(__file__).parents[1] / "docs" / "deployment.md"
+PAGE = ROOT / "docs" / "deployment.md"
 MEASURED = Measured()
 
 

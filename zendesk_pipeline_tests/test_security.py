@@ -2,14 +2,13 @@
 
 import ast
 import re
-from pathlib import Path
 
 import pytest
 
 from zendesk_pipeline import client, pages, records, refusals
 from zendesk_pipeline_tests import test_bounds
+from zendesk_pipeline_tests.root import ROOT
 
-ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "security.md").read_text()
 DELIVERY = (ROOT / "docs" / "delivery.md").read_text()
 NAMING = re.compile(r"\[`(test_\w+)`\]\(\.\./zendesk_pipeline_tests/(\w+\.py)\)")

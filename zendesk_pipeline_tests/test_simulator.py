@@ -30,12 +30,13 @@ from zendesk_pipeline.simulator.control import FiredRule, SimulatorControl
 from zendesk_pipeline.simulator.faults import Rule
 from zendesk_pipeline.simulator.history import AUDIT_LOGS, HOUR, TICKETS, HistoryOptions, bulk_second
 from zendesk_pipeline.simulator.source import Source
+from zendesk_pipeline_tests.root import ROOT
 
 SINCE, NOW = 1_790_002_800, 1_790_002_800 + 12 * HOUR
 TICKETS_PATH = "/api/v2/incremental/tickets/cursor"
 AUDIT_PATH = "/api/v2/audit_logs"
 BASIC = (f"{EMAIL}/token", API_TOKEN)
-RECORDED = Path(os.environ.get("ZENDESK_RECORDED", Path(__file__).parents[2] / "shared" / "recorded"))
+RECORDED = Path(os.environ.get("ZENDESK_RECORDED", ROOT.parent / "shared" / "recorded"))
 RECORDED_PAGES = sorted(RECORDED.glob("tickets_*.json"))
 OPTIONS = ("--since", "2026-09-21T15:00", "--now", "2026-09-22T03:00", "--bulk-update", "1500")
 

@@ -7,7 +7,8 @@ import yaml
 from mkdocs.commands.build import build
 from mkdocs.config import load_config  # pyright: ignore[reportUnknownVariableType] - half typed
 
-ROOT = Path(__file__).parents[1]
+from zendesk_pipeline_tests.root import ROOT
+
 SITE = ROOT / "mkdocs.yml"
 
 

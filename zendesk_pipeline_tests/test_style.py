@@ -7,7 +7,8 @@ import tokenize
 from collections.abc import Iterator
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
+from zendesk_pipeline_tests.root import ROOT
+
 CODE = sorted([*ROOT.glob("zendesk_pipeline/**/*.py"), *ROOT.glob("zendesk_pipeline_tests/**/*.py")])
 
 EXCEPTION = re.compile(

@@ -16,8 +16,8 @@ from packaging.requirements import Requirement
 from packaging.version import Version
 
 import zendesk_pipeline
+from zendesk_pipeline_tests.root import ROOT
 
-ROOT = Path(__file__).parents[1]
 PACKAGE = Path(zendesk_pipeline.__file__).parent
 MODULES = {str(path.relative_to(PACKAGE)): ast.parse(path.read_text()) for path in sorted(PACKAGE.rglob("*.py"))}
 REQUIREMENTS = ("requirements.txt", "requirements-local.txt", "requirements-dev.txt")

@@ -39,8 +39,8 @@ from zendesk_pipeline.definitions import build
 from zendesk_pipeline.io_manager import S3IOManager
 from zendesk_pipeline.resources import ZendeskResource
 from zendesk_pipeline_tests import story_location
+from zendesk_pipeline_tests.root import ROOT
 
-ROOT = Path(__file__).parents[1]
 LOCATION = "zendesk_pipeline"
 INSTANCE = """
 run_launcher:

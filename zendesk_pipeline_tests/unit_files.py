@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
+from zendesk_pipeline_tests.root import ROOT
+
 UNITS = ROOT / "deploy" / "systemd"
 PROGRAM, HOME = "/srv/zendesk-pipeline", "/var/lib/zendesk-pipeline"
 """Where the units have the program and Dagster's own records."""

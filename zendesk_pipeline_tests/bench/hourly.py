@@ -24,7 +24,7 @@ from zendesk_pipeline.accounts import FIRST_MINUTE, LAST_MINUTE
 from zendesk_pipeline.local_pipeline import LocalPipeline
 from zendesk_pipeline.proof import prove
 from zendesk_pipeline.windows import HOUR, Span, Window, timestamp
-from zendesk_pipeline_tests.bench.measuring import PROJECT
+from zendesk_pipeline_tests.root import ROOT
 
 BUDGET = 4.0
 """Seconds of processor time that the process of a run may take."""
@@ -58,11 +58,11 @@ def hourly() -> None:
         tick = _next_tick(time.time())
         window = Window.of(tick - HOUR)
         since = timestamp(window.start - 6 * HOUR)
-        instance = (PROJECT / "dagster.yaml").read_text()
+        instance = (ROOT / "dagster.yaml").read_text()
         console.print(f"The schedule ticks at {timestamp(tick)}; load average {os.getloadavg()[0]:.1f} before.")
         options = ("--since", since)
         with local.local_pipeline(Path(folder), *options, start=window.start, instance=instance) as place:
-            place.environment.update({MINUTE: str(tick // 60 % 60), "CATCH_UP_HOURS": "0", "PYTHONPATH": str(PROJECT)})
+            place.environment.update({MINUTE: str(tick // 60 % 60), "CATCH_UP_HOURS": "0", "PYTHONPATH": str(ROOT)})
             with _daemon(place) as daemon:
                 before = _cpu_of_runs(daemon)
                 runs = _runs(place, tick)

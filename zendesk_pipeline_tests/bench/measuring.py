@@ -17,8 +17,7 @@ from zendesk_pipeline.local_pipeline import LocalPipeline, last_words
 from zendesk_pipeline.windows import Window
 from zendesk_pipeline_tests.bench import counting
 from zendesk_pipeline_tests.bench.account import Account
-
-PROJECT = Path(__file__).resolve().parents[2]
+from zendesk_pipeline_tests.root import ROOT
 
 
 class Note(msgspec.Struct, frozen=True):
@@ -108,7 +107,7 @@ def finished(place: LocalPipeline, command: tuple[str, ...], log: Path, settings
             stderr=subprocess.STDOUT,
             start_new_session=True,
             cwd=place.home,
-            env={**place.environment, **settings, "PYTHONPATH": str(PROJECT)},
+            env={**place.environment, **settings, "PYTHONPATH": str(ROOT)},
         )
     try:
         _, status, usage = os.wait4(process.pid, 0)

@@ -13,8 +13,9 @@ from zendesk_pipeline.windows import HOUR, Span, Window
 from zendesk_pipeline_tests.browser import driving as ui
 from zendesk_pipeline_tests.browser.driving import browser, shown
 from zendesk_pipeline_tests.browser.stage import Stage, found, stage
+from zendesk_pipeline_tests.root import ROOT
 
-FOLDER = Path(__file__).parents[2] / "docs" / "images"
+FOLDER = ROOT / "docs" / "images"
 
 
 @click.command()

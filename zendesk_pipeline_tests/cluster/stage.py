@@ -25,9 +25,10 @@ from zendesk_pipeline.streams import COLLECTED_BY_DEFAULT, STREAMS
 from zendesk_pipeline.windows import HOUR, Span, timestamp
 from zendesk_pipeline_tests.cluster.servers import NoServerError, Postgres, Redis, postgres, program, redis_server
 from zendesk_pipeline_tests.foreign import foreign
+from zendesk_pipeline_tests.root import ROOT
 
 Found = TypeVar("Found")
-DEPLOYED = Path(__file__).parents[2] / "deploy" / "dagster" / "celery" / "dagster.yaml"
+DEPLOYED = ROOT / "deploy" / "dagster" / "celery" / "dagster.yaml"
 LOOK_SECONDS = 0.5
 QUICK: Mapping[str, Any] = {
     "run_launcher": {"config": {"include": ["soc.definitions"], "worker_silence_seconds": 6}},
