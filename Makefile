@@ -10,7 +10,7 @@ LOCAL := $(VENV)/.local
 INSTALLED := $(VENV)/.installed
 LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header $(ARGS)
 # For each direct dependency, the tests that would see it misbehave.
-LOWEST := settings redaction_rules assets client store local_services celery_launcher cli secops definitions
+LOWEST := settings/test_environment model/test_redaction_rules orchestration/test_assets zendesk/test_client delivery/test_bucket local/test_services orchestration/celery/test_launcher test_cli commands/secops/test_instance test_definitions
 
 .PHONY: help install demo dev test lowest coverage browser cluster bench year hourly faults soak stories first-hour screenshots check docs iac format lock audit clean
 
@@ -47,7 +47,7 @@ lowest: ## Try the lowest versions that pyproject.toml admits, in an environment
 	pip="$$where/bin/python -m pip install --quiet --disable-pip-version-check"; \
 	$$pip --require-hashes --no-deps -r requirements-lowest.txt; \
 	$$pip --no-deps --no-build-isolation -e .; \
-	"$$where/bin/python" -m pytest -q $(PARALLEL) -p no:cacheprovider $(LOWEST:%=zendesk_pipeline_tests/test_%.py) $(ARGS)
+	"$$where/bin/python" -m pytest -q $(PARALLEL) -p no:cacheprovider $(LOWEST:%=zendesk_pipeline_tests/%.py) $(ARGS)
 
 coverage: $(INSTALLED) ## The same with coverage, which takes nearly twice the time
 	@$(BIN)/python -m pytest $(PARALLEL) --cov --cov-report=term $(ARGS)
@@ -56,7 +56,7 @@ browser: $(INSTALLED) ## Click through the Dagster UI in a headless Chromium (wh
 	@$(BIN)/python -m pytest -q $(ARGS) zendesk_pipeline_tests/browser/journey.py zendesk_pipeline_tests/browser/two_accounts.py
 
 cluster: $(INSTALLED) ## Try PostgreSQL and Celery workers, and kill some (PostgreSQL and Redis have to be installed)
-	@$(BIN)/python -m pytest -q $(ARGS) zendesk_pipeline_tests/cluster/postgres_storage.py zendesk_pipeline_tests/cluster/database_outage.py zendesk_pipeline_tests/cluster/old_runs.py zendesk_pipeline_tests/cluster/celery_workers.py zendesk_pipeline_tests/cluster/unstarted_run.py
+	@$(BIN)/python -m pytest -q $(ARGS) zendesk_pipeline_tests/deploy/cluster/postgres_storage.py zendesk_pipeline_tests/deploy/cluster/database_outage.py zendesk_pipeline_tests/deploy/cluster/old_runs.py zendesk_pipeline_tests/deploy/cluster/celery_workers.py zendesk_pipeline_tests/deploy/cluster/unstarted_run.py
 
 bench: $(INSTALLED) ## Measure the pipeline against a bare loop on the same servers
 	@$(BIN)/python -m zendesk_pipeline_tests.bench $(ARGS)
@@ -68,17 +68,17 @@ year: $(INSTALLED) ## Measure a backfill of a year beside the least that Dagster
 	@$(BIN)/python -m zendesk_pipeline_tests.bench.year $(ARGS)
 
 faults: $(INSTALLED) ## Try every fault of Zendesk, network and S3, and every moment to be killed at
-	@$(BIN)/python -m zendesk_pipeline_tests.fault_matrix
-	@$(BIN)/python -m pytest -q --thorough zendesk_pipeline_tests/test_crashes.py
+	@$(BIN)/python -m zendesk_pipeline_tests.promise.fault_matrix
+	@$(BIN)/python -m pytest -q --thorough zendesk_pipeline_tests/promise/test_crashes.py
 
 soak: $(INSTALLED) ## Collect thousands of windows while everything goes wrong, five minutes long, and count every record
-	@$(BIN)/python -m zendesk_pipeline_tests.soak $(ARGS)
+	@$(BIN)/python -m zendesk_pipeline_tests.promise.soak $(ARGS)
 
 stories: $(INSTALLED) ## Tell the stories of self-healing: daemon down, Zendesk down, a poisoned window
-	@$(BIN)/python -m zendesk_pipeline_tests.stories $(ARGS)
+	@$(BIN)/python -m zendesk_pipeline_tests.promise.stories $(ARGS)
 
 first-hour: $(INSTALLED) ## Go the way of a new user, from an empty account to verified windows, with a clock
-	@$(BIN)/python -m zendesk_pipeline_tests.first_hour
+	@$(BIN)/python -m zendesk_pipeline_tests.project.first_hour
 
 screenshots: $(INSTALLED) ## Take the pictures of the documentation again, in the same Chromium
 	@$(BIN)/python -m zendesk_pipeline_tests.browser.screenshots $(ARGS)
@@ -88,6 +88,7 @@ check: $(INSTALLED) ## Lint, formatting, types and the Dagster definitions
 	@$(BIN)/ruff format --check .
 	@$(BIN)/deptry --no-ansi zendesk_pipeline
 	@$(BIN)/deptry --no-ansi --known-first-party zendesk_pipeline --known-first-party zendesk_pipeline_tests --ignore DEP002,DEP004 zendesk_pipeline_tests docs
+	@$(BIN)/lint-imports --no-logo --no-cache
 	@$(BIN)/pyright
 	@$(BIN)/dg check defs
 
@@ -106,7 +107,7 @@ iac: $(IAC)/.installed $(INSTALLED) ## Lint what is in deploy/ and look it over 
 	@$(IAC)/bin/hadolint --failure-threshold info deploy/docker/Dockerfile
 	@DAGSTER_PG_PASSWORD=checked DAGSTER_LOG_BUCKET=checked \
 	    $(IAC)/bin/docker-compose --file deploy/docker/compose.yaml config --no-env-resolution --quiet
-	@$(BIN)/python -m pytest -q zendesk_pipeline_tests/systemd/units.py
+	@$(BIN)/python -m pytest -q zendesk_pipeline_tests/deploy/systemd/units.py
 
 format: $(INSTALLED) ## Format the code and mend what the linter can
 	@$(BIN)/ruff check --fix-only --quiet .

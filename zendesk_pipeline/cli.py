@@ -7,23 +7,23 @@ from pathlib import Path
 
 import click
 
-from zendesk_pipeline.programs import PACKAGE, called
+from zendesk_pipeline.settings.programs import PACKAGE, called
 
 COMMANDS = {
-    "authorize": "zendesk_pipeline.authorize:authorize",
-    "demo": "zendesk_pipeline.demo:demo",
-    "dev": "zendesk_pipeline.dev:dev",
-    "doctor": "zendesk_pipeline.doctor.command:doctor",
-    "feed": "zendesk_pipeline.feed_command:feed",
-    "heartbeat": "zendesk_pipeline.heartbeat:heartbeat",
-    "iam-policy": "zendesk_pipeline.policies:iam_policy",
-    "parser-check": "zendesk_pipeline.parser_check:parser_check",
-    "prepare": "zendesk_pipeline.prepare:prepare",
-    "redact": "zendesk_pipeline.redact_command:redact",
-    "simulate": "zendesk_pipeline.simulator.command:simulate",
-    "takeover": "zendesk_pipeline.takeover_command:takeover",
-    "verify": "zendesk_pipeline.verify:verify",
-    "volume": "zendesk_pipeline.volume:volume",
+    "authorize": "zendesk_pipeline.commands.authorize:authorize",
+    "demo": "zendesk_pipeline.local.demo:demo",
+    "dev": "zendesk_pipeline.local.dev:dev",
+    "doctor": "zendesk_pipeline.commands.doctor.command:doctor",
+    "feed": "zendesk_pipeline.commands.secops.feed:feed",
+    "heartbeat": "zendesk_pipeline.commands.heartbeat:heartbeat",
+    "iam-policy": "zendesk_pipeline.commands.iam_policy:iam_policy",
+    "parser-check": "zendesk_pipeline.commands.secops.parser_check:parser_check",
+    "prepare": "zendesk_pipeline.commands.prepare:prepare",
+    "redact": "zendesk_pipeline.commands.redact:redact",
+    "simulate": "zendesk_pipeline.local.simulator.command:simulate",
+    "takeover": "zendesk_pipeline.commands.takeover.command:takeover",
+    "verify": "zendesk_pipeline.commands.verify.command:verify",
+    "volume": "zendesk_pipeline.commands.volume:volume",
 }
 """Where each command is. It is loaded when it is asked for: some of them need Dagster, which takes a second."""
 WITHOUT_ACCOUNT = {"demo", "dev", "simulate"}
@@ -72,13 +72,15 @@ def main(context: click.Context, defs: Path | None, account: str | None) -> None
         if account is not None:
             raise click.UsageError("--account is one of the file that --defs names.")
         return
-    from zendesk_pipeline import account_file, past  # noqa: PLC0415 - slow to import, and seldom needed
+    from zendesk_pipeline.commands import account_file, past_range  # noqa: PLC0415 - slow to import, and seldom needed
 
     read = account_file.read(defs, account)
     os.environ.update(account_file.variables(read, os.environ))
     click.echo(account_file.described(read), err=True)
     options = ["--defs", str(defs), *(["--account", account] if account else [])]
-    context.obj = past.Named(account=read.name, delay=read.delay, program=f"{called(PACKAGE)} {shlex.join(options)}")
+    context.obj = past_range.Named(
+        account=read.name, delay=read.delay, program=f"{called(PACKAGE)} {shlex.join(options)}"
+    )
 
 
 def _read_env_file(*, tells_itself: bool) -> None:
@@ -86,9 +88,9 @@ def _read_env_file(*, tells_itself: bool) -> None:
 
     `tells_itself`: whether the command says what is wrong with it, among all else.
     """
-    from zendesk_pipeline import env_file, settings  # noqa: PLC0415 - slow to import, and not needed for help
+    from zendesk_pipeline.settings import env_file, environment  # noqa: PLC0415 - slow to import, and not needed for help
 
-    if told := env_file.put_over(os.environ, Path.cwd(), settings.OPTIONAL | settings.NEEDED):
+    if told := env_file.put_over(os.environ, Path.cwd(), environment.OPTIONAL | environment.NEEDED):
         click.echo(told, err=True)
     if not tells_itself:
-        settings.refuse_empty_lines()
+        environment.refuse_empty_lines()

@@ -24,8 +24,11 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from zendesk_pipeline import settings
-from zendesk_pipeline.accounts import (
+from zendesk_pipeline.model.clock import Clock
+from zendesk_pipeline.model.errors import SettingsError
+from zendesk_pipeline.model.streams import STREAMS
+from zendesk_pipeline.model.windows import timestamp
+from zendesk_pipeline.orchestration.accounts import (
     FIRST_MINUTE,
     LAST_MINUTE,
     SECRETS,
@@ -33,11 +36,8 @@ from zendesk_pipeline.accounts import (
     checked_name,
     checked_source,
 )
-from zendesk_pipeline.clock import Clock
-from zendesk_pipeline.errors import SettingsError
-from zendesk_pipeline.settings import OF_THE_LOCATION, Settings, sentence
-from zendesk_pipeline.streams import STREAMS
-from zendesk_pipeline.windows import timestamp
+from zendesk_pipeline.settings import environment
+from zendesk_pipeline.settings.environment import OF_THE_LOCATION, Settings, sentence
 from zendesk_pipeline.wiring import account_definitions, shared_definitions
 
 PLACEHOLDERS = {"zendesk_base_url": "https://SUBDOMAIN.zendesk.com", "s3_bucket": "BUCKET"}
@@ -258,7 +258,7 @@ class ZendeskToS3Component(dg.Component, dg.Resolvable):
         own = account_definitions(self.account)
         if beside[0] is not self:
             return own
-        shared = shared_definitions([each.account for each in beside], settings.load_location())
+        shared = shared_definitions([each.account for each in beside], environment.load_location())
         return dg.Definitions.merge(own, shared)
 
 

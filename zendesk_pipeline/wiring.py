@@ -4,13 +4,13 @@ from collections.abc import Sequence
 
 import dagster as dg
 
-from zendesk_pipeline import bindings, checks, freshness, lineage, run_logs, schedules
-from zendesk_pipeline.accounts import Account, checked, secret
-from zendesk_pipeline.alerts import AlertChannels, alert_sensor
-from zendesk_pipeline.assets import stream_asset
-from zendesk_pipeline.clock import Clock
-from zendesk_pipeline.sensors import catch_up_sensor
-from zendesk_pipeline.settings import Settings
+from zendesk_pipeline.alerts.sensor import AlertChannels, alert_sensor
+from zendesk_pipeline.model.clock import Clock
+from zendesk_pipeline.orchestration import asset_checks, external_assets, freshness, resources, run_logs, schedules
+from zendesk_pipeline.orchestration.accounts import Account, checked, secret
+from zendesk_pipeline.orchestration.assets import stream_asset
+from zendesk_pipeline.orchestration.catch_up_sensor import catch_up_sensor
+from zendesk_pipeline.settings.environment import Settings
 
 REAL = Clock()
 
@@ -20,14 +20,14 @@ def account_definitions(account: Account, clock: Clock = REAL) -> dg.Definitions
     policy = freshness.policy(account)
     return dg.Definitions(
         assets=[
-            *(lineage.api(account, stream) for stream in account.streams),
+            *(external_assets.api(account, stream) for stream in account.streams),
             *(stream_asset(account, stream, freshness=policy) for stream in account.streams),
-            lineage.feed(account),
+            external_assets.feed(account),
         ],
         asset_checks=[
-            *(checks.window_checks(account, stream) for stream in account.streams),
-            checks.feed_check(account, clock),
-            *(checks.reconciliation(account, stream, clock) for stream in account.streams),
+            *(asset_checks.window_checks(account, stream) for stream in account.streams),
+            asset_checks.feed_check(account, clock),
+            *(asset_checks.reconciliation(account, stream, clock) for stream in account.streams),
         ],
     )
 
@@ -52,7 +52,7 @@ def shared_definitions(accounts: Sequence[Account], location: Settings, clock: C
             freshness.freshness_sensor(every, clock),
             alert_sensor(every, ui_url=location.dagster_ui_url, clock=clock),
         ],
-        resources={**bindings.resources(every), "alert_channels": AlertChannels(urls=secret("ALERT_URLS"))},
+        resources={**resources.resources(every), "alert_channels": AlertChannels(urls=secret("ALERT_URLS"))},
     )
 
 

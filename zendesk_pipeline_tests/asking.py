@@ -6,15 +6,16 @@ from contextlib import contextmanager
 
 import pytest
 
-from zendesk_pipeline.client import Transport, ZendeskClient
-from zendesk_pipeline.clock import Clock
-from zendesk_pipeline.credentials import ApiToken, Credential
-from zendesk_pipeline.limits import BUDGETS, RateLimiter
-from zendesk_pipeline.pages import Walk
-from zendesk_pipeline.records import PageBody, page_reader
-from zendesk_pipeline.simulator.accounts import API_TOKEN, EMAIL
-from zendesk_pipeline.streams import INCREMENTAL_TICKETS, Stream
-from zendesk_pipeline.windows import Span, Window
+from zendesk_pipeline.local.simulator.accounts import API_TOKEN, EMAIL
+from zendesk_pipeline.model.clock import Clock
+from zendesk_pipeline.model.rate_budgets import BUDGETS
+from zendesk_pipeline.model.records import PageBody, page_reader
+from zendesk_pipeline.model.streams import INCREMENTAL_TICKETS, Stream
+from zendesk_pipeline.model.windows import Span, Window
+from zendesk_pipeline.zendesk.client import Transport, ZendeskClient
+from zendesk_pipeline.zendesk.credentials import ApiToken, Credential
+from zendesk_pipeline.zendesk.rate_limits import RateLimiter
+from zendesk_pipeline.zendesk.walk import Walk
 
 NOW = 1_794_657_600
 """What the frozen clock of the simulated Zendesk shows, 2026-11-14T12:00Z."""

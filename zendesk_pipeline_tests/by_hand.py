@@ -4,10 +4,9 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from zendesk_pipeline.pages import Page
-from zendesk_pipeline.records import Record, record_reader
-from zendesk_pipeline.streams import AUDIT_LOGS, INCREMENTAL_TICKETS
-from zendesk_pipeline.windows import HOUR, Span, Window, timestamp
+from zendesk_pipeline.model.records import Page, Record, record_reader
+from zendesk_pipeline.model.streams import AUDIT_LOGS, INCREMENTAL_TICKETS
+from zendesk_pipeline.model.windows import HOUR, Span, Window, timestamp
 
 FIRST = Window.of_partition("2026-11-12-05:00")
 """The first of the windows that tests deliver."""

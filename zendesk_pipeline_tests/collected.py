@@ -1,6 +1,6 @@
 """The streams that are collected where RESOURCES is not set: what the tests of whole runs go through."""
 
-from zendesk_pipeline import streams
+from zendesk_pipeline.model import streams
 
 STREAMS = {name: streams.STREAMS[name] for name in streams.COLLECTED_BY_DEFAULT}
 """By name."""

@@ -10,10 +10,10 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-from zendesk_pipeline.clock import Clock
-from zendesk_pipeline.keys import Layout
-from zendesk_pipeline.local_services import LocalS3, SimulatedZendesk, local_s3, moto_s3, simulated_zendesk
-from zendesk_pipeline.store import Store
+from zendesk_pipeline.delivery.bucket import Store
+from zendesk_pipeline.delivery.object_keys import Layout
+from zendesk_pipeline.local.services import LocalS3, SimulatedZendesk, local_s3, moto_s3, simulated_zendesk
+from zendesk_pipeline.model.clock import Clock
 
 SINCE, NOW = "2026-11-12T00:00:00Z", "2026-11-14T12:00:00Z"
 """The simulated account's history, and its frozen clock; a test may set the clock."""

@@ -8,16 +8,15 @@ from typing import Any
 
 import msgspec
 
-from zendesk_pipeline.batches import BatchFormat
-from zendesk_pipeline.clock import Clock
-from zendesk_pipeline.delivery import Delivery
-from zendesk_pipeline.keys import Layout
-from zendesk_pipeline.pages import Page
-from zendesk_pipeline.records import Record
-from zendesk_pipeline.redaction import Redaction
-from zendesk_pipeline.store import Store
-from zendesk_pipeline.streams import AUDIT_LOGS, Stream
-from zendesk_pipeline.windows import Span, Window
+from zendesk_pipeline.delivery.batches import BatchFormat
+from zendesk_pipeline.delivery.bucket import Store
+from zendesk_pipeline.delivery.object_keys import Layout
+from zendesk_pipeline.delivery.window_writer import Delivery
+from zendesk_pipeline.model.clock import Clock
+from zendesk_pipeline.model.records import Page, Record
+from zendesk_pipeline.model.redaction import Redaction
+from zendesk_pipeline.model.streams import AUDIT_LOGS, Stream
+from zendesk_pipeline.model.windows import Span, Window
 from zendesk_pipeline_tests.by_hand import lines, paged
 
 SMALL = BatchFormat(items="audit_logs", envelope=False, compress=False, limit=400)

@@ -2,7 +2,7 @@
 
 import random
 
-from zendesk_pipeline.local_pipeline import is_free
+from zendesk_pipeline.local.pipeline import is_free
 
 OURS = range(12_000, 20_000)
 """Below those that the system gives to whoever names none: nobody comes upon one by chance."""

@@ -4,13 +4,13 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from zendesk_pipeline.batches import content_of, records_in
-from zendesk_pipeline.keys import Layout
-from zendesk_pipeline.local_services import LocalS3
-from zendesk_pipeline.records import record_reader
-from zendesk_pipeline.simulator.control import SimulatorControl
-from zendesk_pipeline.streams import STREAMS
-from zendesk_pipeline.windows import Span
+from zendesk_pipeline.delivery.batches import content_of, records_in
+from zendesk_pipeline.delivery.object_keys import Layout
+from zendesk_pipeline.local.services import LocalS3
+from zendesk_pipeline.local.simulator.control import SimulatorControl
+from zendesk_pipeline.model.records import record_reader
+from zendesk_pipeline.model.streams import STREAMS
+from zendesk_pipeline.model.windows import Span
 
 
 @dataclass(frozen=True, slots=True)

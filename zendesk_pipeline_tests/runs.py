@@ -12,9 +12,9 @@ import pytest
 from dagster._core.remote_origin import ManagedGrpcPythonEnvCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
 from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 
-from zendesk_pipeline import settings
 from zendesk_pipeline.definitions import build
-from zendesk_pipeline.windows import Span, Window
+from zendesk_pipeline.model.windows import Span, Window
+from zendesk_pipeline.settings import environment as settings
 
 QUIET = pytest.mark.filterwarnings(
     "ignore:Parameter `backfill_policy`:dagster.BetaWarning",

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from zendesk_pipeline.simulator.zendesk import RequestSeen
+from zendesk_pipeline.local.simulator.zendesk import RequestSeen
 
 LATENCY_MS = 80
 """At the largest rate that counts this asks for four cursors."""

@@ -5,12 +5,12 @@ from collections.abc import Iterator
 import dagster as dg
 import pytest
 
-from zendesk_pipeline import long_runs
-from zendesk_pipeline.errors import TransientError
-from zendesk_pipeline.pages import Page
-from zendesk_pipeline.resources import ZendeskResource
-from zendesk_pipeline.streams import Stream
-from zendesk_pipeline.windows import HOUR, Span
+from zendesk_pipeline.model.errors import TransientError
+from zendesk_pipeline.model.records import Page
+from zendesk_pipeline.model.streams import Stream
+from zendesk_pipeline.model.windows import HOUR, Span
+from zendesk_pipeline.orchestration import long_runs
+from zendesk_pipeline.orchestration.zendesk_resource import ZendeskResource
 from zendesk_pipeline_tests.by_hand import audit_log, audit_logs, paged
 from zendesk_pipeline_tests.runs import Project
 

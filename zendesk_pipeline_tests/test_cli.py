@@ -13,7 +13,7 @@ import requests
 from click.testing import CliRunner
 
 from zendesk_pipeline.cli import main
-from zendesk_pipeline.errors import DeliveryError
+from zendesk_pipeline.model.errors import DeliveryError
 
 PROGRAM = Path(sys.executable).with_name("zendesk-pipeline")
 

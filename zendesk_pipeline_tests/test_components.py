@@ -12,13 +12,13 @@ import pytest
 import yaml
 
 from zendesk_pipeline.components import PLACEHOLDERS
-from zendesk_pipeline.keys import Layout
-from zendesk_pipeline.local_services import LocalS3, SimulatedZendesk
-from zendesk_pipeline.store import Store
-from zendesk_pipeline.windows import timestamp
+from zendesk_pipeline.delivery.bucket import Store
+from zendesk_pipeline.delivery.object_keys import Layout
+from zendesk_pipeline.local.services import LocalS3, SimulatedZendesk
+from zendesk_pipeline.model.windows import timestamp
 from zendesk_pipeline_tests.by_hand import FIRST
 from zendesk_pipeline_tests.deliveries import Bucket
-from zendesk_pipeline_tests.foreign import TYPE, Foreign, foreign
+from zendesk_pipeline_tests.project.foreign import TYPE, Foreign, foreign
 
 PROGRAM = Path(sys.executable).with_name("zendesk-pipeline")
 TOKEN = ("ZENDESK_EMAIL", "ZENDESK_API_TOKEN")

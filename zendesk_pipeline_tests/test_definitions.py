@@ -15,12 +15,12 @@ import pytest
 from dagster._core.remote_representation.external_data import RepositorySnap
 from dagster_shared.serdes import serialize_value
 
-from zendesk_pipeline import settings
 from zendesk_pipeline.definitions import build
-from zendesk_pipeline.keys import Layout
-from zendesk_pipeline.local_services import LocalS3, SimulatedZendesk
-from zendesk_pipeline.settings import CREDENTIALS
-from zendesk_pipeline.store import Store
+from zendesk_pipeline.delivery.bucket import Store
+from zendesk_pipeline.delivery.object_keys import Layout
+from zendesk_pipeline.local.services import LocalS3, SimulatedZendesk
+from zendesk_pipeline.settings import environment as settings
+from zendesk_pipeline.settings.environment import CREDENTIALS
 from zendesk_pipeline_tests.by_hand import FIRST, audit_log, hours
 from zendesk_pipeline_tests.deliveries import Bucket
 from zendesk_pipeline_tests.runs import QUIET, Project, description, project

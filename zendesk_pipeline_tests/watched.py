@@ -13,12 +13,12 @@ from dagster._core.remote_origin import ManagedGrpcPythonEnvCodeLocationOrigin, 
 from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 from dagster._grpc.impl import get_external_sensor_execution
 
-from zendesk_pipeline import settings
-from zendesk_pipeline.accounts import Account
-from zendesk_pipeline.alerts import NAME, AlertChannels, alert_sensor
-from zendesk_pipeline.clock import Clock
+from zendesk_pipeline.alerts.instance_settings import FRESHNESS, MONITORING, POOLS, RETRIES
+from zendesk_pipeline.alerts.sensor import NAME, AlertChannels, alert_sensor
 from zendesk_pipeline.definitions import build
-from zendesk_pipeline.instance_settings import FRESHNESS, MONITORING, POOLS, RETRIES
+from zendesk_pipeline.model.clock import Clock
+from zendesk_pipeline.orchestration.accounts import Account
+from zendesk_pipeline.settings import environment as settings
 from zendesk_pipeline_tests.runs import Project
 
 UI = "http://dagster.example:3000"

@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 import click
 from rich.console import Console
 
-from zendesk_pipeline import local_pipeline as local
+from zendesk_pipeline.local import pipeline as local
 from zendesk_pipeline_tests.bench import account as accounts
 from zendesk_pipeline_tests.bench import latency as latencies
 from zendesk_pipeline_tests.bench.account import Account

@@ -5,9 +5,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from zendesk_pipeline import local_pipeline as local
-from zendesk_pipeline.local_pipeline import LocalPipeline
-from zendesk_pipeline.windows import HOUR, Span, timestamp
+from zendesk_pipeline.local import pipeline as local
+from zendesk_pipeline.local.pipeline import LocalPipeline
+from zendesk_pipeline.model.windows import HOUR, Span, timestamp
 
 START = 1_767_830_400
 """2026-01-08 00:00 UTC."""

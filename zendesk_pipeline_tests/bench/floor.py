@@ -4,10 +4,10 @@ from typing import Any
 
 import dagster as dg
 
-from zendesk_pipeline import settings
-from zendesk_pipeline.assets import hourly_windows
+from zendesk_pipeline.orchestration.assets import hourly_windows
+from zendesk_pipeline.settings import environment
 
-START = settings.load().start_date
+START = environment.load().start_date
 METADATA: dict[str, Any] = {
     **dict.fromkeys(("records", "bytes", "object_count", "delivered_by_this_run", "duplicates_removed"), 0),
     **dict.fromkeys(

@@ -19,11 +19,11 @@ import psutil
 from rich.console import Console
 from rich.table import Column, Table
 
-from zendesk_pipeline import local_pipeline as local
-from zendesk_pipeline.accounts import FIRST_MINUTE, LAST_MINUTE
-from zendesk_pipeline.local_pipeline import LocalPipeline
-from zendesk_pipeline.proof import prove
-from zendesk_pipeline.windows import HOUR, Span, Window, timestamp
+from zendesk_pipeline.local import pipeline as local
+from zendesk_pipeline.local.delivery_proof import prove
+from zendesk_pipeline.local.pipeline import LocalPipeline
+from zendesk_pipeline.model.windows import HOUR, Span, Window, timestamp
+from zendesk_pipeline.orchestration.accounts import FIRST_MINUTE, LAST_MINUTE
 from zendesk_pipeline_tests.root import ROOT
 
 BUDGET = 4.0

@@ -15,21 +15,22 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from zendesk_pipeline import cursors
-from zendesk_pipeline.batches import BatchFormat
-from zendesk_pipeline.client import Transport, ZendeskClient
-from zendesk_pipeline.clock import Clock
-from zendesk_pipeline.credentials import ApiToken
-from zendesk_pipeline.delivery import Delivery
-from zendesk_pipeline.keys import Layout
-from zendesk_pipeline.limits import RateLimiter
-from zendesk_pipeline.local_services import LocalS3, SimulatedZendesk, local_s3, simulated_zendesk
-from zendesk_pipeline.pages import Page, Walk
-from zendesk_pipeline.prefetch import prefetched
-from zendesk_pipeline.simulator.accounts import API_TOKEN, EMAIL
-from zendesk_pipeline.store import Store
-from zendesk_pipeline.streams import STREAMS, Stream
-from zendesk_pipeline.windows import HOUR, Span
+from zendesk_pipeline.delivery.batches import BatchFormat
+from zendesk_pipeline.delivery.bucket import Store
+from zendesk_pipeline.delivery.object_keys import Layout
+from zendesk_pipeline.delivery.window_writer import Delivery
+from zendesk_pipeline.local.services import LocalS3, SimulatedZendesk, local_s3, simulated_zendesk
+from zendesk_pipeline.local.simulator.accounts import API_TOKEN, EMAIL
+from zendesk_pipeline.model.clock import Clock
+from zendesk_pipeline.model.records import Page
+from zendesk_pipeline.model.streams import STREAMS, Stream
+from zendesk_pipeline.model.windows import HOUR, Span
+from zendesk_pipeline.zendesk import parallel_walk
+from zendesk_pipeline.zendesk.client import Transport, ZendeskClient
+from zendesk_pipeline.zendesk.credentials import ApiToken
+from zendesk_pipeline.zendesk.prefetch import prefetched
+from zendesk_pipeline.zendesk.rate_limits import RateLimiter
+from zendesk_pipeline.zendesk.walk import Walk
 from zendesk_pipeline_tests.bench.account import Account
 
 LATENCY = 0.2
@@ -109,7 +110,7 @@ def cases(*, quick: bool) -> list[Case]:
 
 def measured(case: Case) -> Hidden:
     """Walk it both ways, each with a minute of limits of its own."""
-    return Hidden(case=case, one=_walked(case, Walk.pages), ours=_walked(case, cursors.pages))
+    return Hidden(case=case, one=_walked(case, Walk.pages), ours=_walked(case, parallel_walk.pages))
 
 
 def _walked(case: Case, pages: Callable[[Walk], Iterator[Page]]) -> Walked:

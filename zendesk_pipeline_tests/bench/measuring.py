@@ -13,8 +13,8 @@ from types import MappingProxyType
 
 import msgspec
 
-from zendesk_pipeline.local_pipeline import LocalPipeline, last_words
-from zendesk_pipeline.windows import Window
+from zendesk_pipeline.local.pipeline import LocalPipeline, last_words
+from zendesk_pipeline.model.windows import Window
 from zendesk_pipeline_tests.bench import counting
 from zendesk_pipeline_tests.bench.account import Account
 from zendesk_pipeline_tests.root import ROOT

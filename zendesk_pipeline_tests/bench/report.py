@@ -6,7 +6,7 @@ from statistics import median
 
 from rich.table import Column, Table
 
-from zendesk_pipeline.streams import STREAMS
+from zendesk_pipeline.model.streams import STREAMS
 from zendesk_pipeline_tests.bench.latency import Hidden
 from zendesk_pipeline_tests.bench.measuring import Measured
 

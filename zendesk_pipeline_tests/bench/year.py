@@ -18,18 +18,18 @@ import msgspec
 from rich.console import Console
 from rich.table import Column, Table
 
-from zendesk_pipeline import local_pipeline as local
-from zendesk_pipeline.keys import Layout
-from zendesk_pipeline.local_pipeline import LocalPipeline
-from zendesk_pipeline.proof import Bucket, prove
-from zendesk_pipeline.store import Store
-from zendesk_pipeline.streams import COLLECTED_BY_DEFAULT, STREAMS
-from zendesk_pipeline.windows import Window
+from zendesk_pipeline.delivery.bucket import Store
+from zendesk_pipeline.delivery.object_keys import Layout
+from zendesk_pipeline.local import pipeline as local
+from zendesk_pipeline.local.delivery_proof import Bucket, prove
+from zendesk_pipeline.local.pipeline import LocalPipeline
+from zendesk_pipeline.model.streams import COLLECTED_BY_DEFAULT, STREAMS
+from zendesk_pipeline.model.windows import Window
 from zendesk_pipeline_tests.bench import account as accounts
 from zendesk_pipeline_tests.bench import counting
 from zendesk_pipeline_tests.bench.account import Account
 from zendesk_pipeline_tests.bench.measuring import finished
-from zendesk_pipeline_tests.cluster.servers import postgres
+from zendesk_pipeline_tests.deploy.cluster.servers import postgres
 
 WINDOWS = 8760
 START = 1_735_689_600

@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 
 from playwright.sync_api import Locator, Page, expect, sync_playwright
 
-from zendesk_pipeline.errors import PipelineError
-from zendesk_pipeline.windows import HOUR, Span, Window
+from zendesk_pipeline.model.errors import PipelineError
+from zendesk_pipeline.model.windows import HOUR, Span, Window
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 QUIET = ("--disable-gpu", "--disable-quic", "--disable-sync")

@@ -14,14 +14,14 @@ import pytest
 from dagster_aws.s3 import S3Resource
 from playwright.sync_api import Locator, Page, expect
 
-from zendesk_pipeline import local_pipeline as local
-from zendesk_pipeline.alerts import INTERVAL
-from zendesk_pipeline.delivery import Tally
-from zendesk_pipeline.io_manager import S3IOManager
-from zendesk_pipeline.proof import prove
-from zendesk_pipeline.simulator.control import SimulatorControl
-from zendesk_pipeline.streams import AUDIT_LOGS, INCREMENTAL_TICKETS
-from zendesk_pipeline.windows import HOUR, Span, Window
+from zendesk_pipeline.alerts.sensor import INTERVAL
+from zendesk_pipeline.delivery.window_writer import Tally
+from zendesk_pipeline.local import pipeline as local
+from zendesk_pipeline.local.delivery_proof import prove
+from zendesk_pipeline.local.simulator.control import SimulatorControl
+from zendesk_pipeline.model.streams import AUDIT_LOGS, INCREMENTAL_TICKETS
+from zendesk_pipeline.model.windows import HOUR, Span, Window
+from zendesk_pipeline.orchestration.io_manager import S3IOManager
 from zendesk_pipeline_tests.browser import driving as ui
 from zendesk_pipeline_tests.browser.driving import NoChromiumError, browser, shown
 from zendesk_pipeline_tests.browser.stage import Stage, found, stage

@@ -6,10 +6,10 @@ from pathlib import Path
 import click
 from playwright.sync_api import Page, expect
 
-from zendesk_pipeline import local_pipeline as local
-from zendesk_pipeline.alerts import INTERVAL
-from zendesk_pipeline.streams import AUDIT_LOGS, INCREMENTAL_TICKETS
-from zendesk_pipeline.windows import HOUR, Span, Window
+from zendesk_pipeline.alerts.sensor import INTERVAL
+from zendesk_pipeline.local import pipeline as local
+from zendesk_pipeline.model.streams import AUDIT_LOGS, INCREMENTAL_TICKETS
+from zendesk_pipeline.model.windows import HOUR, Span, Window
 from zendesk_pipeline_tests.browser import driving as ui
 from zendesk_pipeline_tests.browser.driving import browser, shown
 from zendesk_pipeline_tests.browser.stage import Stage, found, stage

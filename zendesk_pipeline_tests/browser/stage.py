@@ -8,14 +8,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TypeVar
 
-from zendesk_pipeline import dev
-from zendesk_pipeline import local_pipeline as local
-from zendesk_pipeline.local_pipeline import LocalPipeline
-from zendesk_pipeline.local_services import LOOPBACK
-from zendesk_pipeline.simulator.faults import Rule
-from zendesk_pipeline.windows import HOUR, Span, Window, timestamp
+from zendesk_pipeline.local import dev
+from zendesk_pipeline.local import pipeline as local
+from zendesk_pipeline.local.pipeline import LocalPipeline
+from zendesk_pipeline.local.services import LOOPBACK
+from zendesk_pipeline.local.simulator.faults import Rule
+from zendesk_pipeline.model.windows import HOUR, Span, Window, timestamp
+from zendesk_pipeline_tests.fakes.scripted_server import Reply, ScriptedServer, answering
 from zendesk_pipeline_tests.ports import lasting_port
-from zendesk_pipeline_tests.scripted_server import Reply, ScriptedServer, answering
 
 Found = TypeVar("Found")
 

@@ -15,19 +15,19 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from zendesk_pipeline import dev
-from zendesk_pipeline import local_pipeline as local
-from zendesk_pipeline.keys import Layout
-from zendesk_pipeline.local_services import LOOPBACK, LocalS3, SimulatedZendesk, local_s3, simulated_zendesk
-from zendesk_pipeline.proof import Bucket, prove
-from zendesk_pipeline.store import Store
-from zendesk_pipeline.streams import AUDIT_LOGS, INCREMENTAL_TICKETS, STREAMS
-from zendesk_pipeline.windows import HOUR, Span, timestamp
+from zendesk_pipeline.delivery.bucket import Store
+from zendesk_pipeline.delivery.object_keys import Layout
+from zendesk_pipeline.local import dev
+from zendesk_pipeline.local import pipeline as local
+from zendesk_pipeline.local.delivery_proof import Bucket, prove
+from zendesk_pipeline.local.services import LOOPBACK, LocalS3, SimulatedZendesk, local_s3, simulated_zendesk
+from zendesk_pipeline.model.streams import AUDIT_LOGS, INCREMENTAL_TICKETS, STREAMS
+from zendesk_pipeline.model.windows import HOUR, Span, timestamp
 from zendesk_pipeline_tests.browser import driving as ui
 from zendesk_pipeline_tests.browser.driving import browser, shown
 from zendesk_pipeline_tests.browser.stage import found
-from zendesk_pipeline_tests.foreign import TYPE, Foreign, foreign
 from zendesk_pipeline_tests.ports import lasting_port
+from zendesk_pipeline_tests.project.foreign import TYPE, Foreign, foreign
 
 HOURS = 12
 ACCOUNTS = {"acme": "soc-acme", "beta": "soc-beta"}

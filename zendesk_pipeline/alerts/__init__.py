@@ -1,0 +1,1 @@
+"""What is wrong, who was told, and the sending."""

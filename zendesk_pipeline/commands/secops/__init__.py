@@ -1,0 +1,1 @@
+"""`zendesk-pipeline feed` and `parser-check`: what is asked of Google SecOps."""

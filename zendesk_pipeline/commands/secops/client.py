@@ -1,0 +1,257 @@
+"""A client for the Chronicle API, as far as feeds and parsers need it. It needs the extra `secops`.
+
+Nothing is tried twice: a feed that was created although the answer got lost must not be created again.
+Feeds: https://docs.cloud.google.com/chronicle/docs/reference/rest/v1beta/projects.locations.instances.feeds (also v1)
+Parsers: https://docs.cloud.google.com/chronicle/docs/reference/rest/v1alpha/projects.locations.instances.logTypes.parsers
+"""
+
+import base64
+import binascii
+from collections.abc import Iterator, Mapping, Sequence
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import quote as url_quote
+
+import google.auth
+import msgspec
+import requests
+from google.auth.credentials import Credentials
+from google.auth.exceptions import GoogleAuthError, RefreshError
+from google.auth.transport.requests import AuthorizedSession
+from google.oauth2 import service_account
+
+from zendesk_pipeline.commands.secops.feed_model import SECRET_FIELD, Feed
+from zendesk_pipeline.commands.secops.instance import LOG_TYPE, Instance, SecopsError
+from zendesk_pipeline.settings.programs import ours
+from zendesk_pipeline.zendesk.client import NoCredential
+from zendesk_pipeline.zendesk.error_answers import quote
+
+Kind = TypeVar("Kind", bound=msgspec.Struct)
+
+SCOPE = "https://www.googleapis.com/auth/cloud-platform"
+FEEDS = "v1"
+PARSERS = "v1alpha"
+"""The version whose documentation has runParser."""
+TIMEOUT = 60
+"""Seconds until an answer begins, and between its parts."""
+PAGE_SIZE = 1000
+"""The most that feeds.list gives."""
+SHORTEST_PIECE = 8
+"""Characters of a secret that are never shown in a row."""
+
+
+def sign_in(key_file: Path | None) -> AuthorizedSession:
+    """A session that signs its requests: as the service account, or by Application Default Credentials."""
+    return AuthorizedSession(_service_account(key_file) if key_file else _default())
+
+
+def _service_account(key_file: Path) -> Credentials:
+    try:
+        return service_account.Credentials.from_service_account_file(str(key_file), scopes=[SCOPE])  # pyright: ignore[reportUnknownVariableType]  # google-auth leaves it open
+    except (GoogleAuthError, OSError, ValueError):
+        raise SecopsError(f"{key_file} is not one that Google's library can use: a service account's key is.") from None
+
+
+def _default() -> Credentials:
+    try:
+        credentials, _ = google.auth.default(scopes=[SCOPE])  # pyright: ignore[reportUnknownVariableType]  # the same
+    except (GoogleAuthError, OSError, ValueError):
+        raise SecopsError(
+            "There are no Google credentials here that can be used: run gcloud auth application-default login,"
+            " set GOOGLE_APPLICATION_CREDENTIALS, or name a key file with --service-account."
+        ) from None
+    return credentials  # pyright: ignore[reportUnknownVariableType]  # the same
+
+
+class Chronicle:
+    """One instance, and a session that may ask it."""
+
+    def __init__(self, instance: Instance, session: requests.Session) -> None:
+        self.instance = instance
+        self._session = session
+        session.auth = NoCredential()  # the session signs
+        if instance.endpoint.startswith("http://"):
+            session.trust_env = False  # what is not encrypted goes through no proxy
+
+    def feeds(self) -> list[Feed]:
+        """All feeds of the instance."""
+        return [_as(Feed, each) for each in self._listed(FEEDS, "feeds", "feeds")]
+
+    def create_feed(self, body: Mapping[str, Any]) -> Feed:
+        """The feed as SecOps made it of `body` (`feeds.body_of`)."""
+        return _as(Feed, self._call("POST", FEEDS, "feeds", body))
+
+    def switch_feed(self, feed_id: str, *, enabled: bool) -> Feed:
+        """The feed after it was enabled or disabled."""
+        return _as(Feed, self._call("POST", FEEDS, f"feeds/{feed_id}:{'enable' if enabled else 'disable'}"))
+
+    def subject_id(self) -> str:
+        """Who takes the reader's role: the identity of this instance's feeds towards AWS."""
+        answer = self._call("GET", FEEDS, "feedServiceAccounts:fetchServiceAccountForCustomer")
+        return _as(_ServiceAccount, answer).subject_id
+
+    def parsers(self) -> "list[Parser]":
+        """The parsers of the log type."""
+        return [_as(Parser, each) for each in self._listed(PARSERS, f"logTypes/{LOG_TYPE}/parsers", "parsers")]
+
+    def run_parser(self, code: str, logs: Sequence[bytes]) -> "list[Parsed]":
+        """What a parser (`Parser.cbn`, base64) makes of each log, in their order. Nothing is ingested."""
+        body = {"parser": {"cbn": code}, "log": [base64.b64encode(log).decode() for log in logs]}
+        answer = self._call("POST", PARSERS, f"logTypes/{LOG_TYPE}:runParser", body)
+        results = _as(_Run, answer).run_parser_results
+        if len(results) != len(logs):
+            raise SecopsError(f"SecOps ran the parser on {len(logs)} logs and gave {len(results)} results.")
+        return results
+
+    def _listed(self, version: str, path: str, items: str) -> Iterator[Any]:
+        token, seen = "", set[str]()
+        while token not in seen:
+            seen.add(token)
+            parameters = {"pageSize": str(PAGE_SIZE), **({"pageToken": token} if token else {})}
+            answer = self._call("GET", version, path, parameters=parameters)
+            yield from answer.get(items, [])
+            token = answer.get("nextPageToken", "")
+            if not token:
+                return
+        raise SecopsError(f"SecOps gave the same page of {items} twice: try again later.")
+
+    def _call(
+        self,
+        method: str,
+        version: str,
+        path: str,
+        body: Mapping[str, Any] | None = None,
+        *,
+        parameters: Mapping[str, str] | None = None,
+    ) -> dict[str, Any]:
+        url = self.instance.url(version, path)
+        try:
+            response = self._session.request(
+                method, url, params=parameters, json=body, timeout=TIMEOUT, allow_redirects=False
+            )
+        except RefreshError as problem:
+            raise SecopsError(f"Google does not renew the credential ({quote(str(problem).encode())}).") from None
+        except (GoogleAuthError, requests.RequestException) as problem:
+            cause = type(problem).__name__
+            raise SecopsError(f"{self.instance.endpoint} could not be reached ({cause}).{_unsure(method)}") from None
+        if response.status_code != HTTPStatus.OK:
+            raise SecopsError(_refusal(self.instance, method, path, response, secrets=list(_secrets(body))))
+        try:
+            answer = response.json()
+        except ValueError:
+            answer = None
+        if not isinstance(answer, dict):
+            raise SecopsError(f"SecOps answered {method} {path} with something that is no JSON object.")
+        return answer  # pyright: ignore[reportUnknownVariableType]  # JSON
+
+
+class Parser(msgspec.Struct, frozen=True, rename="camel"):
+    """A parser, as far as it is looked at."""
+
+    name: str
+    state: str = ""
+    """ACTIVE or INACTIVE."""
+    type: str = ""
+    """CUSTOM or PREBUILT."""
+    cbn: str = ""
+    """The code, base64; none for a parser without code."""
+    parser_extension: str = ""
+    """What is applied on top of it, if anything."""
+
+    @property
+    def parser_id(self) -> str:
+        return self.name.rpartition("/")[2]
+
+    def code(self) -> str | None:
+        """What `run_parser` takes; None for a parser without code."""
+        try:
+            return self.cbn if base64.b64decode(self.cbn, validate=True) else None
+        except binascii.Error:
+            return None
+
+
+class Status(msgspec.Struct, frozen=True):
+    """Why a log was not parsed."""
+
+    message: str = ""
+
+
+class _Event(msgspec.Struct, frozen=True):
+    event: dict[str, Any] = {}
+
+
+class _Events(msgspec.Struct, frozen=True):
+    events: tuple[_Event, ...] = ()
+
+
+class Parsed(msgspec.Struct, frozen=True, rename="camel"):
+    """What became of one log: UDM events, or an error."""
+
+    parsed_events: _Events = _Events()
+    error: Status | None = None
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        return [each.event for each in self.parsed_events.events]
+
+
+class _Run(msgspec.Struct, frozen=True, rename="camel"):
+    run_parser_results: list[Parsed] = []
+
+
+class _ServiceAccount(msgspec.Struct, frozen=True, rename="camel"):
+    subject_id: str
+
+
+def _as(kind: type[Kind], answer: Any) -> Kind:
+    try:
+        return msgspec.convert(answer, kind)
+    except msgspec.ValidationError as problem:
+        raise SecopsError(f"SecOps answered with something that is no {kind.__name__.strip('_')}: {problem}.") from None
+
+
+def _unsure(method: str) -> str:
+    if method == "GET":
+        return " Try again later."
+    return f" Whether it took effect is not known: look with {ours('feed show')} before you try again."
+
+
+def _refusal(instance: Instance, method: str, path: str, response: requests.Response, *, secrets: list[str]) -> str:
+    said = _said(response.content, secrets)
+    what = f"SecOps answered {response.status_code} to {method} {path}" + (f" ({said})" if said else "")
+    remedies: dict[int, str] = {
+        HTTPStatus.UNAUTHORIZED: "the credential is not accepted. Run gcloud auth application-default login, or make a"
+        " new key for --service-account.",
+        HTTPStatus.FORBIDDEN: "the identity may not do this. Give it the role roles/chronicle.admin in project"
+        f" {instance.project}, or one with the permission that is named; and check customer id and region.",
+        HTTPStatus.NOT_FOUND: "there is no such thing. Check SECOPS_CUSTOMER_ID, SECOPS_PROJECT and SECOPS_REGION.",
+        HTTPStatus.CONFLICT: f"it is there already. Choose another --display-name, or look with {ours('feed show')}.",
+        HTTPStatus.TOO_MANY_REQUESTS: "too many requests. Wait a minute and try again.",
+    }
+    if response.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        return f"{what}: a fault on Google's side.{_unsure(method)}"
+    remedy = remedies.get(response.status_code)
+    return f"{what}: {remedy}" if remedy else f"{what}."
+
+
+def _secrets(body: Any) -> Iterator[str]:
+    """What a request holds that nobody may see."""
+    if isinstance(body, dict):
+        for key, value in body.items():  # pyright: ignore[reportUnknownVariableType]  # JSON
+            if key == SECRET_FIELD:
+                yield str(value)  # pyright: ignore[reportUnknownArgumentType]  # the same
+            else:
+                yield from _secrets(value)
+
+
+def _said(content: bytes, secrets: list[str]) -> str:
+    """Google's own words; none at all where they repeat a piece of a secret that was sent, however it is written."""
+    said = quote(content)
+    plain = said.replace("\\", "")
+    for secret in secrets:
+        for written in (secret, url_quote(secret, safe="")):
+            starts = range(max(1, len(written) - SHORTEST_PIECE + 1))
+            if any(written[start : start + SHORTEST_PIECE] in plain for start in starts):
+                return ""
+    return said

@@ -1,0 +1,189 @@
+"""The feed Amazon S3 V2 that reads the feed prefix: its description for SecOps, and what to know before it is made.
+
+Fields: https://docs.cloud.google.com/chronicle/docs/reference/rest/v1beta/projects.locations.instances.feeds
+What they mean: https://docs.cloud.google.com/chronicle/docs/administration/feed-management
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import msgspec
+
+from zendesk_pipeline.commands.secops.instance import Instance
+from zendesk_pipeline.settings.environment import Settings, not_set
+from zendesk_pipeline.settings.programs import ours
+
+SOURCE_TYPE = "AMAZON_S3_V2"
+LONGEST_AGE = 180
+"""Days: the default of a feed's maximum file age, and the most."""
+SECRET_FIELD = "secretAccessKey"  # noqa: S105  # the name of a field, no secret
+
+Deletion = Literal["NEVER", "ON_SUCCESS"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccessKey:
+    """The reader's key."""
+
+    key_id: str
+    secret: str = field(repr=False)
+
+    def body(self) -> dict[str, Any]:
+        return {"accessKeySecretAuth": {"accessKeyId": self.key_id, SECRET_FIELD: self.secret}}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Role:
+    """A role that SecOps takes by web identity, as `subject_id`."""
+
+    arn: str
+    subject_id: str
+
+    def body(self) -> dict[str, Any]:
+        return {"awsIamRoleAuth": {"awsIamRoleArn": self.arn, "subjectId": self.subject_id}}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeedPlan:
+    """A feed that is to be made."""
+
+    display_name: str
+    uri: str
+    deletion: Deletion
+    max_age_days: int
+    namespace: str
+    labels: Mapping[str, str]
+    reader: AccessKey | Role
+
+
+class Failure(msgspec.Struct, frozen=True, rename="camel"):
+    """Why a feed turned to FAILED."""
+
+    error_code: str = ""
+    http_error_code: int = 0
+    error_cause: str = ""
+    error_action: str = ""
+
+
+class Feed(msgspec.Struct, frozen=True, rename="camel"):
+    """A feed of any kind, as SecOps describes it."""
+
+    name: str
+    display_name: str = ""
+    details: dict[str, Any] = {}
+    state: str = "STATE_UNSPECIFIED"
+    failure_msg: str = ""
+    failure_details: Failure = Failure()
+    last_feed_initiation_time: str = ""
+
+    @property
+    def feed_id(self) -> str:
+        return self.name.rpartition("/")[2]
+
+    @property
+    def source(self) -> dict[str, Any]:
+        """The settings of a source in S3, whichever of its types; empty for any other source."""
+        found: list[dict[str, Any]] = [
+            settings for settings in self.details.values() if isinstance(settings, dict) and "s3Uri" in settings
+        ]
+        return found[0] if found else {}
+
+    @property
+    def uri(self) -> str:
+        return str(self.source.get("s3Uri", ""))
+
+
+def uri_of(chosen: Settings) -> str:
+    """What the feed reads; raises SettingsError while there is no bucket."""
+    if not chosen.s3_bucket:
+        raise not_set("S3_BUCKET", "the bucket that the feed reads")
+    return f"s3://{chosen.s3_bucket}/{chosen.s3_prefix}"
+
+
+def body_of(plan: FeedPlan, instance: Instance) -> dict[str, Any]:
+    """What is sent to make the feed. It holds the secret access key, if there is one: see `hidden`."""
+    return {
+        "displayName": plan.display_name,
+        "details": {
+            "feedSourceType": SOURCE_TYPE,
+            "logType": instance.log_type,
+            "assetNamespace": plan.namespace,
+            "labels": dict(plan.labels),
+            "amazonS3V2Settings": {
+                "s3Uri": plan.uri,
+                "sourceDeletionOption": plan.deletion,
+                "maxLookbackDays": plan.max_age_days,
+                "authentication": plan.reader.body(),
+            },
+        },
+    }
+
+
+def hidden(body: Mapping[str, Any]) -> dict[str, Any]:
+    """The same without the secret access key."""
+    return {
+        key: "***" if key == SECRET_FIELD else hidden(value) if isinstance(value, Mapping) else value  # pyright: ignore[reportUnknownArgumentType]  # JSON
+        for key, value in body.items()
+    }
+
+
+def bucket_of(uri: str) -> str:
+    """The bucket of `s3://bucket/prefix`; empty for anything else."""
+    return uri.removeprefix("s3://").partition("/")[0] if uri.startswith("s3://") else ""
+
+
+def overlapping(uri: str, feeds: Sequence[Feed]) -> list[Feed]:
+    """The feeds that read something of what lies at `uri`, or would if they were enabled.
+
+    S3 takes a prefix as text, so that `s3://bucket/zen` reads `zendesk/` as well.
+    """
+    bucket, prefix = bucket_of(uri), _prefix(uri)
+    there = [feed for feed in feeds if bucket_of(feed.uri) == bucket]
+    return [feed for feed in there if _prefix(feed.uri).startswith(prefix) or prefix.startswith(_prefix(feed.uri))]
+
+
+def _prefix(uri: str) -> str:
+    return uri.removeprefix("s3://").partition("/")[2]
+
+
+def choices_to_confirm(plan: FeedPlan, retention_days: int | None) -> Iterator[str]:
+    """What somebody should have read about the plan itself before the feed is made, a sentence or two each."""
+    if plan.deletion == "ON_SUCCESS":
+        yield (
+            "The feed deletes what it has read. Ledgers remember what was delivered, so nothing comes a second time"
+            " because of that, with one exception: a batch that a crash left without its ledger, and that the feed"
+            " deletes before its window is collected again, is delivered again. The reader needs s3:DeleteObject"
+            f" ({ours('iam-policy reader --delete-after-transfer')})."
+        )
+    if plan.max_age_days < min(retention_days or LONGEST_AGE, LONGEST_AGE):
+        kept = (
+            f"for {retention_days} days" if retention_days else "for ever, as far as is known here (--retention-days)"
+        )
+        yield (
+            f"Objects are kept {kept} and read for {plan.max_age_days} days: what the feed has not read"
+            f" {plan.max_age_days} days after its delivery, because it was disabled or failed, is never read, although"
+            " it still lies there."
+        )
+
+
+def second_feed_to_confirm(plan: FeedPlan, feeds: Sequence[Feed]) -> Iterator[str]:
+    """What a new feed does beside those that are there."""
+    for feed in overlapping(plan.uri, feeds):
+        yield (
+            f"{_reading(feed, plan.uri)} A feed does not know what another one has read: the new one takes all that"
+            f" lies under {plan.uri} and is younger than {plan.max_age_days} days, and what was read before arrives in"
+            " SecOps a second time."
+        )
+
+
+def both_feeds_to_confirm(chosen: Feed, feeds: Sequence[Feed]) -> Iterator[str]:
+    """What enabling a feed does beside others that are enabled."""
+    others = [feed for feed in feeds if feed.name != chosen.name and feed.state != "INACTIVE"]
+    for feed in overlapping(chosen.uri, others):
+        yield f"{_reading(feed, chosen.uri)} With both enabled, what both read arrives in SecOps twice."
+
+
+def _reading(feed: Feed, uri: str) -> str:
+    place = "the same place" if feed.uri == uri else f"{feed.uri}, which overlaps"
+    return f"The feed {feed.display_name!r} ({feed.feed_id}, {feed.state}) reads {place}."

@@ -1,0 +1,1 @@
+"""`zendesk-pipeline takeover`: what Google's recipe has delivered, put into ledgers."""

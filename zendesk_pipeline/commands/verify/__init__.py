@@ -1,0 +1,1 @@
+"""`zendesk-pipeline verify`: Zendesk, ledgers and objects of a past range, compared."""

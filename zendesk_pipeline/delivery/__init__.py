@@ -1,0 +1,1 @@
+"""Records into the bucket, each once, and what is there. No Zendesk, no Dagster."""

@@ -1,0 +1,280 @@
+"""What is in the bucket, looked at again: does it hold what the ledgers say, and nothing else?
+
+Reads only. Each function gives its findings; none means that all is well.
+"""
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from statistics import median
+
+import msgspec
+
+from zendesk_pipeline.delivery import ledger as ledgers
+from zendesk_pipeline.delivery.batches import OTHER_BYTES, content_of, encode, examined, records_in
+from zendesk_pipeline.delivery.bucket import Listed, Store
+from zendesk_pipeline.delivery.ledger import Delivered, Ledger
+from zendesk_pipeline.delivery.object_keys import Layout, is_batch, is_ours, recipe_object
+from zendesk_pipeline.delivery.window_writer import LEFT_OUT_SHARE
+from zendesk_pipeline.model.errors import DeniedError
+from zendesk_pipeline.model.streams import Stream
+from zendesk_pipeline.model.windows import HOUR, Window
+
+WEEKS = 4
+"""How far back the usual volume of an hour of the week is looked up."""
+FEWEST_WEEKS = 3
+"""So many of them have to be delivered: of one or two, a single odd week would be what is usual."""
+USUAL_ENOUGH = 20
+"""Records; below it the volume of an hour says nothing."""
+IN_FLIGHT = 600
+"""Seconds in which an object may be waiting for the ledger that will name it."""
+EMPTY_DAYS = 3
+"""A stream that has never had a record is told of after so many days of windows, of which none is missing."""
+LONGEST_EMPTY_LEDGER = 16
+"""Bytes by which one may differ from another; an object in it takes a hundred."""
+ASKED_AFTER, ASKED_BEFORE = 300, 60
+"""Seconds: a window that was finished so long after an hour's beginning and before its end was asked for within it."""
+SILENCE = 0.1
+"""Less than this part of the usual volume is a finding."""
+RECIPE_IS_OFF = 2 * HOUR
+"""Seconds after which an object of the recipe's, which writes every hour, was written before it was switched off."""
+NO_LEDGER = "no ledger says that the window is complete"
+MOST_NAMED = 3
+"""Malformed records in a finding."""
+LEFT_OUT, TAKEN = ("older_than_asked", "ahead_of_the_clock"), ("delivered_by_this_run", "duplicates_removed")
+"""What a run reports of records by their time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something that is not as it should be, as a sentence."""
+
+    window: Window
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inspector:
+    """Looks at one stream's part of the bucket, each ledger once."""
+
+    stream: Stream
+    store: Store
+    layout: Layout
+    now: float
+    """Seconds since the epoch."""
+    told: Mapping[Window, Mapping[str, object]] = field(default_factory=dict[Window, Mapping[str, object]])
+    """What the latest run of a window has reported of it."""
+    asked: Collection[float] = ()
+    """Seconds since the epoch: some times at which the collector is known to have just asked Zendesk."""
+    _ledgers: dict[Window, Ledger | None] = field(default_factory=dict[Window, Ledger | None])
+
+    def ledger(self, window: Window) -> Ledger | None:
+        """The window's ledger, if it has one; raises ValueError where it cannot be read."""
+        if window not in self._ledgers:
+            try:
+                stored = self.store.get(self.layout.ledger(self.stream.name, window))
+            except DeniedError:  # what S3 says of a missing object to whoever may not list
+                stored = None
+            self._ledgers[window] = ledgers.decode(stored.body) if stored else None
+        return self._ledgers[window]
+
+    def is_complete(self, window: Window) -> bool:
+        """Whether the window was once delivered whole."""
+        ledger = self.ledger(window)
+        return ledger is not None and ledger.complete
+
+    def objects(self, windows: Sequence[Window]) -> Iterator[Finding]:
+        """Objects that differ from what the ledgers say, and ledgers that are missing or unfinished.
+
+        An object that is gone is no finding: a feed may delete what it has transferred.
+        """
+        days = dict.fromkeys(self.layout.day(window) for window in windows)
+        listed = {entry.key: entry for day in days for entry in self.store.listing(day)}
+        for window in windows:
+            ledger = self.ledger(window)
+            if ledger is None or not ledger.complete:
+                yield Finding(window, NO_LEDGER)
+                continue
+            named = {delivered.key: delivered for delivered in ledger.objects}
+            for key, entry in listed.items():
+                if self.layout.sequence(key, self.stream.name, window) is None:
+                    continue
+                if key not in named and entry.modified < self.now - IN_FLIGHT:
+                    yield Finding(window, f"{self.store.uri(key)} is in no ledger")
+                if key in named and entry.size != named[key].bytes:
+                    said = named[key].bytes
+                    yield Finding(window, f"{self.store.uri(key)} has {entry.size} bytes, its ledger says {said}")
+
+    def lines(self, windows: Sequence[Window], *, most_bytes: float) -> Iterator[Finding]:
+        """Objects whose lines are not what their ledger says or the feed can read, newest windows first.
+
+        Ends where `most_bytes` of them have been read. An object that is gone is no finding.
+        """
+        for window in sorted(windows, reverse=True):
+            ledger = self.ledger(window)
+            for delivered in ledger.objects if ledger else []:
+                most_bytes -= delivered.bytes
+                if most_bytes < 0:
+                    return
+                for text in self.wrong_lines(window, delivered) or ():
+                    yield Finding(window, f"{self.store.uri(delivered.key)} {text}")
+
+    def left_out(self, windows: Sequence[Window]) -> Iterator[Finding]:
+        """The first window with records that were left out because of their time, where all have more than a few.
+
+        Where Zendesk lists by another time, older ones are usual: something changed that does not move the event time.
+        """
+        names = LEFT_OUT if self.stream.lists_by_event_time else LEFT_OUT[1:]
+        left = {window: _sum(self.told.get(window, {}), names) for window in windows}
+        total = sum(left.values()) + sum(_sum(self.told.get(window, {}), TAKEN) for window in windows)
+        if sum(left.values()) > LEFT_OUT_SHARE * total:
+            first = min(window for window, count in left.items() if count)
+            text = (
+                f"{sum(left.values()):,} of {total:,} records that Zendesk showed were left out because of their time"
+            )
+            yield Finding(first, text)
+
+    def malformed(self, windows: Sequence[Window]) -> Iterator[Finding]:
+        """Windows with records that could not be delivered as what they are, and where each of those is."""
+        for window in windows:
+            told = self.told.get(window, {})
+            if count := _sum(told, ["malformed"]):
+                named = told.get("malformed_records")
+                ones = [str(each) for each in named][:MOST_NAMED] if isinstance(named, list) else []  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]  # metadata
+                text = f"{count:,} malformed records are in quarantine and not in the feed"
+                yield Finding(window, ": ".join([text, *filter(None, ["; ".join(ones)])]))
+
+    def own_requests(self, windows: Sequence[Window]) -> Iterator[Finding]:
+        """Windows without a record in which the collector itself asked Zendesk, where each request makes a record.
+
+        Also those before them, whose records can have been late until now.
+        """
+        before = {Window(window.start - HOUR) for window in windows}
+        for window in sorted(before.union(windows)):
+            if window.end + self.stream.late_by > self.now or self.records(window) != 0:
+                continue
+            if any(window.start + ASKED_AFTER <= at <= window.end - ASKED_BEFORE for at in self.asked):
+                yield Finding(
+                    window, "no record, although the collector itself asked Zendesk in this hour: the log is off"
+                )
+
+    def volume(self, windows: Sequence[Window]) -> Iterator[Finding]:
+        """Windows with next to nothing where this hour of the week usually has many records; a stream of nothing."""
+        for window in windows:
+            weeks = (Window(window.start - week * 7 * 24 * HOUR) for week in range(1, WEEKS + 1))
+            earlier = [records for week in weeks if (records := self.records(week)) is not None]
+            records, usual = self.records(window), median(earlier) if len(earlier) >= FEWEST_WEEKS else 0
+            if records is not None and usual >= USUAL_ENOUGH and records < SILENCE * usual:
+                yield Finding(window, f"{records} records, where this hour of the week usually has {usual:.0f}")
+        newest = max(windows, default=None, key=lambda window: window.start)
+        if newest is None or newest.end < self.now - EMPTY_DAYS * 24 * HOUR:
+            return  # a backfill may begin long before the account did
+        if all(self.records(window) == 0 for window in windows) and (count := self._all_empty(newest)):
+            yield Finding(newest, f"not one record in this or any other of {count:,} windows")
+
+    def _all_empty(self, window: Window) -> int:
+        """How many ledgers the stream has, where none of them names an object, and the last days have one each; else 0.
+
+        None is read: an object in a ledger shows in its size. The first one that does ends the look.
+        """
+        hours = [Window(window.start - back * HOUR) for back in range(EMPTY_DAYS * 24)]
+        expected = {self.layout.ledger(self.stream.name, hour) for hour in hours}
+        blank = ledgers.encode(msgspec.structs.replace(ledgers.empty(self.stream.name, window), complete=True))
+        count = 0
+        try:
+            for entry in self.store.listing(self.layout.ledgers(self.stream.name)):
+                if entry.size > len(blank) + LONGEST_EMPTY_LEDGER:
+                    return 0
+                count += 1
+                expected.discard(entry.key)
+        except DeniedError:  # without the right to list, nothing can be said
+            return 0
+        return 0 if expected else count
+
+    def records(self, window: Window) -> int | None:
+        """How many records a complete window has; None for any other."""
+        ledger = self.ledger(window)
+        return len(ledger.identities()) if ledger and ledger.complete else None
+
+    def undelivered(self, window: Window, shown: Iterable[str]) -> Iterator[Finding]:
+        """How many of the identities that the source shows of a window its ledger lacks."""
+        ledger = self.ledger(window)
+        missing = set(shown) - (ledger.identities() if ledger else set())
+        if missing:
+            yield Finding(window, f"{len(missing)} records that Zendesk shows are not delivered")
+
+    def wrong_lines(self, window: Window, delivered: Delivered) -> list[str] | None:
+        """What is wrong with an object that the window's ledger names; None where it is gone."""
+        stored = self.store.get(delivered.key)
+        if stored is None:
+            return None
+        if not is_ours(delivered.key):
+            return self._wrong_page(window, delivered, stored.body)
+        found = examined(self.stream, window, delivered.key, stored.body)
+        if found.identities and found.identities != delivered.identities:
+            others = [text for text in found.flaws if text != OTHER_BYTES]
+            return [*others, "does not hold the records that its ledger says"]
+        if found.flaws:
+            return found.flaws
+        differs = encode(content_of(delivered.key, stored.body), compress=False).sha256 != delivered.sha256
+        return ["holds other bytes than its ledger says"] if differs else []
+
+    def _wrong_page(self, window: Window, delivered: Delivered, body: bytes) -> list[str]:
+        """Of a page of the recipe's: records of many windows, one line without an end."""
+        try:
+            records = records_in(self.stream, content_of(delivered.key, body))
+            here = {record.identity for record in records if Window.of(record.time) == window}
+        except (ValueError, RecursionError, msgspec.MsgspecError):
+            return ["holds something that is no record"]
+        return [] if here.issuperset(delivered.identities) else ["does not hold the records that its ledger says"]
+
+    def flaws(self, window: Window, key: str) -> list[str]:
+        """What an object that no ledger names has and none of ours; none where it may be ours, or is gone."""
+        try:
+            stored = self.store.get(key)
+        except DeniedError:
+            return []
+        return examined(self.stream, window, key, stored.body).flaws if stored else []
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waiting:
+    """What lies under the feed prefix, as far as it was looked at."""
+
+    objects: int
+    bytes: int
+    oldest: float | None
+    """When the oldest of them was written, seconds since the epoch."""
+    whole: bool
+    """Whether that is all; else the oldest windows."""
+    foreign: Sequence[str]
+    """Keys that are not ours: SecOps takes each for logs.
+
+    What the recipe wrote before it was switched off is not among them.
+    """
+
+
+def feed(store: Store, layout: Layout, *, newest: Iterable[Window], most: int, now: float) -> Waiting:
+    """A look under the feed prefix: the first `most` objects, whole days of `newest` windows, and what is no year."""
+    listed = list(islice(store.listing(layout.feed), most + 1))
+    first = listed[:most]
+    behind_years = islice(store.listing(layout.feed, after=f"{layout.feed}:"), most)
+    days = dict.fromkeys(layout.day(window) for window in newest)
+    elsewhere = [] if len(listed) <= most else [*behind_years, *(each for day in days for each in store.listing(day))]
+    others = {entry.key: entry for entry in (*first, *elsewhere) if not is_batch(entry.key, layout.feed)}
+    ours: list[Listed] = [entry for entry in first if is_batch(entry.key, layout.feed)]
+    return Waiting(
+        objects=len(ours),
+        bytes=sum(entry.size for entry in ours),
+        oldest=min((entry.modified for entry in ours), default=None),
+        whole=len(listed) <= most,
+        foreign=[
+            key
+            for key, entry in others.items()
+            if recipe_object(key, layout.feed) is None or entry.modified > now - RECIPE_IS_OFF
+        ],
+    )
+
+
+def _sum(told: Mapping[str, object], names: Iterable[str]) -> int:
+    return sum(count for name in names if isinstance(count := told.get(name, 0), int))

@@ -1,0 +1,1 @@
+"""Dagster's ends: accounts, assets, IO manager, resources, schedules, sensors and checks."""

@@ -1,0 +1,130 @@
+"""The assets: one for each stream, a partition an hour."""
+
+import warnings
+from collections.abc import Mapping
+from datetime import datetime
+from math import ceil
+
+import dagster as dg
+from dagster._core.execution.context.metadata_logging import AssetMetadataHandle, OutputMetadataAccumulator
+
+from zendesk_pipeline.model.streams import Stream
+from zendesk_pipeline.model.windows import Span, Window
+from zendesk_pipeline.orchestration.accounts import Account
+from zendesk_pipeline.orchestration.external_assets import location
+from zendesk_pipeline.orchestration.io_manager import Metadata, PageStream
+from zendesk_pipeline.orchestration.long_runs import begun_by, finished_before, put_off_end
+from zendesk_pipeline.orchestration.resources import bucket_key, zendesk_key, zendesk_of
+
+MINUTE = 60
+MANY_WINDOWS = 1000
+"""From here on Dagster's own way to give windows their metadata takes seconds: its time grows by the square."""
+
+# Single-run backfills are what keeps a range one walk; that their parameter is called beta is no news on every start.
+warnings.filterwarnings("ignore", message="Parameter `backfill_policy`", category=dg.BetaWarning)
+
+
+class DeliveryConfig(dg.Config):
+    """What can be asked of a single run."""
+
+    redeliver: bool = False
+    """Send records again that were delivered before, as new objects: when SecOps lost them."""
+    look_back_at_most: int | None = None
+    """Seconds before the range, where the look-back must not reach a window that cannot be read: it would fail too."""
+
+
+def hourly_windows(start: datetime) -> dg.HourlyPartitionsDefinition:
+    """The windows from `start` on, which has to be a full hour; all streams share one definition."""
+    return dg.HourlyPartitionsDefinition(start_date=start, timezone="UTC")
+
+
+def description(account: Account, stream: Stream) -> str:
+    """What a stream holds, where it goes, what a green hour means, and when one comes."""
+    minute = max(account.begins, ceil(account.settings.settle_seconds / MINUTE))
+    looks_back = stream.lookback(account.settings.lookback_seconds) > 0
+    late = " A record that Zendesk shows only later comes with one of the next hours." if looks_back else ""
+    return (
+        f"{stream.description}\n\n"
+        f"It goes to `{location(account)}`, which Google SecOps reads. A green hour is there whole: every record that"
+        f" Zendesk shows of it, once.{late} An hour is collected by itself {minute} minutes after its end; what is"
+        " missing or failed is asked for again."
+    )
+
+
+def stream_asset(
+    account: Account, stream: Stream, *, freshness: dg.FreshnessPolicy | None = None
+) -> dg.AssetsDefinition:
+    """The asset that collects one stream; a range of windows is one run and one walk."""
+
+    @dg.asset(
+        key=account.stream_key(stream),
+        description=description(account, stream),
+        group_name=account.group,
+        kinds={"zendesk", "s3"},
+        owners=account.settings.asset_owners,
+        deps=[account.api_key(stream)],
+        freshness_policy=freshness,
+        pool=account.called(stream.pool),
+        partitions_def=hourly_windows(account.settings.start_date),
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        io_manager_key=bucket_key(account),
+        required_resource_keys={zendesk_key(account)},
+    )
+    def collect(context: dg.AssetExecutionContext, config: DeliveryConfig) -> PageStream:
+        zendesk = zendesk_of(context, account)
+        span = asked_span(context)
+        run, at_most = context.run, config.look_back_at_most
+
+        def lookback(rest: Span) -> int:
+            """What is behind the rest of the range and in it can be read: there the look-back is as long as ever."""
+            return zendesk.lookback(stream, None if at_most is None else at_most + rest.start - span.start)
+
+        return PageStream(
+            stream=stream,
+            span=span,
+            lookback=lookback,
+            redeliver=config.redeliver,
+            redelivery=begun_by(context.instance, run) if config.redeliver else "",
+            pages=lambda rest: zendesk.pages(stream, rest, lookback(rest)),
+            describe=lambda told: describe(context, told),
+            before=finished_before(context.instance, run, context.asset_key, span),
+            goes_on=lambda now: put_off_end(context.instance, run.run_id, now),
+        )
+
+    return collect
+
+
+def asked_span(context: dg.AssetExecutionContext) -> Span:
+    """The windows that a run is asked for; raises Failure where an end names no hour, before anything is read.
+
+    Dagster 1.13.29 takes 07:30 for the hour from 08:00 on, and a range that ends before it begins for one.
+    """
+    ends = context.partition_key_range
+    asked = "...".join(dict.fromkeys((ends.start, ends.end)))
+    first, last = Window.if_hour(ends.start), Window.if_hour(ends.end)
+    if first and last and first <= last:
+        return Span(first.start, last.end)
+    if first and last:
+        raise dg.Failure(f"{asked} ends before it begins. Nothing was read or delivered.", allow_retries=False)
+    meant = "...".join(dict.fromkeys(Window.around(key).partition_key for key in (ends.start, ends.end)))
+    raise dg.Failure(
+        f"{asked} is not on the hour. A window is an hour, named by its beginning: ask for {meant}."
+        " Nothing was read or delivered.",
+        allow_retries=False,
+    )
+
+
+def describe(context: dg.AssetExecutionContext, told: Mapping[Window, Metadata]) -> None:
+    """Give windows of the run the metadata of their materializations."""
+    if len(told) < MANY_WINDOWS:
+        for window, metadata in told.items():
+            context.add_asset_metadata(metadata, partition_key=window.partition_key)
+        return
+    # what that call does, without all of the range's keys and a copy of all metadata so far for each window
+    step = context.get_step_execution_context()
+    added = {
+        AssetMetadataHandle(asset_key=context.asset_key, partition_key=window.partition_key): metadata
+        for window, metadata in told.items()
+    }
+    given = step._metadata_accumulator.per_output_metadata  # noqa: SLF001  # no public way takes more than one
+    step._metadata_accumulator = OutputMetadataAccumulator(per_output_metadata={**given, **added})  # noqa: SLF001  # same

@@ -1,0 +1,1 @@
+"""Runs on Celery workers: the launcher in the daemon, and what a worker executes."""

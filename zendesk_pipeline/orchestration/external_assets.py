@@ -1,0 +1,52 @@
+"""What stands before and behind the collection in the lineage: Zendesk's APIs, and the feed of SecOps."""
+
+import dagster as dg
+
+from zendesk_pipeline.model.rate_budgets import in_words
+from zendesk_pipeline.model.streams import Stream
+from zendesk_pipeline.orchestration.accounts import Account
+
+
+def api(account: Account, stream: Stream) -> dg.AssetSpec:
+    """Where a stream comes from."""
+    base_url = account.settings.zendesk_base_url
+    metadata = {
+        "endpoint": dg.MetadataValue.url(f"{base_url}{stream.path}") if base_url else stream.path,
+        "documentation": dg.MetadataValue.url(stream.documentation),
+        "rate_limit": in_words(stream.budget),
+        "oauth_scope": stream.scope,
+    }
+    return dg.AssetSpec(
+        key=account.api_key(stream),
+        description=f"Zendesk's API `{stream.path}`. {stream.description}",
+        group_name=account.group,
+        kinds={"zendesk", "api"},
+        owners=account.settings.asset_owners,
+        metadata=metadata,
+    )
+
+
+def location(account: Account) -> str:
+    """Where the objects of an account go; the bucket may not be set."""
+    return f"s3://{account.settings.s3_bucket or '…'}/{account.settings.s3_prefix}"
+
+
+def feed(account: Account) -> dg.AssetSpec:
+    """What Google SecOps reads; the bucket may not be set."""
+    bucket, prefix = account.settings.s3_bucket, account.settings.s3_prefix
+    console = f"https://s3.console.aws.amazon.com/s3/buckets/{bucket}?prefix={prefix}"
+    metadata = {
+        "location": location(account),
+        **({"console": dg.MetadataValue.url(console)} if bucket else {}),
+        "feeds": dg.MetadataValue.url("https://docs.cloud.google.com/chronicle/docs/administration/feed-management"),
+    }
+    return dg.AssetSpec(
+        key=account.feed_key,
+        deps=account.stream_keys,
+        description="The objects that the Google SecOps feed reads (Amazon S3 V2, log type ZENDESK_CRM). Observed each"
+        " hour: how many wait, and since when. Where the feed deletes what it has read, that is its lag.",
+        group_name=account.group,
+        kinds={"s3", "googlecloud"},
+        owners=account.settings.asset_owners,
+        metadata=metadata,
+    )

@@ -1,0 +1,453 @@
+"""What S3's refusals and botocore's exceptions mean: an error of ours for each, with what to do about it.
+
+Codes: https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html#ErrorCodeList, and those that other stores
+are known for. Exceptions: `botocore/exceptions.py` of 1.44.8. Of S3's own text nothing is repeated but the names of
+rights, kinds of policies and regions; of botocore's, what it misses in AWS's variables and configuration.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any, TypeVar
+
+from botocore import exceptions as aws
+from botocore.exceptions import BotoCoreError, ClientError
+from botocore.parsers import ResponseParserError
+from urllib3.exceptions import HTTPError
+
+from zendesk_pipeline.model.errors import DeliveryError, DeniedError, PipelineError, SettingsError
+from zendesk_pipeline.settings.programs import ours
+
+T = TypeVar("T")
+
+
+class NotS3Error(Exception):
+    """An answer of success that S3 never gives."""
+
+
+class CutOffError(Exception):
+    """A body that did not come whole, which botocore leaves to its caller; its text is the kind."""
+
+
+class UnheardError(Exception):
+    """No answer came to a write that may have been done; what came instead is its cause."""
+
+    def __init__(self, problem: ClientError | BotoCoreError) -> None:
+        super().__init__(str(type(problem)))
+        self.problem = problem
+
+
+Problem = ClientError | BotoCoreError | ResponseParserError | NotS3Error | CutOffError | UnheardError
+PROBLEMS = (ClientError, BotoCoreError, ResponseParserError, NotS3Error, CutOffError, UnheardError)
+MAYBE_DONE = frozenset({500, 502, 504})
+"""Statuses of a write that may have been done all the same."""
+OWN_WORD_MISSING = 501
+"""Above it, a status without a word of S3's is a proxy's, whose request may have been done before the answer broke."""
+REDIRECTS = range(300, 400)
+
+
+@dataclass(frozen=True, slots=True)
+class Meaning:
+    """Of a refusal."""
+
+    kind: type[PipelineError]
+    """SettingsError where a person has to do something before another run can succeed."""
+    remedy: str
+    """What to do; `{bucket}`, `{region}` and `{doctor}` are filled in."""
+
+
+_ENDED = Meaning(
+    SettingsError,
+    "the session of the AWS credentials (AWS_ACCESS_KEY_ID, AWS_SESSION_TOKEN) has ended. Take a new one, or run under"
+    " a role, which renews itself",
+)
+_UNKNOWN = Meaning(
+    SettingsError,
+    "it does not know the AWS credentials. Check AWS_ACCESS_KEY_ID, or the profile or role that they come from;"
+    " set AWS_SESSION_TOKEN with a temporary key (ASIA...), to the token that came with it, and with no other key",
+)
+_SECRET = Meaning(
+    SettingsError,
+    "the secret of the AWS credentials is not that of AWS_ACCESS_KEY_ID, or something on the way changes requests. Copy"
+    " AWS_SECRET_ACCESS_KEY again",
+)
+_CLOCK = Meaning(SettingsError, "this machine's clock is wrong. Set it by NTP")
+_ACCOUNT = Meaning(
+    SettingsError, "AWS has closed the account or the bucket. Look at the account's billing, and ask AWS Support"
+)
+_REGION = Meaning(
+    SettingsError,
+    "it is asked at another place than the bucket's. Set AWS_DEFAULT_REGION to {region}, and AWS_ENDPOINT_URL_S3, if"
+    " that is set, to that region's address",
+)
+_NEW = Meaning(
+    DeliveryError,
+    "the bucket is new, and not every address of S3's leads to it yet. A later run finds it, and so does one with"
+    " AWS_DEFAULT_REGION={region}",
+)
+_BUCKET = Meaning(SettingsError, "S3_BUCKET={bucket} does not exist: create it, or name the right one")
+_KEY = Meaning(
+    SettingsError,
+    "the KMS key cannot be used. Enable it, or name another one in S3_KMS_KEY_ID or as the bucket's default",
+)
+_ENCRYPTION = Meaning(
+    SettingsError, "it does not encrypt as it is asked to. Change S3_SSE and S3_KMS_KEY_ID, or take them away"
+)
+_LOCK = Meaning(
+    SettingsError,
+    "the bucket's Object Lock stands against it. A default retention is all that may be set there (docs/aws.md)",
+)
+_ARCHIVE = Meaning(
+    SettingsError,
+    "the object lies in an archive. Restore it, and keep rules that archive off the collector's prefixes",
+)
+_UNABLE = Meaning(SettingsError, "the store does not take what the collector needs. {doctor} tries each part")
+_FULL = Meaning(DeliveryError, "the store is full. Make room, or raise its quota")
+_DAMAGED = Meaning(
+    DeliveryError,
+    "what arrived is not what was sent. If this stays, look for something on the way that changes it, such as a proxy",
+)
+_SLOW = Meaning(
+    DeliveryError,
+    "the upload stood still for too long. If this stays, look for what is slow on the way, such as a proxy",
+)
+_BUSY = Meaning(DeliveryError, "S3, or something on the way to it, is busy or out of order. A later run does the rest")
+_NOT_S3 = Meaning(
+    DeliveryError,
+    "this is not how S3 answers. Look for a proxy or a firewall on the way, and check AWS_ENDPOINT_URL_S3 and"
+    " HTTPS_PROXY",
+)
+_OTHER = Meaning(DeliveryError, "look the code up in S3's list of errors. {doctor} may say more")
+
+_CODES = (
+    (_ENDED, "ExpiredToken ExpiredTokenException TokenRefreshRequired RequestExpired"),
+    (_UNKNOWN, "InvalidAccessKeyId InvalidToken InvalidSecurity UserSuspended CredentialsNotSupported"),
+    (_UNKNOWN, "MissingSecurityHeader MissingAuthenticationToken TokenCodeInvalidError InvalidClientTokenId"),
+    (_UNKNOWN, "UnrecognizedClientException MissingAuthenticationTokenException IncompleteSignature"),
+    (_SECRET, "SignatureDoesNotMatch InvalidSignature InvalidSignatureException"),
+    (_CLOCK, "RequestTimeTooSkewed RequestInTheFuture"),
+    (_ACCOUNT, "AccountProblem AllAccessDisabled NotSignedUp InvalidPayer"),
+    (_REGION, "PermanentRedirect Redirect 301 302 307 308 AuthorizationHeaderMalformed"),
+    (_REGION, "AuthorizationQueryParametersError IllegalLocationConstraintException InvalidRegion IncorrectEndpoint"),
+    (_REGION, "InvalidLocationConstraint EndpointNotFound"),
+    (_NEW, "TemporaryRedirect"),
+    (_BUCKET, "NoSuchBucket InvalidBucketName NoSuchAccessPoint InvalidAccessPoint InvalidAccessPointAliasError"),
+    (_BUCKET, "NoSuchMultiRegionAccessPoint"),
+    (_ENCRYPTION, "InvalidEncryptionAlgorithmError ServerSideEncryptionConfigurationNotFoundError"),
+    (_ENCRYPTION, "UserKeyMustBeSpecified"),
+    (_LOCK, "MissingUploadObjectWithObjectLockHeaders ObjectLocked InvalidRetentionPeriod"),
+    (_ARCHIVE, "InvalidObjectState ObjectNotInActiveTierError RestoreAlreadyInProgress"),
+    (_UNABLE, "NotImplemented MethodNotAllowed NotSupported UnsupportedSignature UnsupportedArgument"),
+    (_UNABLE, "InvalidArgument InvalidRequest MissingContentLength MissingRequestBodyError UnexpectedContent"),
+    (_UNABLE, "InvalidBucketState InvalidStorageClass InvalidURI KeyTooLongError MetadataTooLarge EntityTooLarge"),
+    (_UNABLE, "405 411 501"),
+    (_FULL, "InsufficientStorage InsufficientCapacity QuotaExceeded StorageFull XMinioStorageFull 507"),
+    (_DAMAGED, "BadDigest InvalidDigest XAmzContentSHA256Mismatch XAmzContentChecksumMismatch IncompleteBody"),
+    (_DAMAGED, "ResponseInterrupted"),
+    (_SLOW, "RequestTimeout"),
+    (_BUSY, "SlowDown ServiceUnavailable InternalError Busy ServerBusy Throttling ThrottlingException"),
+    (_BUSY, "TooManyRequests RequestLimitExceeded BandwidthLimitExceeded KMS.ThrottlingException"),
+    (_BUSY, "TooManyRequestsException ThrottledException RequestThrottledException IDPCommunicationError"),
+    (_BUSY, "OperationAborted ConditionalRequestConflict 429 500 502 503 504 509"),
+)
+MEANINGS: Mapping[str, Meaning] = {code: meaning for meaning, codes in _CODES for code in codes.split()}
+_WHOLLY_WRONG = frozenset({_ENDED, _UNKNOWN, _SECRET, _CLOCK})
+DENIED = frozenset({"AccessDenied", "AccessForbidden", "UnauthorizedAccess", "UnauthorizedAccessError"})
+AGAIN = frozenset(
+    [
+        "ConditionalRequestConflict",
+        "OperationAborted",
+        "IncompleteBody",
+        "ResponseInterrupted",
+        "XAmzContentSHA256Mismatch",
+        "XAmzContentChecksumMismatch",
+        "KMS.ThrottlingException",
+        "Busy",
+        "ServerBusy",
+    ]
+)
+"""Worth another try, which botocore does not make: it sees to connections, 429, 5xx, throttling, `RequestTimeout` and
+`BadDigest` (`botocore/data/_retry.json`)."""
+WHILE_READING = (
+    aws.ReadTimeoutError,
+    aws.ResponseStreamingError,
+    aws.IncompleteReadError,
+    aws.FlexibleChecksumError,
+    HTTPError,
+)
+"""What may come while a body is read."""
+
+_STATUS = re.compile(r"\d{3}")
+"""botocore's code for an error without S3's own words."""
+_WANTED = re.compile(r"not authorized to perform: ([a-z0-9-]+:[A-Za-z]+)")
+_DENIES = re.compile(r"explicit deny in an? ([A-Za-z -]*policy|permissions boundary)")
+_LACKS = re.compile(r"because no ([A-Za-z -]*policy|permissions boundary) allows")
+"""How S3 says why: https://docs.aws.amazon.com/AmazonS3/latest/userguide/troubleshoot-403-errors.html"""
+_OF_THE_BUCKET = re.compile(r"Invalid bucket name|parameter Bucket")
+"""In botocore's report of what it does not send."""
+_OF_THE_CLOCK = re.compile(r"Signature (expired|not yet current)")
+"""What services without a code of their own for it say of the clock, AWS STS among them."""
+BY_REQUEST = {
+    "AssumeRole": "check role_arn, source_profile and external_id in AWS's configuration, and the role's trust policy",
+    "AssumeRoleWithWebIdentity": "check AWS_ROLE_ARN, AWS_WEB_IDENTITY_TOKEN_FILE, and the role's trust policy",
+    "GetRoleCredentials": "check sso_account_id and sso_role_name of the profile, or sign in: `aws sso login`",
+    "CreateToken": "sign in: `aws sso login`",
+    "CreateOAuth2Token": "sign in: `aws login`",
+}
+"""What to look at where a request is refused in which boto3 gets its credentials."""
+_BY_PROVIDER = {
+    "iam-role": "see that there is an instance profile, and that the machine's metadata service answers this process",
+    "container-role": "see that the agent answers at AWS_CONTAINER_CREDENTIALS_FULL_URI or its like",
+    "custom-process": "run what credential_process of AWS's configuration names, as the collector's user",
+    "sso": "sign in: `aws sso login`",
+    "login": "sign in: `aws login`",
+}
+"""The same where a provider of credentials has none, by botocore's name of it."""
+_WAYS = "set AWS_PROFILE, or AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_DEFAULT_REGION, or run under a role"
+_EXCEPTIONS: tuple[tuple[tuple[type[Exception], ...], type[PipelineError], str], ...] = (
+    (
+        (aws.NoCredentialsError, aws.NoRegionError, aws.InvalidRegionError, aws.ProfileNotFound),
+        SettingsError,
+        "{who} needs AWS credentials and a region ({kind}): {ways}.",
+    ),
+    (
+        (aws.PartialCredentialsError, aws.InvalidConfigError, aws.UnknownCredentialError),
+        SettingsError,
+        "{who} needs AWS credentials, and their configuration is not whole ({kind}: {said}): {ways}.",
+    ),
+    (
+        (aws.RefreshWithMFAUnsupportedError, aws.MissingDependencyException),
+        SettingsError,
+        "{who} needs AWS credentials, and those of the configuration are for people ({kind}): {ways}.",
+    ),
+    (
+        (aws.SSOError, aws.TokenRetrievalError, aws.NoAuthTokenError),
+        SettingsError,
+        "{who} needs AWS credentials, and the session that gives them has ended ({kind}): sign in: `aws sso login`.",
+    ),
+    (
+        (aws.LoginError,),
+        SettingsError,
+        "{who} needs AWS credentials, and the session that gives them has ended ({kind}): sign in: `aws login`.",
+    ),
+    (
+        (aws.CredentialRetrievalError, aws.MetadataRetrievalError),
+        DeliveryError,
+        "{who} needs AWS credentials, and where they come from there are none to be had ({kind}): {provider}.",
+    ),
+    (
+        (aws.ParamValidationError,),
+        SettingsError,
+        "{who} cannot be asked for {action} on {uri} ({kind}): check its prefixes and S3_KMS_KEY_ID.",
+    ),
+    (
+        (aws.InvalidProxiesConfigError, aws.InvalidIMDSEndpointError, aws.InvalidIMDSEndpointModeError),
+        SettingsError,
+        "{who} cannot be asked ({kind}): check HTTPS_PROXY, AWS_EC2_METADATA_SERVICE_ENDPOINT and AWS's configuration.",
+    ),
+    (
+        (aws.SSLError,),
+        DeliveryError,
+        "{what} after all retries: it does not prove who it is. Check {endpoint}, and AWS_CA_BUNDLE.",
+    ),
+    (
+        (aws.ProxyConnectionError,),
+        DeliveryError,
+        "{what} after all retries: the proxy does not let it through. Check HTTPS_PROXY.",
+    ),
+    (
+        (ResponseParserError, NotS3Error),
+        DeliveryError,
+        "S3 did not answer {action} on {uri}, somebody else did: a proxy? Check {endpoint} and HTTPS_PROXY.",
+    ),
+    (
+        (aws.ConnectionError, aws.ConnectionClosedError, aws.ReadTimeoutError, CutOffError),
+        DeliveryError,
+        "{what} after all retries. Check the network, AWS_DEFAULT_REGION and {endpoint} if this stays.",
+    ),
+    (
+        (aws.HTTPClientError,),  # what else urllib3 raises, which botocore does not try again
+        DeliveryError,
+        "{what}. Check the network, AWS_DEFAULT_REGION and {endpoint} if this stays.",
+    ),
+    (
+        (Exception,),
+        DeliveryError,
+        "{what}. Check AWS's variables and configuration, AWS_DEFAULT_REGION and {endpoint} among them.",
+    ),
+)
+"""The first that fits counts."""
+_WITHOUT_CREDENTIALS = (
+    aws.PartialCredentialsError,
+    aws.InvalidConfigError,
+    aws.CredentialRetrievalError,
+    aws.MetadataRetrievalError,
+    aws.SSOError,
+    aws.LoginError,
+    aws.MissingDependencyException,
+)
+
+
+def code_of(refused: ClientError) -> str:
+    """S3's name for an error, or the status where it has none."""
+    status = refused.response.get("ResponseMetadata", {}).get("HTTPStatusCode", "?")
+    return str(refused.response.get("Error", {}).get("Code") or status)
+
+
+def code_and_tries(refused: ClientError) -> str:
+    """The name, and how often the request was made if it was more than once."""
+    tries = int(refused.response.get("ResponseMetadata", {}).get("RetryAttempts", 0)) + 1
+    return f"{code_of(refused)}{f', {tries} times' if tries > 1 else ''}"
+
+
+def asks_for_the_region_once(client: Any) -> Any:
+    """A client that survives a redirect which names no region.
+
+    botocore 1.44.8 then asks for the region by HeadBucket; where that is redirected too, as by a portal, it asks again
+    within that, and so on until the stack ends.
+    """
+
+    def leave(response: Any, **_: object) -> None:
+        if response is not None and response[0].status_code in REDIRECTS:
+            raise ClientError(response[1], "HeadBucket")
+
+    client.meta.events.register_first("needs-retry.s3.HeadBucket", leave)
+    return client
+
+
+def is_worth_another_try(problem: Problem) -> bool:
+    """Whether trying again may help, and botocore has not."""
+    return (
+        code_of(problem) in AGAIN
+        if isinstance(problem, ClientError)
+        else isinstance(problem, CutOffError | UnheardError)
+    )
+
+
+def unheard(response: Any, caught: Exception | None, operation: str) -> UnheardError | None:
+    """What came instead of the answer to a write that may have been done; None where it is known."""
+    # of ConnectionErrors, which are of connections that were never made, TLS's own may come in an answer as well
+    if isinstance(caught, aws.HTTPClientError | aws.SSLError):
+        return UnheardError(caught)
+    if response is None:
+        return None
+    status, refused = response[0].status_code, ClientError(response[1], operation)
+    without_a_word = status > OWN_WORD_MISSING and code_of(refused) == str(status)
+    return UnheardError(refused) if status in MAYBE_DONE or without_a_word else None
+
+
+def explained(action: str, uri: str, problem: Problem, *, bucket: str) -> PipelineError:
+    """The error for a request, such as `PutObject` on `s3://…`, that has failed for good."""
+    if isinstance(problem, UnheardError):
+        problem = problem.problem
+    if isinstance(problem, ClientError):
+        return _refused(action, uri, problem, bucket)
+    if isinstance(problem, aws.ParamValidationError) and _OF_THE_BUCKET.search(str(problem)):
+        return SettingsError(f"S3_BUCKET={bucket} is not a bucket's name: name the bucket that the SecOps feed reads.")
+    what = f"S3 gave no answer to {action} on {uri}"
+    kind, text = told(problem, who="S3", what=what, endpoint="AWS_ENDPOINT_URL_S3", action=action, uri=uri)
+    return kind(text)
+
+
+def told(
+    problem: BotoCoreError | ResponseParserError | NotS3Error | CutOffError, *, who: str, what: str, **values: str
+) -> tuple[type[PipelineError], str]:
+    """What an exception means, whichever service is asked: the kind of error, and a sentence.
+
+    `who` is what needs credentials, `what` half a sentence on what came to nothing; `endpoint` names the variable of
+    the service's address, `action` and `uri` the request.
+    """
+    name = str(problem) if isinstance(problem, CutOffError) else type(problem).__name__
+    _, kind, text = next(each for each in _EXCEPTIONS if isinstance(problem, each[0]))
+    kwargs: Mapping[str, Any] = getattr(problem, "kwargs", {})
+    provider = _BY_PROVIDER.get(str(kwargs.get("provider")), _WAYS)
+    known = {"who": who, "what": f"{what} ({name})", "kind": name, "said": str(problem).rstrip(".")}
+    return kind, text.format(**known, **values, ways=_WAYS, provider=provider)
+
+
+def made(make: Callable[[], T]) -> T:
+    """A client, which may need credentials to be made; raises SettingsError and DeliveryError."""
+    try:
+        return make()
+    except (BotoCoreError, ValueError) as wrong:
+        if isinstance(wrong, _WITHOUT_CREDENTIALS):  # the text of these may hold what a program has printed
+            raise explained("the first request", "its bucket", wrong, bucket="") from None
+        raise SettingsError(
+            f"An AWS setting is wrong ({wrong}): check AWS_PROFILE, AWS_ACCESS_KEY_ID and its like,"
+            " and AWS_ENDPOINT_URL_S3."
+        ) from None
+
+
+def remedy(refused: ClientError, *, bucket: str) -> str:
+    """What to do about a refusal; no whole sentence."""
+    region = _region(refused) or "the bucket's"
+    return _meaning(refused).remedy.format(bucket=bucket, region=region, doctor=f"`{ours('doctor')}`")
+
+
+def _refused(action: str, uri: str, refused: ClientError, bucket: str) -> PipelineError:
+    code = code_of(refused)
+    if refused.operation_name in BY_REQUEST:
+        kind, text = of_credentials(refused)
+        return kind(f"S3 needs AWS credentials, and {text}")
+    what = f"S3 refuses {action} on {uri} ({code_and_tries(refused)})"
+    if code in DENIED:
+        return DeniedError(f"{what}: {_denial(action, refused)}.")
+    return _meaning(refused).kind(f"{what}: {remedy(refused, bucket=bucket)}.")
+
+
+def of_credentials(refused: ClientError) -> tuple[type[PipelineError], str]:
+    """What a refusal of a request of `BY_REQUEST` means, whichever service the credentials are for; half a sentence.
+
+    DeliveryError where it passes by itself, else SettingsError.
+    """
+    name, code = refused.operation_name, code_of(refused)
+    what = f"{name}, which gives them, is refused ({code})"
+    if passes(refused):
+        return DeliveryError, f"{what}: AWS is busy or out of order. A later run does the rest."
+    if name == "AssumeRole" and is_wholly_wrong(refused):  # the others are not signed
+        return SettingsError, f"{what}: {remedy(refused, bucket='')}."
+    return SettingsError, f"{what}: {BY_REQUEST[name]}."
+
+
+def passes(refused: ClientError) -> bool:
+    """Whether a service is busy or broken, which passes without a person's doing."""
+    status = int(refused.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+    busy = status in {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS}
+    return busy or status >= HTTPStatus.INTERNAL_SERVER_ERROR or MEANINGS.get(code_of(refused)) == _BUSY
+
+
+def is_wholly_wrong(refused: ClientError) -> bool:
+    """Whether every request is refused so, whatever it asks for: credentials or the clock are wrong."""
+    return _meaning(refused) in _WHOLLY_WRONG
+
+
+def _meaning(refused: ClientError) -> Meaning:
+    code, said = code_of(refused), str(refused.response.get("Error", {}).get("Message", ""))
+    meaning = MEANINGS.get(code)
+    if meaning:
+        return _CLOCK if meaning == _SECRET and _OF_THE_CLOCK.search(said) else meaning
+    if code.startswith("KMS."):
+        return _BUSY if passes(refused) else _KEY
+    return _NOT_S3 if _STATUS.fullmatch(code) else _OTHER
+
+
+def _region(refused: ClientError) -> str:
+    """The bucket's region, as S3 names it in a refusal; empty where it does not."""
+    error: Mapping[str, Any] = refused.response.get("Error", {})
+    headers: Mapping[str, str] = refused.response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+    told = str(error.get("Region") or headers.get("x-amz-bucket-region") or "")
+    return told if re.fullmatch(r"[a-z0-9-]{1,40}", told) else ""
+
+
+def _denial(action: str, refused: ClientError) -> str:
+    """Which right is missing, and which policy stands against it."""
+    said = str(refused.response.get("Error", {}).get("Message", ""))
+    wanted, denies, lacks = _WANTED.search(said), _DENIES.search(said), _LACKS.search(said)
+    right = wanted[1] if wanted else f"s3:{action}"
+    where = "on the KMS key" if right.startswith("kms:") else "there"
+    if denies:
+        return f"a {denies[1]} denies {right} {where}. Change that policy"
+    if lacks and lacks[1] not in {"identity-based policy", "resource-based policy"}:
+        return f"give the writer {right} {where} in the {lacks[1]} as well"
+    return f"give the writer {right} {where}"

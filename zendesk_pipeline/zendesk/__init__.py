@@ -1,0 +1,1 @@
+"""Asking Zendesk: one request, its limits and the credential, and the walk over pages. No S3, no Dagster."""

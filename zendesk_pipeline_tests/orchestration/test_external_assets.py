@@ -1,0 +1,92 @@
+"""The lineage: what stands before and behind the streams."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from zendesk_pipeline.definitions import build
+from zendesk_pipeline.orchestration.accounts import Account
+from zendesk_pipeline.settings import environment
+from zendesk_pipeline_tests.collected import STREAMS
+
+ACCOUNT = Account(settings=environment.Settings())
+FEED, api_key = ACCOUNT.feed_key, ACCOUNT.api_key
+
+
+def _specs() -> dict[dg.AssetKey, dg.AssetSpec]:
+    return {spec.key: spec for spec in build(environment.load()).resolve_all_asset_specs()}
+
+
+def _plain(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: getattr(value, "value", value) for name, value in metadata.items()}
+
+
+def test_it_leads_from_zendesk_to_secops() -> None:
+    """Each stream comes from an API of its own, and all lead into the feed."""
+    edges = {spec.key: {dep.asset_key for dep in spec.deps} for spec in _specs().values()}
+    assert edges == {
+        FEED: {dg.AssetKey(name) for name in STREAMS},
+        **{dg.AssetKey(name): {api_key(stream)} for name, stream in STREAMS.items()},
+        **{api_key(stream): set() for stream in STREAMS.values()},
+    }
+
+
+def test_no_two_boxes_of_the_graph_have_one_name() -> None:
+    """Dagster shows the last part of a key: it tells what a stream is from where it comes from."""
+    names = [key.path[-1] for key in _specs()]
+    assert sorted(names) == sorted(set(names))
+
+
+def test_only_the_streams_can_be_materialized() -> None:
+    """The rest belongs to others."""
+    graph = build(environment.load()).resolve_asset_graph()
+    assert {key.to_user_string() for key in graph.materializable_asset_keys} == set(STREAMS)
+
+
+def test_everything_has_a_description_a_kind_and_a_group() -> None:
+    """So that the graph speaks to those who see it first."""
+    for spec in _specs().values():
+        assert (spec.description or "").endswith(".")
+        assert spec.kinds
+        assert spec.group_name == "zendesk"
+
+
+def test_a_stream_says_where_it_goes_and_when_an_hour_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the settings: bucket, minute of the schedule, what has to settle before, and whether runs look back."""
+    for name, value in {"S3_BUCKET": "acme-logs", "S3_PREFIX": "zd/"}.items():
+        monkeypatch.setenv(name, value)
+    said = _specs()[dg.AssetKey("audit_logs")].description or ""
+    assert "`s3://acme-logs/zd/`" in said
+    assert "A green hour is there whole" in said
+    assert "5 minutes after its end" in said
+    assert "comes with one of the next hours" in said
+    monkeypatch.setenv("SETTLE_SECONDS", "900")
+    monkeypatch.setenv("LOOKBACK_SECONDS", "0")
+    slow = _specs()[dg.AssetKey("audit_logs")].description or ""
+    assert "15 minutes after its end" in slow
+    assert "next hours" not in slow
+
+
+def test_links_lead_to_the_account_the_bucket_and_the_documentation(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the settings; without them there is no link that leads nowhere."""
+    unset = _specs()
+    assert _plain(unset[api_key(STREAMS["audit_logs"])].metadata)["endpoint"] == "/api/v2/audit_logs"
+    assert "console" not in unset[FEED].metadata
+    monkeypatch.setenv("ZENDESK_BASE_URL", "https://acme.zendesk.com/")
+    monkeypatch.setenv("S3_BUCKET", "acme-logs")
+    monkeypatch.setenv("S3_PREFIX", "zd/")
+    chosen = _specs()
+    source, feed = _plain(chosen[api_key(STREAMS["audit_logs"])].metadata), _plain(chosen[FEED].metadata)
+    assert source["endpoint"] == "https://acme.zendesk.com/api/v2/audit_logs"
+    assert source["documentation"] == STREAMS["audit_logs"].documentation
+    assert feed["location"] == "s3://acme-logs/zd/"
+    assert feed["console"] == "https://s3.console.aws.amazon.com/s3/buckets/acme-logs?prefix=zd/"
+
+
+def test_owners_are_a_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """ASSET_OWNERS names them on every asset."""
+    assert {tuple(spec.owners) for spec in _specs().values()} == {()}
+    monkeypatch.setenv("ASSET_OWNERS", "team:security, soc@example.com")
+    assert {tuple(spec.owners) for spec in _specs().values()} == {("team:security", "soc@example.com")}

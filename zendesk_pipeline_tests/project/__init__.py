@@ -1,0 +1,1 @@
+"""The project itself: docs, style, dependencies, and the first hour of a newcomer."""
