@@ -95,6 +95,7 @@ def test_no_secret_is_ever_shown(
 ) -> None:
     """Neither a client nor what it raises nor any log, the HTTP library's included, holds a secret or a token."""
     caplog.set_level("DEBUG")
+    caplog.set_level("DEBUG", "urllib3.connectionpool")  # Kubernetes' client sets the one above to WARNING
     fake = fake_clock(NOW)
     client, wrong = _client(zendesk.url, fake, mode), _client(zendesk.url, fake, mode, secret="Sesame-4711")
     first_page(client)
