@@ -204,6 +204,8 @@ _BY_PROVIDER = {
     "login": "sign in: `aws login`",
 }
 """The same where a provider of credentials has none, by botocore's name of it."""
+_LOGIN: tuple[type[Exception], ...] = (aws.LoginError,) if hasattr(aws, "LoginError") else ()
+"""Of `aws login`, which botocore 1.36 has not."""
 _WAYS = "set AWS_PROFILE, or AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_DEFAULT_REGION, or run under a role"
 _EXCEPTIONS: tuple[tuple[tuple[type[Exception], ...], type[PipelineError], str], ...] = (
     (
@@ -227,7 +229,7 @@ _EXCEPTIONS: tuple[tuple[tuple[type[Exception], ...], type[PipelineError], str],
         "{who} needs AWS credentials, and the session that gives them has ended ({kind}): sign in: `aws sso login`.",
     ),
     (
-        (aws.LoginError,),
+        _LOGIN,
         SettingsError,
         "{who} needs AWS credentials, and the session that gives them has ended ({kind}): sign in: `aws login`.",
     ),
@@ -284,7 +286,7 @@ _WITHOUT_CREDENTIALS = (
     aws.CredentialRetrievalError,
     aws.MetadataRetrievalError,
     aws.SSOError,
-    aws.LoginError,
+    *_LOGIN,
     aws.MissingDependencyException,
 )
 
