@@ -26,7 +26,7 @@ ACCOUNT, STREAM = "acme", "audit_logs"
 WINDOWS = 6
 LATENCY = 2000
 PATIENCE = 240
-WITHOUT_PAUSES = "from zendesk_pipeline import catch_up\n\ncatch_up.FIRST_PAUSE = 1\n"
+WITHOUT_PAUSES = "from zendesk_pipeline.orchestration import catch_up\n\ncatch_up.FIRST_PAUSE = 1\n"
 """For the code location: its sensor tries a failed window again at its next look, and not after five minutes."""
 
 
@@ -68,8 +68,15 @@ def _first(runs: Sequence[dg.DagsterRun]) -> dg.DagsterRun:
 def _outage(services: Cluster, instance: dg.DagsterInstance, span: Span) -> None:
     """From the midst of a run until no worker is at any."""
     services.zendesk.control.set(latency_ms=LATENCY)
-    collected = bucket(services, ACCOUNT, STREAM)
-    found(lambda: 0 < collected.progress(span).windows < WINDOWS and not starting(instance), within=PATIENCE)
+    collected, control = bucket(services, ACCOUNT, STREAM), services.zendesk.control
+    found(
+        lambda: (
+            any(STREAM in seen.path for seen in control.requests())
+            and collected.progress(span).windows < WINDOWS
+            and not starting(instance)
+        ),
+        within=PATIENCE,
+    )
     services.postgres.stop()
     services.zendesk.control.set(latency_ms=0)
     found(lambda: _nobody_at_work(instance), within=PATIENCE)
