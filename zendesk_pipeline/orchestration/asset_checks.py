@@ -315,8 +315,7 @@ def reconciliation(account: Account, stream: Stream, clock: Clock) -> dg.AssetCh
             work.takes(found.windows, found.pages)
             looked.takes(found)
             if found.problem and len(span) > 1:  # one window of it may be to blame: each by itself
-                left = (window for window in span if window in set(work.due))
-                spans[:0] = [Span(window.start, window.end) for window in left]
+                spans[:0] = [Span(window.start, window.end) for window in span if window not in work.compared]
             for window, metadata in found.missing.items():
                 context.op_execution_context.log_event(
                     dg.AssetObservation(asset, partition=window.partition_key, metadata=metadata)
@@ -397,13 +396,13 @@ def comparisons_due(
     instance: dg.DagsterInstance, accounts: Iterable[Account], now: float
 ) -> Iterator[tuple[Account, dg.AssetCheckKey]]:
     """The checks of the comparison that have something to do, and are not at it."""
-    most = {
+    checks = {
         dg.AssetCheckKey(account.feed_key, source_check(stream)): account
         for account in accounts
         for stream in account.streams
     }
-    latest = instance.event_log_storage.get_latest_asset_check_execution_by_key(list(most))
-    for key, account in most.items():
+    latest = instance.event_log_storage.get_latest_asset_check_execution_by_key(list(checks))
+    for key, account in checks.items():
         record = latest.get(key)
         planned = record is not None and record.status is AssetCheckExecutionRecordStatus.PLANNED
         run = instance.get_run_by_id(record.run_id) if record and planned else None
