@@ -9,7 +9,6 @@ import msgspec
 from zendesk_pipeline.delivery.bucket import Store
 from zendesk_pipeline.delivery.object_keys import Layout
 from zendesk_pipeline.model.errors import DeliveryError, DeniedError, SettingsError
-from zendesk_pipeline.settings.environment import wire_host
 
 
 class Marker(msgspec.Struct, frozen=True, kw_only=True):
@@ -18,14 +17,6 @@ class Marker(msgspec.Struct, frozen=True, kw_only=True):
     account: str
     """The host that the records come from, such as `acme.zendesk.com`."""
     version: int = 1
-
-
-def host_of(base_url: str) -> str:
-    """The host of an account's address, which is what tells accounts apart; empty without one.
-
-    In ASCII, since S3 takes nothing else as user metadata.
-    """
-    return wire_host(base_url)
 
 
 def decode(content: bytes) -> str:

@@ -14,7 +14,6 @@ from pydantic import Field, PrivateAttr
 
 from zendesk_pipeline.delivery import account_marker
 from zendesk_pipeline.delivery import ledger as ledgers
-from zendesk_pipeline.delivery.account_marker import host_of
 from zendesk_pipeline.delivery.batches import BatchFormat, content_of, records_in
 from zendesk_pipeline.delivery.bucket import Spent, Store, prepared
 from zendesk_pipeline.delivery.inspection import Inspector, Waiting, feed
@@ -42,7 +41,7 @@ from zendesk_pipeline.orchestration.long_runs import Reports
 from zendesk_pipeline.orchestration.run_history import STAYS, TOOK_BACK
 from zendesk_pipeline.orchestration.zendesk_resource import settled
 from zendesk_pipeline.settings import aws_errors
-from zendesk_pipeline.settings.environment import not_set
+from zendesk_pipeline.settings.environment import not_set, wire_host
 from zendesk_pipeline.settings.secret_references import resolved
 from zendesk_pipeline.zendesk.prefetch import prefetched
 
@@ -242,7 +241,7 @@ class S3IOManager(dg.ConfigurableIOManager):
     @property
     def account(self) -> str:
         """The host that the records come from; empty if it is not set."""
-        return host_of(self.zendesk_base_url)
+        return wire_host(self.zendesk_base_url)
 
     def claim(self) -> None:
         """Have the prefixes hold this account's records; raises SettingsError where they hold another's."""

@@ -15,7 +15,7 @@ from zendesk_pipeline.delivery.object_keys import Layout
 from zendesk_pipeline.local.services import LocalS3, SimulatedZendesk
 from zendesk_pipeline.model.errors import DeliveryError, SettingsError
 from zendesk_pipeline.orchestration.run_history import stays
-from zendesk_pipeline.settings.environment import checked_base_url
+from zendesk_pipeline.settings.environment import checked_base_url, wire_host
 from zendesk_pipeline_tests.by_hand import audit_logs, hours
 from zendesk_pipeline_tests.commands.doctor.patients import Admit, admitting, look, said
 from zendesk_pipeline_tests.deliveries import Bucket, Deliveries
@@ -184,12 +184,12 @@ def test_a_marker_that_cannot_be_read_is_an_error(bucket: Bucket, content: bytes
 )
 def test_accounts_are_told_apart_by_their_hosts(url: str, host: str) -> None:
     """However it is written, and whatever the port is."""
-    assert account_marker.host_of(url) == host
+    assert wire_host(url) == host
 
 
 def test_an_address_with_an_umlaut_can_be_delivered_from(bucket: Bucket) -> None:
     """S3 takes ASCII alone beside an object: the host is written as it is asked, in marker and batches alike."""
-    host = account_marker.host_of(checked_base_url("https://hilfe.müller.de"))
+    host = wire_host(checked_base_url("https://hilfe.müller.de"))
     account_marker.claim(bucket.store, bucket.layout, host)
     Deliveries(bucket=bucket, account=host).records(hours(2), audit_logs(hours(2)))
     noted = {stored.notes["account"] for key in bucket.stored() if (stored := bucket.store.get(key))}

@@ -12,7 +12,7 @@ from zendesk_pipeline.commands.doctor.patient import Patient
 from zendesk_pipeline.commands.doctor.verdicts import Verdict, failed, not_visible, ok, together, warning
 from zendesk_pipeline.delivery import account_marker
 from zendesk_pipeline.delivery.object_keys import Layout
-from zendesk_pipeline.settings.environment import Settings
+from zendesk_pipeline.settings.environment import Settings, wire_host
 from zendesk_pipeline.settings.programs import ours
 
 ARCHIVES = {"GLACIER", "DEEP_ARCHIVE"}
@@ -85,9 +85,7 @@ def account(patient: Patient) -> Verdict:
     if reply.code and reply.code != "NoSuchKey":
         return failed(f"S3 answers {reply.code} to a look at {layout.account}: {reply.remedy}.", "")
     body = None if reply.code else reply.content["Body"]
-    return account_verdict(
-        f"s3://{chosen.s3_bucket}/{layout.account}", body, account_marker.host_of(chosen.zendesk_base_url)
-    )
+    return account_verdict(f"s3://{chosen.s3_bucket}/{layout.account}", body, wire_host(chosen.zendesk_base_url))
 
 
 def account_verdict(place: str, body: bytes | None, ours: str) -> Verdict:
