@@ -10,7 +10,7 @@ LOCAL := $(VENV)/.local
 INSTALLED := $(VENV)/.installed
 LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header $(ARGS)
 # For each direct dependency, the tests that would see it misbehave.
-LOWEST := settings/test_environment model/test_redaction_rules orchestration/test_assets zendesk/test_client delivery/test_bucket local/test_services orchestration/celery/test_launcher test_cli commands/secops/test_instance test_definitions
+LOWEST := settings/test_environment model/test_redaction_rules orchestration/test_assets zendesk/test_client delivery/test_bucket local/test_services orchestration/celery/test_launcher test_cli commands/secops/test_options test_definitions
 
 .PHONY: help install demo dev test lowest coverage browser cluster bench year hourly faults soak stories first-hour screenshots check docs iac format lock audit clean
 

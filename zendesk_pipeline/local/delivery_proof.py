@@ -53,8 +53,8 @@ class Proof:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Progress:
-    """How far a range has come."""
+class Collected:
+    """How much of a range is collected."""
 
     windows: int
     """Complete ones."""
@@ -70,7 +70,7 @@ class Bucket:
     store: Store
     layout: Layout
     _complete: dict[Window, int] = field(default_factory=dict[Window, int])
-    """Records of the windows found complete: what a later look need not read again."""
+    """Records of the windows found complete: these are not read again."""
 
     def objects(self, span: Span) -> list[str]:
         """The keys in the feed that belong to the range."""
@@ -92,7 +92,7 @@ class Bucket:
         stored = self.store.get(self.layout.ledger(self.stream.name, window))
         return ledgers.decode(stored.body) if stored else None
 
-    def progress(self, span: Span) -> Progress:
+    def progress(self, span: Span) -> Collected:
         """What the ledgers of the range say by now."""
         stored = set(self.store.keys(f"{self.layout.state}{self.stream.name}/"))
         for window in span:
@@ -101,7 +101,7 @@ class Bucket:
             if (ledger := self.ledger(window)) and ledger.complete:
                 self._complete[window] = len(ledger.identities())
         records = [count for window, count in self._complete.items() if window in span]
-        return Progress(windows=len(records), records=sum(records))
+        return Collected(windows=len(records), records=sum(records))
 
     def window(self, key: str) -> Window:
         """The window that an object's key names."""
@@ -116,7 +116,7 @@ class Line:
     content: bytes
     identity: tuple[Any, ...]
     at_home: bool
-    """Whether its event time lies in the window that the object's key names."""
+    """Whether its event time is in the window that the object's key names."""
 
 
 def prove(bucket: Bucket, span: Span, zendesk: "SimulatorControl") -> Proof:

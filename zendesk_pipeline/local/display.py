@@ -11,14 +11,14 @@ from rich.progress import Progress as Bars
 from rich.table import Table
 from rich.text import Text
 
-from zendesk_pipeline.local.delivery_proof import Progress, Proof
+from zendesk_pipeline.local.delivery_proof import Collected, Proof
 
 PLAIN_WIDTH = 100
 PLAIN_SECONDS = 2.0
 """Between two lines of one stream, where nobody watches."""
 
-Tell = Callable[[str, Progress], None]
-"""Takes a stream's name and how far it has come."""
+Tell = Callable[[str, Collected], None]
+"""Takes a stream's name and how much of it is collected."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class Display:
     def _lines(self, windows: int) -> Tell:
         began, told = time.monotonic(), dict[str, tuple[float, int]]()
 
-        def tell(name: str, now: Progress) -> None:
+        def tell(name: str, now: Collected) -> None:
             at, before = told.get(name, (began, 0))
             seconds = time.monotonic()
             if now.windows == before or (now.windows < windows and seconds - at < PLAIN_SECONDS):

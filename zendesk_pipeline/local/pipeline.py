@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from zendesk_pipeline.delivery.bucket import Store
 from zendesk_pipeline.delivery.object_keys import Layout
-from zendesk_pipeline.local.delivery_proof import Bucket, Progress
+from zendesk_pipeline.local.delivery_proof import Bucket, Collected
 from zendesk_pipeline.local.services import (
     LOOPBACK,
     LocalS3,
@@ -45,8 +45,8 @@ AGAIN_SECONDS = 0.05
 """After which an interruption that Python dropped is raised again."""
 MOST_EVENTS = 1000
 """Materializations that are read back at once."""
-LOOK_SECONDS = 0.25
-"""Between two looks into the bucket while runs are under way."""
+POLL_SECONDS = 0.25
+"""Between two listings of the bucket while runs are under way."""
 SETTINGS_OF_THE_INSTANCE = """\
 telemetry: {enabled: false}
 nux: {enabled: false}
@@ -189,7 +189,7 @@ def stop(process: "subprocess.Popen[bytes]") -> None:
     process.wait()
 
 
-def collect(pipeline: LocalPipeline, span: Span, tell: Callable[[str, Progress], None] | None = None) -> None:
+def collect(pipeline: LocalPipeline, span: Span, tell: Callable[[str, Collected], None] | None = None) -> None:
     """One Dagster run a stream over the range of windows, each a process; `tell` hears how the bucket fills.
 
     Raises LocalError with the last words of a run that did not succeed.
@@ -199,7 +199,7 @@ def collect(pipeline: LocalPipeline, span: Span, tell: Callable[[str, Progress],
         runs = {name: processes.enter_context(_run(pipeline, name, span)) for name in watched}
         busy = True
         while busy:
-            time.sleep(LOOK_SECONDS)
+            time.sleep(POLL_SECONDS)
             busy = any(run.poll() is None for run in runs.values())
             if tell:
                 for name, bucket in watched.items():

@@ -229,7 +229,7 @@ def _ready_s3(process: "subprocess.Popen[bytes]", log: Path, port: int, bucket: 
 
 
 def _until_ready(process: "subprocess.Popen[bytes]", log: Path) -> Iterator[None]:
-    """Turns to look whether a process is ready, until it ends or the time is up."""
+    """Turns to check whether a process is ready, until it ends or the time is up."""
     deadline = time.monotonic() + READY_SECONDS
     while process.poll() is None and time.monotonic() < deadline:
         yield

@@ -65,7 +65,7 @@ def checked_base_url(url: str) -> str:
         raise ValueError("credentials do not belong into the address")
     if not parts.hostname or parts.path.strip("/") or parts.query or parts.fragment:
         raise ValueError("only the account's address is wanted, such as https://acme.zendesk.com")
-    if parts.scheme != "https" and not (parts.scheme == "http" and _is_loopback(parts.hostname)):
+    if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(parts.hostname)):
         raise ValueError("it has to begin with https:// (http:// is for this machine alone)")
     wire_host(url.strip())
     return f"{parts.scheme}://{parts.netloc}"
@@ -85,7 +85,8 @@ def wire_host(url: str) -> str:
         raise ValueError(f"{host} is not a name that a host can have") from None
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether a host, by name or number, is this machine."""
     try:
         return ip_address(host).is_loopback
     except ValueError:

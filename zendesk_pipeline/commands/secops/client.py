@@ -1,6 +1,6 @@
-"""A client for the Chronicle API, as far as feeds and parsers need it. It needs the extra `secops`.
+"""A client for the Chronicle API, for feeds and parsers. It needs the extra `secops`.
 
-Nothing is tried twice: a feed that was created although the answer got lost must not be created again.
+Nothing is retried: a feed that was created although the answer got lost must not be created again.
 Feeds: https://docs.cloud.google.com/chronicle/docs/reference/rest/v1beta/projects.locations.instances.feeds (also v1)
 Parsers: https://docs.cloud.google.com/chronicle/docs/reference/rest/v1alpha/projects.locations.instances.logTypes.parsers
 """
@@ -64,7 +64,7 @@ def _default() -> Credentials:
     return credentials  # pyright: ignore[reportUnknownVariableType]  # the same
 
 
-class Chronicle:
+class SecopsClient:
     """One instance, and a session that may ask it."""
 
     def __init__(self, instance: Instance, session: requests.Session) -> None:
@@ -136,7 +136,7 @@ class Chronicle:
             cause = type(problem).__name__
             raise SecopsError(f"{self.instance.endpoint} could not be reached ({cause}).{_unsure(method)}") from None
         if response.status_code != HTTPStatus.OK:
-            raise SecopsError(_refusal(self.instance, method, path, response, secrets=list(_secrets(body))))
+            raise SecopsError(_sentence(self.instance, method, path, response, secrets=list(_secrets(body))))
         try:
             answer = response.json()
         except ValueError:
@@ -147,7 +147,7 @@ class Chronicle:
 
 
 class Parser(msgspec.Struct, frozen=True, rename="camel"):
-    """A parser, as far as it is looked at."""
+    """A parser: the fields that are used."""
 
     name: str
     state: str = ""
@@ -171,7 +171,7 @@ class Parser(msgspec.Struct, frozen=True, rename="camel"):
             return None
 
 
-class Status(msgspec.Struct, frozen=True):
+class ParserError(msgspec.Struct, frozen=True):
     """Why a log was not parsed."""
 
     message: str = ""
@@ -189,7 +189,7 @@ class Parsed(msgspec.Struct, frozen=True, rename="camel"):
     """What became of one log: UDM events, or an error."""
 
     parsed_events: _Events = _Events()
-    error: Status | None = None
+    error: ParserError | None = None
 
     @property
     def events(self) -> list[dict[str, Any]]:
@@ -217,7 +217,7 @@ def _unsure(method: str) -> str:
     return f" Whether it took effect is not known: look with {ours('feed show')} before you try again."
 
 
-def _refusal(instance: Instance, method: str, path: str, response: requests.Response, *, secrets: list[str]) -> str:
+def _sentence(instance: Instance, method: str, path: str, response: requests.Response, *, secrets: list[str]) -> str:
     said = _said(response.content, secrets)
     what = f"SecOps answered {response.status_code} to {method} {path}" + (f" ({said})" if said else "")
     remedies: dict[int, str] = {

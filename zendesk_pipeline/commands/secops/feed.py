@@ -24,7 +24,8 @@ from zendesk_pipeline.commands.secops.feed_model import (
     second_feed_to_confirm,
     uri_of,
 )
-from zendesk_pipeline.commands.secops.instance import Access, SecopsError, access_of, access_options, connect
+from zendesk_pipeline.commands.secops.instance import SecopsError
+from zendesk_pipeline.commands.secops.options import Access, access_of, access_options, connect
 from zendesk_pipeline.model.errors import SettingsError
 from zendesk_pipeline.settings import environment
 from zendesk_pipeline.settings.programs import ours
@@ -143,9 +144,9 @@ def create(*, retention_days: int | None, dry_run: bool, yes: bool, **options: A
             click.echo(f"To be confirmed with --yes: {sentence}", err=True)
         _show_request(access, "feeds", hidden(body_of(plan, access.instance)))
         return
-    chronicle = connect(access)
-    _confirmed([*to_confirm, *second_feed_to_confirm(plan, chronicle.feeds())], yes=yes)
-    made = chronicle.create_feed(body_of(_plan(options, secret=_secret), access.instance))
+    client = connect(access)
+    _confirmed([*to_confirm, *second_feed_to_confirm(plan, client.feeds())], yes=yes)
+    made = client.create_feed(body_of(_plan(options, secret=_secret), access.instance))
     click.echo(_described(made))
     click.echo(f"SecOps looks for new objects every 15 minutes. Look again with: {ours('feed show')}")
 
@@ -159,8 +160,8 @@ def show(context: click.Context, /, **options: Any) -> None:
     The exit status is 1 where one of them is FAILED, or none reads the whole feed prefix.
     """
     uri = uri_of(environment.load())
-    chronicle = connect(access_of(options))
-    found = [each for each in chronicle.feeds() if bucket_of(each.uri) == bucket_of(uri)]
+    client = connect(access_of(options))
+    found = [each for each in client.feeds() if bucket_of(each.uri) == bucket_of(uri)]
     for each in found:
         click.echo(_described(each))
     reading = [each for each in found if uri.startswith(each.uri)]
@@ -196,15 +197,15 @@ def subject_id(**options: Any) -> None:
 
 
 def _switch(access: Access, feed_id: str | None, *, enabled: bool, dry_run: bool, yes: bool) -> None:
-    chronicle = connect(access)
-    feeds = chronicle.feeds()
+    client = connect(access)
+    feeds = client.feeds()
     chosen = _chosen(feeds, feed_id, uri_of(environment.load()))
     if dry_run:
         _show_request(access, f"feeds/{chosen.feed_id}:{'enable' if enabled else 'disable'}", None)
         return
     if enabled:
         _confirmed(both_feeds_to_confirm(chosen, feeds), yes=yes)
-    click.echo(_described(chronicle.switch_feed(chosen.feed_id, enabled=enabled)))
+    click.echo(_described(client.switch_feed(chosen.feed_id, enabled=enabled)))
 
 
 def _chosen(feeds: list[Feed], feed_id: str | None, uri: str) -> Feed:

@@ -134,7 +134,7 @@ def bucket_of(uri: str) -> str:
 
 
 def overlapping(uri: str, feeds: Sequence[Feed]) -> list[Feed]:
-    """The feeds that read something of what lies at `uri`, or would if they were enabled.
+    """The feeds that read an object below `uri`, or would if they were enabled.
 
     S3 takes a prefix as text, so that `s3://bucket/zen` reads `zendesk/` as well.
     """
@@ -163,7 +163,7 @@ def choices_to_confirm(plan: FeedPlan, retention_days: int | None) -> Iterator[s
         yield (
             f"Objects are kept {kept} and read for {plan.max_age_days} days: what the feed has not read"
             f" {plan.max_age_days} days after its delivery, because it was disabled or failed, is never read, although"
-            " it still lies there."
+            " it is still stored."
         )
 
 
@@ -171,9 +171,9 @@ def second_feed_to_confirm(plan: FeedPlan, feeds: Sequence[Feed]) -> Iterator[st
     """What a new feed does beside those that are there."""
     for feed in overlapping(plan.uri, feeds):
         yield (
-            f"{_reading(feed, plan.uri)} A feed does not know what another one has read: the new one takes all that"
-            f" lies under {plan.uri} and is younger than {plan.max_age_days} days, and what was read before arrives in"
-            " SecOps a second time."
+            f"{_reading(feed, plan.uri)} A feed does not know what another one has read: the new one reads all that"
+            f" is stored under {plan.uri} and is younger than {plan.max_age_days} days, and what was read before"
+            " arrives in SecOps a second time."
         )
 
 

@@ -15,24 +15,21 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 import msgspec
 
-from zendesk_pipeline.commands.secops.instance import LOG_TYPE, SecopsError, access_of, access_options, connect
+from zendesk_pipeline.commands.secops.instance import LOG_TYPE, SecopsError
+from zendesk_pipeline.commands.secops.options import access_of, access_options, connect
 from zendesk_pipeline.delivery.batches import BatchFormat
-from zendesk_pipeline.local.simulator.audit_log_records import audit_log_record
-from zendesk_pipeline.local.simulator.further_records import FURTHER_RECORDS
-from zendesk_pipeline.local.simulator.history import Entry
-from zendesk_pipeline.local.simulator.ticket_records import ticket_record
 from zendesk_pipeline.model.errors import SettingsError
 from zendesk_pipeline.model.malformed import without_halves
-from zendesk_pipeline.model.streams import AUDIT_LOGS, INCREMENTAL_TICKETS, STREAMS, Stream
+from zendesk_pipeline.model.streams import STREAMS, Stream
 from zendesk_pipeline.settings import environment
 
 if TYPE_CHECKING:
-    from zendesk_pipeline.commands.secops.client import Chronicle, Parsed, Parser
+    from zendesk_pipeline.commands.secops.client import Parsed, Parser, SecopsClient
 
 Format = Literal["ndjson", "page"]
 
-NOON = 1_794_484_800
-"""2026-11-12 12:00 UTC, when the made-up records happen."""
+SAMPLES = Path(__file__).parent / "samples"
+"""Made-up records, a file for each stream, with the fields of Zendesk's."""
 SHORTEST_MARK = 5
 """Characters of a value that is found again in an event by more than chance."""
 MOST_RECORDS = 100
@@ -47,7 +44,7 @@ https://docs.cloud.google.com/chronicle/docs/reference/udm-field-list
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class ParserResult:
     """What the parser made of a stream's records in one format."""
 
     events: int
@@ -59,14 +56,11 @@ class Outcome:
 
 
 def sample(stream: Stream) -> list[bytes]:
-    """Three made-up records of a stream, unlike each other, that look as Zendesk's do."""
-    if stream is INCREMENTAL_TICKETS:
-        entries = [Entry(NOON + 60 * i, 4100 + i, 0, created=NOON - 3600 * (i + 1), version=i + 1) for i in range(3)]
-        return [ticket_record(entry, 2000) for entry in entries]
-    record = {AUDIT_LOGS.name: audit_log_record, **FURTHER_RECORDS}.get(stream.name)
-    if record is None:
+    """Three made-up records of a stream, unlike each other."""
+    path = SAMPLES / f"{stream.name}.ndjson"
+    if not path.exists():
         raise SettingsError(f"There are no made-up records of {stream.name}: name a file of your own, --record.")
-    return [record(Entry(NOON + 60 * i, 29_398_461_000_021 + 12 * i, 0, created=NOON)) for i in range(3)]
+    return _read(path)
 
 
 def page_of(stream: Stream, lines: Sequence[bytes]) -> bytes:
@@ -75,13 +69,13 @@ def page_of(stream: Stream, lines: Sequence[bytes]) -> bytes:
     return form.head + form.separator.join(lines) + form.tail.rstrip(b"\n")
 
 
-def compare(chronicle: "Chronicle", code: str, stream: Stream, lines: Sequence[bytes]) -> dict[Format, Outcome]:
+def compare(client: "SecopsClient", code: str, stream: Stream, lines: Sequence[bytes]) -> dict[Format, ParserResult]:
     """Run the parser on the records, once each by itself and once as a page."""
-    results = chronicle.run_parser(code, [*lines, page_of(stream, lines)])
+    results = client.run_parser(code, [*lines, page_of(stream, lines)])
     return {"ndjson": outcome(lines, results[:-1]), "page": outcome(lines, results[-1:])}
 
 
-def outcome(lines: Sequence[bytes], results: "Sequence[Parsed]") -> Outcome:
+def outcome(lines: Sequence[bytes], results: "Sequence[Parsed]") -> ParserResult:
     """What came out of these records.
 
     That there is an event says little: a parser may make one of anything. So a record counts as recognised where a
@@ -89,7 +83,7 @@ def outcome(lines: Sequence[bytes], results: "Sequence[Parsed]") -> Outcome:
     """
     events = [event for result in results for event in result.events]
     values = {text for event in events for _, text in leaves(event)}
-    return Outcome(
+    return ParserResult(
         events=len(events),
         recognised=sum(bool(marks & values) for marks in _marks(lines)),
         errors=tuple(dict.fromkeys(result.error.message for result in results if result.error)),
@@ -119,7 +113,7 @@ def leaves(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
         yield path, str(value)
 
 
-def formats_that_fit(outcomes: Mapping[Format, Outcome]) -> set[Format]:
+def formats_that_fit(outcomes: Mapping[Format, ParserResult]) -> set[Format]:
     """The formats in which most records are recognised; none if none is."""
     most = max(each.recognised for each in outcomes.values())
     return {form for form, each in outcomes.items() if each.recognised == most} if most else set()
@@ -191,15 +185,15 @@ def parser_check(context: click.Context, /, *, stream: str | None, record: Path 
     chosen = environment.load()
     names = (stream,) if stream else chosen.resources
     lines = {name: _read(record) if record else sample(STREAMS[name]) for name in names}
-    chronicle = connect(access_of(options))
-    parser = active(chronicle.parsers())
+    client = connect(access_of(options))
+    parser = active(client.parsers())
     code = parser.code()
     if code is None:
         raise SecopsError(f"The parser {parser.parser_id} has no code that could be run from here: try it in SecOps.")
     click.echo(f"{LOG_TYPE}: parser {parser.parser_id} ({parser.type or 'of no known type'}, {parser.state})")
     if parser.parser_extension:
         click.echo("It has an extension, which is not run here.")
-    compared = {name: compare(chronicle, code, STREAMS[name], lines[name]) for name in names}
+    compared = {name: compare(client, code, STREAMS[name], lines[name]) for name in names}
     for name, outcomes in compared.items():
         click.echo("\n" + table(name, len(lines[name]), outcomes, values=record is None))
     fitting, sentence = verdict({name: formats_that_fit(outcomes) for name, outcomes in compared.items()})
@@ -207,7 +201,7 @@ def parser_check(context: click.Context, /, *, stream: str | None, record: Path 
     context.exit(int(chosen.output_format not in fitting))
 
 
-def table(name: str, count: int, outcomes: Mapping[Format, Outcome], *, values: bool) -> str:
+def table(name: str, count: int, outcomes: Mapping[Format, ParserResult], *, values: bool) -> str:
     """Both outcomes side by side; `values` says whether values of records may be shown."""
     line, page = outcomes["ndjson"], outcomes["page"]
     rows = [
@@ -226,18 +220,18 @@ def table(name: str, count: int, outcomes: Mapping[Format, Outcome], *, values: 
     return "\n".join([*lines, *errors])
 
 
-def _shown(*outcomes: Outcome) -> list[str]:
+def _shown(*outcomes: ParserResult) -> list[str]:
     """A few fields: the usual ones, then others in their order."""
     every = dict.fromkeys(path for each in outcomes for path in each.fields)
     return sorted(every, key=lambda path: USUAL.index(path) if path in USUAL else len(USUAL))[:SHOWN_FIELDS]
 
 
-def _field(each: Outcome, path: str, *, values: bool) -> str:
+def _field(each: ParserResult, path: str, *, values: bool) -> str:
     value = each.fields.get(path, "-")
     return value if values or value == "-" or path == "metadata.eventType" else "(set)"
 
 
-def _error(each: Outcome, *, values: bool) -> str:
+def _error(each: ParserResult, *, values: bool) -> str:
     """An error's text may quote the record: then its code in capitals is all that is shown."""
     codes = re.findall(r"\b[A-Z]+(?:_[A-Z]+)+\b", each.errors[0])
     return _short(each.errors[0], LONGEST_ERROR) if values else (codes[0] if codes else "not shown")

@@ -14,7 +14,7 @@ from zendesk_pipeline.cli import main
 from zendesk_pipeline.commands.secops.client import Parsed, Parser
 from zendesk_pipeline.commands.secops.instance import SecopsError
 from zendesk_pipeline.commands.secops.parser_check import (
-    Outcome,
+    ParserResult,
     active,
     formats_that_fit,
     outcome,
@@ -195,13 +195,13 @@ def test_records_count_by_what_they_alone_hold() -> None:
     lines = [b'{"id":1111%d,"kind":"ticket","n":%d,"note":null}' % (number, number) for number in range(3)]
     assert outcome(lines, [parsed({"a": ["ticket", 0, 1, 2], "b": f"{lines}"})]).recognised == 0
     assert outcome(lines, [parsed({"a": {"b": [{"c": "11110"}]}}), parsed({"a": 11112})]).recognised == 2
-    assert outcome(lines, [msgspec.convert({"error": {"message": "no"}}, Parsed)]) == Outcome(
+    assert outcome(lines, [msgspec.convert({"error": {"message": "no"}}, Parsed)]) == ParserResult(
         events=0, recognised=0, errors=("no",), fields={}
     )
 
 
-def made(recognised: int) -> Outcome:
-    return Outcome(events=3, recognised=recognised, errors=(), fields={})
+def made(recognised: int) -> ParserResult:
+    return ParserResult(events=3, recognised=recognised, errors=(), fields={})
 
 
 @pytest.mark.parametrize(

@@ -104,6 +104,13 @@ def test_what_cannot_be_meant_is_refused(name: str, value: str) -> None:
     assert (said.exit_code, "Invalid value" in said.output) == (2, True)
 
 
+@pytest.mark.parametrize("endpoint", ["http://localhost:1", "http://127.0.0.1:1", "http://[::1]:1"])
+def test_this_machine_may_be_asked_unencrypted(endpoint: str) -> None:
+    """By name or by number, as for ZENDESK_BASE_URL."""
+    said = run("feed", "create", *typed(endpoint=endpoint), "--access-key-id", "AKIAIOSFODNN7EXAMPLE", "--dry-run")
+    assert (said.exit_code, f"POST {endpoint}/v1/" in said.output) == (0, True)
+
+
 def without_the_extra(*arguments: str) -> "subprocess.CompletedProcess[str]":
     command = (sys.executable, "-c", WITHOUT_THE_EXTRA, *arguments, *typed())
     return subprocess.run(command, env={"S3_BUCKET": "b"}, capture_output=True, text=True, check=False)
