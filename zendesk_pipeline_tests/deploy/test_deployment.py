@@ -12,10 +12,8 @@ import sys
 import tomllib
 from collections.abc import Iterator
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.metadata import distribution
 from pathlib import Path
-from threading import Thread
 from typing import Any, ClassVar, cast
 
 import dagster as dg
@@ -29,7 +27,9 @@ from dagster._core.workspace.load import location_origins_from_yaml_paths
 from dagster_postgres.utils import pg_url_from_config
 from packaging.requirements import Requirement
 
+from zendesk_pipeline.local.services import LOOPBACK
 from zendesk_pipeline.settings.environment import Settings
+from zendesk_pipeline_tests.fakes.listening import Connection, listening
 from zendesk_pipeline_tests.launching import launch
 from zendesk_pipeline_tests.orchestration.test_lost_runs import Left
 from zendesk_pipeline_tests.ports import lasting_port
@@ -371,7 +371,7 @@ def test_settings_in_the_cluster_exist() -> None:
     Settings.model_validate({name.lower(): value for name, value in values.items()})
 
 
-class _Cluster(BaseHTTPRequestHandler):
+class _Cluster(Connection):
     """As much of the Kubernetes API as takes a job."""
 
     jobs: ClassVar[list[dict[str, Any]]] = []
@@ -381,20 +381,16 @@ class _Cluster(BaseHTTPRequestHandler):
         self.jobs.append({"path": self.path, **json.loads(body)})
         self.send_response(HTTPStatus.CREATED)
         self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
-
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the name of the parameter is the base's
-        """Say nothing."""
 
 
 @pytest.fixture
 def cluster(tmp_path: Path) -> Iterator[Path]:
     """The kubeconfig of a cluster that remembers the jobs it was given."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), _Cluster) as server:
-        thread = Thread(target=server.serve_forever)
-        thread.start()
-        here = {"server": f"http://127.0.0.1:{server.server_port}"}
+    with listening(_Cluster) as port:
+        here = {"server": f"http://{LOOPBACK}:{port}"}
         config: dict[str, Any] = {
             "apiVersion": "v1",
             "kind": "Config",
@@ -406,8 +402,6 @@ def cluster(tmp_path: Path) -> Iterator[Path]:
         (tmp_path / "kubeconfig").write_text(json.dumps(config))
         _Cluster.jobs.clear()
         yield tmp_path / "kubeconfig"
-        server.shutdown()
-        thread.join()
 
 
 def test_a_run_in_the_cluster_is_a_job_that_can_collect_and_little_else(cluster: Path, tmp_path: Path) -> None:

@@ -10,9 +10,7 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import Any, ClassVar, cast
 
 import boto3
@@ -21,10 +19,11 @@ import requests
 import yaml
 from botocore.exceptions import ClientError
 
-from zendesk_pipeline.local.services import ACCESS_KEY, SECRET_KEY, moto_s3
+from zendesk_pipeline.local.services import ACCESS_KEY, LOOPBACK, SECRET_KEY, moto_s3
 from zendesk_pipeline.settings.environment import Settings
 from zendesk_pipeline_tests.deploy import cloudformation
 from zendesk_pipeline_tests.deploy.test_deployment import INSTANCES, WORKSPACE, commands
+from zendesk_pipeline_tests.fakes.listening import Connection, listening
 from zendesk_pipeline_tests.launching import launch
 from zendesk_pipeline_tests.project import settings_doc
 
@@ -224,7 +223,7 @@ class Ecs:
         requests.post(url, data=str(requests_left), timeout=60).raise_for_status()
 
 
-class _Metadata(BaseHTTPRequestHandler):
+class _Metadata(Connection):
     """What ECS tells a task of itself, at the address it gives it."""
 
     task: ClassVar[dict[str, str]] = {}
@@ -232,21 +231,15 @@ class _Metadata(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         body = json.dumps(self.task if self.path.endswith("/task") else {"Name": "daemon"}).encode()
         self.send_response(HTTPStatus.OK)
+        self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
-
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the name of the parameter is the base's
-        """Say nothing."""
 
 
 @pytest.fixture
 def metadata() -> Iterator[str]:
-    with ThreadingHTTPServer(("127.0.0.1", 0), _Metadata) as server:
-        thread = Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
+    with listening(_Metadata) as port:
+        yield f"http://{LOOPBACK}:{port}"
 
 
 @pytest.fixture

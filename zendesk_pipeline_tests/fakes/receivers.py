@@ -8,14 +8,12 @@ import json
 import re
 import socket
 import ssl
-import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email import message_from_bytes, policy
 from email.message import EmailMessage
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +25,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from zendesk_pipeline.local.services import LOOPBACK
+from zendesk_pipeline_tests.fakes.listening import Connection, listening
 from zendesk_pipeline_tests.ports import lasting_port
 
 
@@ -95,11 +94,10 @@ def abroad(folder: Path, answer: Callable[[Post], tuple[int, bytes]] = lambda _:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)
 
-    class Connection(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
+    class Service(Connection):
         host = ""
 
-        def do_CONNECT(self) -> None:  # the base class names it so
+        def do_CONNECT(self) -> None:
             self.host = self.path.partition(":")[0]
             self.send_response_only(200)
             self.end_headers()
@@ -116,15 +114,9 @@ def abroad(folder: Path, answer: Callable[[Post], tuple[int, bytes]] = lambda _:
             self.end_headers()
             self.wfile.write(said)
 
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # the base class names it so
-            """Say nothing."""
-
-    with ThreadingHTTPServer((LOOPBACK, 0), Connection) as listener:
-        listener.daemon_threads = True
-        server = Abroad(f"http://{LOOPBACK}:{listener.server_address[1]}")
-        threading.Thread(target=listener.serve_forever, args=(0.01,), daemon=True).start()
+    with listening(Service) as port:
+        server = Abroad(f"http://{LOOPBACK}:{port}")
         yield server
-        listener.shutdown()
 
 
 @dataclass(slots=True)

@@ -11,9 +11,11 @@ import threading
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Literal
 from urllib.parse import parse_qsl, unquote, urlsplit
+
+from zendesk_pipeline.local.services import LOOPBACK
+from zendesk_pipeline_tests.fakes.listening import Connection, listening
 
 HOP_BY_HOP = {"connection", "expect", "keep-alive", "transfer-encoding", "content-length"}
 
@@ -94,21 +96,13 @@ class S3Proxy:
 @contextmanager
 def s3_proxy(upstream: str) -> Generator[S3Proxy]:
     """A proxy on a free port in front of the S3 server at `upstream`."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
-    server.daemon_threads = True
-    proxy = S3Proxy(f"http://127.0.0.1:{server.server_address[1]}")
-    _Handler.proxies[server.server_address[1]] = (proxy, urlsplit(upstream).netloc)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
+    with listening(_Handler) as port:
+        proxy = S3Proxy(f"http://{LOOPBACK}:{port}")
+        _Handler.proxies[port] = (proxy, urlsplit(upstream).netloc)
         yield proxy
-    finally:
-        server.shutdown()
-        server.server_close()
 
 
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
+class _Handler(Connection):
     proxies: dict[int, tuple[S3Proxy, str]] = {}  # noqa: RUF012  # by port: the server makes handlers by itself
 
     def handle_one_request(self) -> None:
@@ -182,9 +176,6 @@ class _Handler(BaseHTTPRequestHandler):
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.connection.close()
         self.close_connection = True
-
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # the base class names it so
-        """Say nothing."""
 
 
 def kill_at(proxy: S3Proxy, kill: Callable[[], None], moment: str, put: int) -> None:

@@ -1,14 +1,15 @@
 """A server that gives prepared answers, for what the simulated Zendesk never says; and pages made by hand."""
 
-import threading
 import time
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qsl
 
 import msgspec
+
+from zendesk_pipeline.local.services import LOOPBACK
+from zendesk_pipeline_tests.fakes.listening import Connection, listening
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +50,7 @@ def answering(*replies: Reply) -> Generator[ScriptedServer]:
     """A server on a free port that gives these answers in their order, and the last of them again and again."""
     waiting = list(replies)
 
-    class Connection(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-        disable_nagle_algorithm = True  # head and body are two writes, the second must not wait
-
+    class Script(Connection):
         def do_GET(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             path, _, query = self.path.partition("?")
@@ -83,24 +81,9 @@ def answering(*replies: Reply) -> Generator[ScriptedServer]:
                 time.sleep(reply.pause)
                 self.wfile.write(bytes([byte]))
 
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # the base class names it so
-            """Say nothing."""
-
-    class Listener(ThreadingHTTPServer):
-        daemon_threads = True
-
-        def handle_error(self, request: object, client_address: object) -> None:
-            """A client that has enough and goes away is what some tests want."""
-
-    listener = Listener(("127.0.0.1", 0), Connection)
-    server = ScriptedServer(f"http://127.0.0.1:{listener.server_address[1]}")
-    thread = threading.Thread(target=listener.serve_forever, args=(0.01,), daemon=True)
-    thread.start()
-    try:
+    with listening(Script) as port:
+        server = ScriptedServer(f"http://{LOOPBACK}:{port}")
         yield server
-    finally:
-        listener.shutdown()
-        listener.server_close()
 
 
 def tickets_page(records: Sequence[bytes] = (), *, cursor: str | None = None, more: bool = False) -> bytes:

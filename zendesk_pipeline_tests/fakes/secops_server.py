@@ -13,7 +13,6 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import parse_qs, urlsplit
@@ -22,6 +21,9 @@ import msgspec
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from google.auth import jwt
+
+from zendesk_pipeline.local.services import LOOPBACK
+from zendesk_pipeline_tests.fakes.listening import Connection, listening
 
 CUSTOMER, PROJECT, REGION = "0ddba11a-0000-4000-8000-00000000c0de", "acme-secops", "eu"
 INSTANCE = f"projects/{PROJECT}/locations/{REGION}/instances/{CUSTOMER}"
@@ -192,19 +194,13 @@ def _private_key() -> str:
 def secops(*, understands: Understands = "records", port: int = 0) -> Generator[SecopsServer]:
     """The stand-in on this machine, on a free port unless one is named."""
     server = SecopsServer(understands)
-    with ThreadingHTTPServer(("127.0.0.1", port), _connection(server)) as listener:
-        listener.daemon_threads = True
-        server.url = f"http://127.0.0.1:{listener.server_address[1]}"
-        threading.Thread(target=listener.serve_forever, args=(0.01,), daemon=True).start()
+    with listening(_connection(server), port=port) as number:
+        server.url = f"http://{LOOPBACK}:{number}"
         yield server
-        listener.shutdown()
 
 
-def _connection(server: SecopsServer) -> type[BaseHTTPRequestHandler]:
-    class Connection(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-        disable_nagle_algorithm = True
-
+def _connection(server: SecopsServer) -> type[Connection]:
+    class Service(Connection):
         def do_GET(self) -> None:
             content = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             status, body = _answer(server, self.command, self.path, self.headers.get("Authorization", ""), content)
@@ -217,10 +213,7 @@ def _connection(server: SecopsServer) -> type[BaseHTTPRequestHandler]:
         def do_POST(self) -> None:
             self.do_GET()
 
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # the base class names it so
-            """Say nothing."""
-
-    return Connection
+    return Service
 
 
 def _answer(server: SecopsServer, method: str, target: str, authorization: str, content: bytes) -> tuple[int, bytes]:

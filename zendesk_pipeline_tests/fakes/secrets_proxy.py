@@ -11,9 +11,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import urlsplit
+
+from zendesk_pipeline.local.services import LOOPBACK
+from zendesk_pipeline_tests.fakes.listening import Connection, listening
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,10 +59,7 @@ def secrets_proxy(upstream: str) -> Generator[SecretsProxy]:  # noqa: C901  # a 
     """A proxy on a free port in front of the moto at `upstream`."""
     target = urlsplit(upstream).netloc
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-        disable_nagle_algorithm = True
-
+    class Service(Connection):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             with proxy.lock:
@@ -106,23 +105,9 @@ def secrets_proxy(upstream: str) -> Generator[SecretsProxy]:  # noqa: C901  # a 
             except OSError:
                 self.close_connection = True  # the client was killed: that is what the test wants
 
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # the base class names it so
-            """Say nothing."""
-
-    class Listener(ThreadingHTTPServer):
-        daemon_threads = True
-
-        def handle_error(self, request: object, client_address: object) -> None:
-            """A client that was killed is what some tests want."""
-
-    server = Listener(("127.0.0.1", 0), Handler)
-    proxy = SecretsProxy(f"http://127.0.0.1:{server.server_address[1]}")
-    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-    try:
+    with listening(Service) as port:
+        proxy = SecretsProxy(f"http://{LOOPBACK}:{port}")
         yield proxy
-    finally:
-        server.shutdown()
-        server.server_close()
 
 
 def _read(target: str, body: bytes, number: int) -> AwsRequest:
