@@ -54,7 +54,7 @@ def client_for(
 
 def first_page(client: ZendeskClient, stream: Stream = INCREMENTAL_TICKETS, span: Span = DAY) -> PageBody:
     """The first page of a span."""
-    params = stream.paging.params(span, None, stream.page_size)
+    params = stream.paging.params(span.time_range, None, stream.page_size)
     return client.page(stream, params, page_reader(stream))[0]
 
 

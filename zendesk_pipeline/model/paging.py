@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 import msgspec
 
-from zendesk_pipeline.model.windows import LAST_TIME, Span, timestamp
+from zendesk_pipeline.model.windows import LAST_TIME, TimeRange, timestamp
 
 Params = list[tuple[str, str]]
 """Query parameters in order; a list, because `filter[created_at][]` has to be sent twice."""
@@ -39,7 +39,7 @@ class Paging(Protocol):
         """Seconds after its event time in which a list with both ends takes up a record: what lies behind shows it."""
         ...
 
-    def params(self, span: Span, cursor: str | None, size: int) -> Params:
+    def params(self, asked: TimeRange, cursor: str | None, size: int) -> Params:
         """The query for the page after `cursor`, or for the first one."""
         ...
 
@@ -87,11 +87,11 @@ class CursorList:
     late = 0
     repeated = staticmethod(_same_cursor_twice)
 
-    def params(self, span: Span, cursor: str | None, size: int) -> Params:
+    def params(self, asked: TimeRange, cursor: str | None, size: int) -> Params:
         """The filter and the sort are sent with every page: a cursor is only good for its own query."""
         ends = [
-            ("filter[created_at][]", timestamp(span.start - 1)),
-            ("filter[created_at][]", timestamp(span.end + 1)),
+            ("filter[created_at][]", timestamp(asked.start - 1)),
+            ("filter[created_at][]", timestamp(asked.end + 1)),
         ]
         after = [] if cursor is None else [("page[after]", cursor)]
         return [*ends, ("sort", "created_at"), ("page[size]", str(size)), *after]
@@ -113,10 +113,10 @@ class CursorListFrom:
     spread = late = 0
     repeated = staticmethod(_same_cursor_twice)
 
-    def params(self, span: Span, cursor: str | None, size: int) -> Params:
+    def params(self, asked: TimeRange, cursor: str | None, size: int) -> Params:
         """The start is sent with every page: a cursor is only good for its own query."""
         after = [] if cursor is None else [("page[after]", cursor)]
-        return [("start_time", str(span.start)), ("page[size]", str(size)), *after]
+        return [("start_time", str(asked.start)), ("page[size]", str(size)), *after]
 
     def following(self, page: Any) -> tuple[bool, str | None]:
         """`meta` decides."""
@@ -143,9 +143,9 @@ class AccessLogList:
     LATER = 60
     """Seconds."""
 
-    def params(self, span: Span, cursor: str | None, size: int) -> Params:
+    def params(self, asked: TimeRange, cursor: str | None, size: int) -> Params:
         """The filter is sent with every page; `cursor` is the parameter's name and its value with `=` between."""
-        ends = [("filter[start]", timestamp(span.start - 1)), ("filter[end]", timestamp(span.end + self.LATER))]
+        ends = [("filter[start]", timestamp(asked.start - 1)), ("filter[end]", timestamp(asked.end + self.LATER))]
         name, _, value = (cursor or "").partition("=")
         return [*ends, ("page[size]", str(size)), *([(name, value)] if cursor else [])]
 
@@ -192,9 +192,9 @@ class CursorExport:
         """There is no end to be behind."""
         return 0
 
-    def params(self, span: Span, cursor: str | None, size: int) -> Params:
+    def params(self, asked: TimeRange, cursor: str | None, size: int) -> Params:
         """The start is sent for the first page only."""
-        position = ("start_time", str(span.start)) if cursor is None else ("cursor", cursor)
+        position = ("start_time", str(asked.start)) if cursor is None else ("cursor", cursor)
         return [position, ("per_page", str(size)), *self.always]
 
     def following(self, page: Any) -> tuple[bool, str | None]:
@@ -223,9 +223,9 @@ class TimeExport:
     bounded = False
     spread = late = 0
 
-    def params(self, span: Span, cursor: str | None, size: int) -> Params:
+    def params(self, asked: TimeRange, cursor: str | None, size: int) -> Params:
         """A page is asked for by its start alone: here a cursor is a second."""
-        start = str(span.start) if cursor is None else cursor
+        start = str(asked.start) if cursor is None else cursor
         return [("start_time", start), ("per_page", str(size)), *self.always]
 
     def following(self, page: Any) -> tuple[bool, str | None]:

@@ -68,8 +68,20 @@ class Window:
 
 
 @dataclass(frozen=True, slots=True)
+class TimeRange:
+    """Seconds `[start, end)`, which need not begin or end with a window: what a query asks for."""
+
+    start: int
+    end: int
+
+    @property
+    def seconds(self) -> int:
+        return self.end - self.start
+
+
+@dataclass(frozen=True, slots=True)
 class Span:
-    """A range of whole windows `[start, end)`."""
+    """A range of whole windows `[start, end)`, which it iterates over and counts."""
 
     start: int
     end: int
@@ -82,6 +94,10 @@ class Span:
 
     def __contains__(self, window: Window) -> bool:
         return self.start <= window.start < self.end
+
+    @property
+    def time_range(self) -> TimeRange:
+        return TimeRange(self.start, self.end)
 
     def __str__(self) -> str:
         first, last = Window(self.start), Window(self.end - HOUR)

@@ -22,7 +22,7 @@ from statistics import median
 
 from zendesk_pipeline.model.errors import TransientError, ZendeskError
 from zendesk_pipeline.model.records import Page
-from zendesk_pipeline.model.windows import LAST_TIME, Span, Window
+from zendesk_pipeline.model.windows import LAST_TIME, TimeRange, Window
 from zendesk_pipeline.zendesk.client import LARGEST_BODY
 from zendesk_pipeline.zendesk.rate_limits import MINUTE
 from zendesk_pipeline.zendesk.walk import Walk
@@ -114,7 +114,7 @@ def _before_its_hour(walk: Walk, latest: int) -> Iterator[Page]:
     late = walk.stream.paging.late
     hour = Window.of(min(latest, walk.asked.end) - late).start
     if hour > walk.asked.start:
-        head = replace(walk, part=Span(walk.asked.start, hour + late), client=replace(walk.client, retries=0))
+        head = replace(walk, part=TimeRange(walk.asked.start, hour + late), client=replace(walk.client, retries=0))
         with suppress(ZendeskError):
             for page in head.pages():
                 yield replace(page, more=True, passed=page.passed if page.more else hour)
@@ -145,7 +145,7 @@ class _Advance:
     By its last pages: what is to come can be far more crowded than what lies behind.
     """
 
-    asked: Span
+    asked: TimeRange
     pages: int = 0
     earliest: int = LAST_TIME
     latest: int = 0
@@ -179,7 +179,7 @@ class _Advance:
 
     def is_too_long(self) -> bool:
         """Whether one cursor is to read this in smaller parts, although it has read so much of it."""
-        length = self.asked.end - self.asked.start
+        length = self.asked.seconds
         enough = self.pages >= TOO_LONG_ALONE * PAGES_OF_A_PART_ALONE and length > 2 * SHORTEST_TIME
         return enough and self.pages_left >= self.pages
 
@@ -191,7 +191,7 @@ def _each_once(reading: "_Reading", shown: _Shown) -> Iterator[Page]:
         before = shown.identities()
         for page in reading.pages_of(part):
             page.records[:] = [record for record in page.records if record.identity not in before]
-            passed = page.passed if page.more else max(page.passed, part.span.end - late)
+            passed = page.passed if page.more else max(page.passed, part.asked.end - late)
             new = replace(page, passed=passed)
             shown.add(new)
             yield new
@@ -201,7 +201,7 @@ def _each_once(reading: "_Reading", shown: _Shown) -> Iterator[Page]:
 class _Part:
     """A part of the range, and its pages as they come: a page, what went wrong, or None at the end."""
 
-    span: Span
+    asked: TimeRange
     begun: bool = False
     """Whether a cursor reads it, or has."""
     here: bool = False
@@ -214,7 +214,7 @@ class _Part:
     """The latest time that its pages have shown, where a cursor of its own reads it."""
     waiting: int = 0
     """Bytes of its pages that are read and not used."""
-    asked: int = 0
+    expected: int = 0
     """Bytes that the page under way is thought to take."""
     pages: SimpleQueue[Page | BaseException | None] = field(default_factory=SimpleQueue[Page | BaseException | None])
 
@@ -306,8 +306,8 @@ class _Reading:
 
     def _read_here(self, part: _Part) -> Iterator[Page]:
         """A part's pages, asked for as they are wanted."""
-        walk, records = replace(self.walk, part=part.span, pages_before=self.read), 0
-        advance = _Advance(part.span)
+        walk, records = replace(self.walk, part=part.asked, pages_before=self.read), 0
+        advance = _Advance(part.asked)
         try:
             for page in walk.pages():
                 self.latencies.append(walk.client.spent.latest)
@@ -334,7 +334,7 @@ class _Reading:
 
     def _cursor(self, walk: Walk) -> None:
         while (part := self._next()) is not None:
-            walk = replace(walk, part=part.span, largest=partial(self._largest, part))
+            walk = replace(walk, part=part.asked, largest=partial(self._largest, part))
             try:
                 self._read(part, walk)
             except BaseException as problem:  # noqa: BLE001  # it is raised again where the pages are used
@@ -343,7 +343,7 @@ class _Reading:
                     self._read_before_its_hour(part, walk)
                 part.pages.put(problem)
             with self.changed:
-                self.asking, part.asked = self.asking - 1, 0
+                self.asking, part.expected = self.asking - 1, 0
                 self.changed.notify_all()
 
     def _largest(self, part: _Part, size: int) -> int:
@@ -387,7 +387,7 @@ class _Reading:
 
     def _has_bytes(self) -> bool:
         """Whether another page can be read without holding more than is good."""
-        held = sum(part.waiting + part.asked for part in self.parts)
+        held = sum(part.waiting + part.expected for part in self.parts)
         return held + self._expected() <= MOST_BYTES
 
     def _expected(self) -> int:
@@ -402,14 +402,14 @@ class _Reading:
     def _cut(self, number: int) -> _Part:
         """The first piece of an unread part; towards the end of a range pieces get smaller, to end together."""
         part = self.parts[number]
-        left = sum(each.span.end - each.span.start for each in self.parts if not each.begun) / self.pace
+        left = sum(each.asked.seconds for each in self.parts if not each.begun) / self.pace
         length = max(SHORTEST_TIME, self._pages_wanted(left) * self.pace)
-        pieces = 1 if self.alone or part.whole else max(1, round((part.span.end - part.span.start) / length))
-        end = part.span.start + ceil((part.span.end - part.span.start) / pieces)
+        pieces = 1 if self.alone or part.whole else max(1, round(part.asked.seconds / length))
+        end = part.asked.start + ceil(part.asked.seconds / pieces)
         if pieces > 1:
-            self.parts.insert(number + 1, _Part(Span(end, part.span.end)))
-            part.span = Span(part.span.start, end)
-        part.begun, part.asked = True, self._expected()
+            self.parts.insert(number + 1, _Part(TimeRange(end, part.asked.end)))
+            part.asked = TimeRange(part.asked.start, end)
+        part.begun, part.expected = True, self._expected()
         self.changed.notify_all()
         return part
 
@@ -433,7 +433,7 @@ class _Reading:
                     self._leave_to_one(part)
                     break
                 if self._is_longer(part, page.number, latest):
-                    self._cut_anew(part, [_Part(part.span)], (latest - part.span.start) / page.number)
+                    self._cut_anew(part, [_Part(part.asked)], (latest - part.asked.start) / page.number)
                     break
         else:
             with self.changed:
@@ -450,15 +450,15 @@ class _Reading:
         with self.changed:
             self.latencies.append(walk.client.spent.latest)
             self.sizes.append(page.size)
-            part.waiting, part.asked = part.waiting + page.size, 0
+            part.waiting, part.expected = part.waiting + page.size, 0
             part.pages.put(page)
             self.changed.wait_for(lambda: self._is_left(part) or not page.more or self._may_ask(part))
-            part.asked = self._expected() if page.more else 0
+            part.expected = self._expected() if page.more else 0
             return not self._is_left(part)
 
     def _is_longer(self, part: _Part, pages: int, latest: int) -> bool:
         """Whether a part has so many more pages than was thought that smaller ones are better."""
-        length, covered = part.span.end - part.span.start, latest - part.span.start
+        length, covered = part.asked.seconds, latest - part.asked.start
         if self.alone or pages < LONGEST_PART or length <= 2 * SHORTEST_TIME or covered <= 0:
             return False
         return (length - covered) / covered * pages > LONGEST_PART
@@ -475,12 +475,12 @@ class _Reading:
         self.changed.notify_all()
 
     def _measure(self, part: _Part, records: int) -> None:
-        self.pace = (part.span.end - part.span.start) / max(records / self.walk.stream.page_size, 0.5)
+        self.pace = part.asked.seconds / max(records / self.walk.stream.page_size, 0.5)
 
     def _ignores_ends(self, part: _Part, page: Page) -> bool:
         """Whether a page shows records that its part was not asked for."""
         spread = self.walk.stream.paging.spread
-        return not part.rest and (page.older > 0 or _latest(page) > part.span.end + spread)
+        return not part.rest and (page.older > 0 or _latest(page) > part.asked.end + spread)
 
     def _leave_to_one(self, part: _Part) -> None:
         """Zendesk does not keep to a part's ends: others would show the same, so one cursor reads all that is left.
@@ -488,10 +488,10 @@ class _Reading:
         That is everything from the first part on, or behind it where it is about to end as it should.
         """
         first = self.parts[0]
-        start = first.span.start if part is first else first.span.end
+        start = first.asked.start if part is first else first.asked.end
         self.alone, self.parts = True, deque([first])
         if start < self.walk.asked.end:
-            self.parts.append(_Part(Span(start, self.walk.asked.end), rest=True))
+            self.parts.append(_Part(TimeRange(start, self.walk.asked.end), rest=True))
         self.changed.notify_all()
 
     def _cursors(self) -> int:
@@ -508,8 +508,8 @@ def _in_two(advance: _Advance) -> list[_Part]:
     if not asked.start < place < asked.end:
         return [_Part(asked)]
     return [
-        _Part(Span(asked.start, place), whole=advance.goes_up),
-        _Part(Span(place, asked.end), whole=not advance.goes_up),
+        _Part(TimeRange(asked.start, place), whole=advance.goes_up),
+        _Part(TimeRange(place, asked.end), whole=not advance.goes_up),
     ]
 
 
@@ -517,16 +517,16 @@ def _latest(page: Page) -> int:
     return max((record.time for record in page.records), default=0)
 
 
-def _pace(span: Span, page: Page) -> float:
-    """Seconds that a page of a span covers: not from the span's start on, where nothing may have happened for long."""
+def _pace(asked: TimeRange, page: Page) -> float:
+    """Seconds that a page covers: not from the start asked for, where nothing may have happened for long."""
     latest = _latest(page)
     covered = latest - min(record.time for record in page.records)
-    return covered or (latest - span.start) / page.number
+    return covered or (latest - asked.start) / page.number
 
 
-def _pages_left(span: Span, page: Page) -> float:
-    """About how many pages of a span are behind one; 0 where nothing tells."""
+def _pages_left(asked: TimeRange, page: Page) -> float:
+    """About how many pages are behind one; 0 where nothing tells."""
     latest = _latest(page)
-    if not page.more or not span.start < latest < span.end:
+    if not page.more or not asked.start < latest < asked.end:
         return 0
-    return (span.end - latest) / _pace(span, page)
+    return (asked.end - latest) / _pace(asked, page)

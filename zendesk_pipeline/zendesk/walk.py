@@ -18,7 +18,7 @@ from zendesk_pipeline.model.errors import (
 )
 from zendesk_pipeline.model.records import PAGES_OF_PROOF, Page, PageBody, page_reader
 from zendesk_pipeline.model.streams import Stream
-from zendesk_pipeline.model.windows import HOUR, Span, Window
+from zendesk_pipeline.model.windows import HOUR, Span, TimeRange, Window
 from zendesk_pipeline.zendesk.client import LONGEST_WAIT, ZendeskClient
 from zendesk_pipeline.zendesk.rate_limits import moment_of
 
@@ -99,8 +99,8 @@ class Walk:
     clock: Clock
     gets_on: bool = False
     """Whether a walk that has too many pages is to finish something all the same, though all of it costs more then."""
-    part: Span | None = None
-    """What of the range to ask for, in seconds; all of it with the look-back, if None."""
+    part: TimeRange | None = None
+    """The part of the range to ask for; all of it with the look-back, if None."""
     pages_before: int = 0
     """Of the run, read before this walk."""
     size: PageSize = field(default_factory=PageSize)
@@ -109,11 +109,9 @@ class Walk:
     """The most bytes that a page of so many records may have; LARGEST_BODY of the client, if None."""
 
     @property
-    def asked(self) -> Span:
+    def asked(self) -> TimeRange:
         """The time that is asked for."""
-        if self.part is None:
-            return Span(self.span.start - self.lookback, self.span.end)
-        return self.part  # less than an hour of it has a length of 0 windows: it is never asked for its truth
+        return self.part or TimeRange(self.span.start - self.lookback, self.span.end)
 
     def pages(self) -> Iterator[Page]:
         """Every page from the range's start to its end by one cursor, in the order Zendesk gives them.

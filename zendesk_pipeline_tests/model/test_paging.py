@@ -5,10 +5,10 @@ import pytest
 from zendesk_pipeline.model.paging import Params
 from zendesk_pipeline.model.records import page_reader
 from zendesk_pipeline.model.streams import AUDIT_LOGS, INCREMENTAL_TICKETS, Stream
-from zendesk_pipeline.model.windows import HOUR, Span, Window
+from zendesk_pipeline.model.windows import HOUR, TimeRange, Window
 
 START = Window.of_partition("2026-11-12-05:00").start
-SPAN = Span(START, START + HOUR)
+ASKED = TimeRange(START, START + HOUR)
 FILTER = [
     ("filter[created_at][]", "2026-11-12T04:59:59Z"),
     ("filter[created_at][]", "2026-11-12T06:00:01Z"),
@@ -39,7 +39,7 @@ FILTER = [
 )
 def test_parameters(stream: Stream, cursor: str | None, size: int, expected: Params) -> None:
     """The list is asked for with both ends a second wider on every page, the export from its start once."""
-    assert stream.paging.params(SPAN, cursor, size) == expected
+    assert stream.paging.params(ASKED, cursor, size) == expected
 
 
 @pytest.mark.parametrize(

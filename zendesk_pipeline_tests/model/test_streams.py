@@ -53,7 +53,7 @@ def test_a_page_is_the_most_zendesk_gives(
     client, span = client_for(zendesk.url, fake_clock(NOW).clock), Span(NOW - 60 * HOUR, NOW)
     assert len(first_page(client, stream, span).records) == stream.page_size
 
-    params = stream.paging.params(span, None, stream.page_size + 1)
+    params = stream.paging.params(span.time_range, None, stream.page_size + 1)
     page, _ = client.page(stream, params, page_reader(stream))
     assert len(page.records) == stream.page_size
 
@@ -64,7 +64,7 @@ def test_zendesk_refuses_larger_pages_of_access_logs(
     """The page size is the largest that it takes, and what it says of a larger one is quoted."""
     client, span = client_for(zendesk.url, fake_clock(NOW).clock), Span(NOW - 60 * HOUR, NOW)
     with pytest.raises(RefusedError, match="max allowed page size is 2500"):
-        client.page(ACCESS_LOGS, ACCESS_LOGS.paging.params(span, None, 2501), page_reader(ACCESS_LOGS))
+        client.page(ACCESS_LOGS, ACCESS_LOGS.paging.params(span.time_range, None, 2501), page_reader(ACCESS_LOGS))
 
 
 @each_stream

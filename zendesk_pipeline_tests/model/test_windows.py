@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zendesk_pipeline.model.windows import HOUR, Span, Window, timestamp
+from zendesk_pipeline.model.windows import HOUR, Span, TimeRange, Window, timestamp
 
 times = st.integers(0, 4_102_444_800)  # to the year 2100
 windows = times.map(Window.of)
@@ -78,6 +78,15 @@ def test_a_span_reads_as_its_first_and_last_window() -> None:
     start = Window.of_partition("2026-11-12-05:00").start
     assert str(Span(start, start + HOUR)) == "2026-11-12 05:00"
     assert str(Span(start, start + 3 * HOUR)) == "2026-11-12 05:00 to 2026-11-12 07:00"
+
+
+def test_a_time_range_shorter_than_an_hour_is_one() -> None:
+    """Half an hour holds no whole window, and is true all the same; the range of a span is its first to last second."""
+    start = Window.of_partition("2026-11-12-05:00").start
+    half_an_hour = TimeRange(start, start + 1800)
+    assert half_an_hour
+    assert half_an_hour.seconds == 1800
+    assert Span(start, start + 3 * HOUR).time_range == TimeRange(start, start + 3 * HOUR)
 
 
 def test_times_are_written_as_zendesk_wants_them() -> None:

@@ -24,7 +24,7 @@ from zendesk_pipeline.local.simulator.faults import MALFORMED, Rule
 from zendesk_pipeline.model.paging import CursorList, Params
 from zendesk_pipeline.model.records import Page
 from zendesk_pipeline.model.streams import Stream
-from zendesk_pipeline.model.windows import HOUR, Span, Window
+from zendesk_pipeline.model.windows import HOUR, Span, TimeRange, Window
 from zendesk_pipeline.zendesk.walk import Turn, Walk
 from zendesk_pipeline_tests.collected import STREAMS
 from zendesk_pipeline_tests.fakes.memory_s3 import MemoryBucket, MemoryS3, Trouble
@@ -317,8 +317,8 @@ def _exact_ends(patch: pytest.MonkeyPatch) -> None:
     """Zendesk is asked for the range itself, without the second more at both ends."""
     params = CursorList.params
 
-    def asked(self: CursorList, span: Span, cursor: str | None, size: int) -> Params:
-        return params(self, Span(span.start + 1, span.end - 1), cursor, size)
+    def asked(self: CursorList, wanted: TimeRange, cursor: str | None, size: int) -> Params:
+        return params(self, TimeRange(wanted.start + 1, wanted.end - 1), cursor, size)
 
     patch.setattr(CursorList, "params", asked)
 

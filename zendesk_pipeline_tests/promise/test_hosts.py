@@ -133,7 +133,7 @@ def test_a_cursor_is_a_parameter_and_no_address(zendesk: SimulatedZendesk, elsew
     tickets = STREAMS["incremental_tickets"]
     for cursor in (f"{elsewhere.url}/x", "//evil.example/", "../../oauth/tokens", "a&start_time=0#b", "a\r\nHost: b"):
         zendesk.control.forget_requests()
-        params = tickets.paging.params(hours(1), cursor, 1)
+        params = tickets.paging.params(hours(1).time_range, cursor, 1)
         with pytest.raises(RefusedError, match="400"):
             client.page(tickets, params, lambda _: None)
         (seen,) = zendesk.control.requests()

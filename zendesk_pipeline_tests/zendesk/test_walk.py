@@ -28,7 +28,7 @@ from zendesk_pipeline.model.paging import Params
 from zendesk_pipeline.model.records import Page
 from zendesk_pipeline.model.streams import AUDIT_LOGS, INCREMENTAL_TICKETS, INCREMENTAL_USERS, Stream
 from zendesk_pipeline.model.streams import STREAMS as EVERY
-from zendesk_pipeline.model.windows import HOUR, Span, Window, timestamp
+from zendesk_pipeline.model.windows import HOUR, Span, TimeRange, Window, timestamp
 from zendesk_pipeline.zendesk import client as client_module
 from zendesk_pipeline.zendesk.client import Transport, token_endpoint
 from zendesk_pipeline.zendesk.credentials import ClientCredentials
@@ -115,6 +115,14 @@ def test_audit_logs_are_asked_for_as_zendesk_wants_it(zendesk: SimulatedZendesk,
     assert first == query
     assert all(each[:-1] == query and each[-1][0] == "page[after]" for each in later)
     assert len({each[-1] for each in later}) == len(later)
+
+
+def test_a_part_shorter_than_an_hour_is_asked_for_alone(zendesk: SimulatedZendesk, fake_clock: Clocks) -> None:
+    """Half an hour of a day: the filter names its two ends, not those of the day."""
+    whole = walk_with(client_for(zendesk.url, fake_clock(NOW).clock), AUDIT_LOGS)
+    list(dataclasses.replace(whole, part=TimeRange(DAY.start + 600, DAY.start + 2400)).pages())
+    ends = [value for name, value in _queries(zendesk)[0] if name == "filter[created_at][]"]
+    assert ends == ["2026-11-13T00:09:59Z", "2026-11-13T00:40:01Z"]
 
 
 def test_tickets_are_asked_for_as_zendesk_wants_it(zendesk: SimulatedZendesk, fake_clock: Clocks) -> None:

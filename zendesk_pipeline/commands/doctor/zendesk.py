@@ -253,7 +253,7 @@ def streams(patient: Patient) -> Verdict:
 def _stream(patient: Patient, stream: Stream) -> Verdict:
     window = patient.past_window
     span = Span(window.end - DAY_HOURS * HOUR, window.end) if stream.switch else window
-    params = stream.paging.params(span, None, 1)
+    params = stream.paging.params(span.time_range, None, 1)
     try:
         shown, _ = patient.zendesk.page(stream, params, lambda body: _envelope(stream, body))
     except StarvedError as used_up:
