@@ -1,4 +1,4 @@
-"""The hourly run, from the schedule's tick to the object in the bucket: `make hourly`.
+"""The hourly run, from a tick to the object in the bucket: `python -m zendesk_pipeline_tests.bench.hourly`.
 
 Dagster's own daemon with the project's dagster.yaml, a code server, the simulated Zendesk and SeaweedFS. It waits for
 the next minute at which the schedule may tick, so it takes two to eight minutes.

@@ -1,4 +1,4 @@
-"""A year at once: `make year`, or `python -m zendesk_pipeline_tests.bench.year`.
+"""A year at once: `python -m zendesk_pipeline_tests.bench.year`.
 
 Each stream's windows in one Dagster run, of an account without a record in the year and of one with records in each
 window, on Dagster's SQLite files and, with --postgres, on a PostgreSQL server. Beside them the floor: a run over the

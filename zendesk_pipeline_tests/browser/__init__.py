@@ -1,1 +1,1 @@
-"""The project in Dagster's real UI, driven by clicks in a headless Chromium: `make browser`, `make screenshots`."""
+"""The project in Dagster's real UI, driven by clicks in a headless Chromium: `make browser`."""

@@ -1,4 +1,4 @@
-"""The pictures of the documentation, taken by `make screenshots` of a UI with a day collected and a failed run."""
+"""The pictures of the documentation, taken of a UI with a day collected and a failed run."""
 
 from collections.abc import Iterator
 from pathlib import Path

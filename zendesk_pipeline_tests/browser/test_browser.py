@@ -1,4 +1,4 @@
-"""What `make browser` and `make screenshots` stand on, as far as it needs no browser; and the pictures themselves."""
+"""What `make browser` and `screenshots` stand on, as far as it needs no browser; and the pictures themselves."""
 
 import re
 import struct

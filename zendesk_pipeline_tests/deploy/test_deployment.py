@@ -181,7 +181,7 @@ def test_every_process_of_the_image_stores_events_in_batches() -> None:
 
 def test_the_image_has_everything_that_it_needs() -> None:
     """pip installs it without resolving, so each requirement of a requirement has to be among the locked ones."""
-    locked = set(re.findall(r"^([a-z0-9._-]+)==", (ROOT / "requirements-production.txt").read_text(), re.MULTILINE))
+    locked = set(re.findall(r"^([a-z0-9._-]+)==", (ROOT / "requirements/production.txt").read_text(), re.MULTILINE))
     needed = set(_needed("zendesk-pipeline", "image"))
     assert {"dagster-webserver", "dagster-postgres", "psycopg2-binary", "dagster-k8s", "dagster-aws"} <= needed
     assert needed - locked == {"zendesk-pipeline"}

@@ -342,7 +342,7 @@ def test_layout_page_shows_a_shortened_record_as_it_is() -> None:
 def test_the_chart_has_the_version_of_the_lock_file() -> None:
     """Dagster's chart, which docs/deployment.md names, is of the version that the image installs."""
     named = re.search(r"dagster/dagster --version (\S+)", (ROOT / "docs" / "deployment.md").read_text())
-    locked = re.search(r"^dagster==(\S+)", (ROOT / "requirements-production.txt").read_text(), re.MULTILINE)
+    locked = re.search(r"^dagster==(\S+)", (ROOT / "requirements/production.txt").read_text(), re.MULTILINE)
 
     assert named and locked  # noqa: PT018 - both are looked for
     assert named[1] == locked[1]

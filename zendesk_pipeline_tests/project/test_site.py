@@ -9,7 +9,7 @@ from mkdocs.config import load_config  # pyright: ignore[reportUnknownVariableTy
 
 from zendesk_pipeline_tests.root import ROOT
 
-SITE = ROOT / "mkdocs.yml"
+SITE = ROOT / "docs" / "site" / "mkdocs.yml"
 
 
 class _Loader(yaml.SafeLoader):

@@ -20,11 +20,11 @@ from zendesk_pipeline_tests.root import ROOT
 
 PACKAGE = Path(zendesk_pipeline.__file__).parent
 MODULES = {str(path.relative_to(PACKAGE)): ast.parse(path.read_text()) for path in sorted(PACKAGE.rglob("*.py"))}
-REQUIREMENTS = ("requirements.txt", "requirements-local.txt", "requirements-dev.txt")
+REQUIREMENTS = ("requirements/collect.txt", "requirements/local.txt", "requirements/dev.txt")
 """Each is part of the next one."""
-LOCKS = (*REQUIREMENTS, "requirements-production.txt", "requirements-iac.txt")
+LOCKS = (*REQUIREMENTS, "requirements/production.txt", "requirements/iac.txt")
 """The last one is for an environment of its own, that checks deploy/ and is no part of the collector."""
-LOWEST = "requirements-lowest.txt"
+LOWEST = "requirements/lowest.txt"
 """What `make lowest` tries; nobody runs it."""
 STARTS_PROCESSES = {
     "alerts/channels.py",
@@ -177,6 +177,7 @@ def test_the_lowest_versions_that_are_admitted_are_the_ones_tried() -> None:
 def clone(tmp_path: Path) -> Path:
     """A clone in which nothing is installed, as far as `make` looks at it."""
     for name in ("Makefile", "pyproject.toml", *LOCKS):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes((ROOT / name).read_bytes())
     return tmp_path
 
@@ -191,15 +192,15 @@ def _made(target: str, folder: Path) -> list[str]:
 @pytest.mark.parametrize("target", ["demo", "dev"])
 def test_a_demo_installs_what_it_needs_and_no_more(target: str, clone: Path) -> None:
     """By hash, and without the packages for development."""
-    assert _made(target, clone) == ["requirements-local.txt"]
+    assert _made(target, clone) == ["requirements/local.txt"]
 
 
 def test_the_tests_add_to_what_a_demo_has_installed(clone: Path) -> None:
     """In a clone that has run a demo, `make test` installs the rest beside it, and nothing when it is run again."""
-    assert _made("test", clone) == ["requirements-local.txt", "requirements-dev.txt"]
+    assert _made("test", clone) == ["requirements/local.txt", "requirements/dev.txt"]
     (clone / ".venv").mkdir()
     (clone / ".venv" / ".local").touch()
-    assert _made("test", clone) == ["requirements-dev.txt"]
+    assert _made("test", clone) == ["requirements/dev.txt"]
     (clone / ".venv" / ".installed").touch()
     assert _made("test", clone) == []
 

@@ -1,4 +1,4 @@
-"""The three stories of self-healing, told by what happens: `make stories` prints each as a timeline.
+"""The three stories of self-healing, each printed as a timeline: `python -m zendesk_pipeline_tests.promise.stories`.
 
 The daemon is down for six hours; Zendesk is down for two; one window can never be read. Afterwards every window is
 there, and the poisoned one was named. Dagster's own scheduler, sensors and queue run by a clock of ours (`time_lapse`);

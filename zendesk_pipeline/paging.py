@@ -1,0 +1,9 @@
+"""The old name of `zendesk_pipeline.model.paging`; it goes with version 0.2."""
+
+import sys
+import warnings
+
+from zendesk_pipeline.model import paging as moved
+
+warnings.warn(f"{__name__} is {moved.__name__} now: write that.", FutureWarning, stacklevel=2)
+sys.modules[__name__] = moved
