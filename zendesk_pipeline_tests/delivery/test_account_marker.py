@@ -17,7 +17,7 @@ from zendesk_pipeline.model.errors import DeliveryError, SettingsError
 from zendesk_pipeline.orchestration.run_history import stays
 from zendesk_pipeline.settings.environment import checked_base_url, wire_host
 from zendesk_pipeline_tests.by_hand import audit_logs, hours
-from zendesk_pipeline_tests.commands.doctor.patients import Admit, admitting, look, said
+from zendesk_pipeline_tests.commands.doctor.contexts import MakeContext, context_maker, said, verdict_of
 from zendesk_pipeline_tests.deliveries import Bucket, Deliveries
 from zendesk_pipeline_tests.fakes.s3_proxy import Answer, Fate, S3Proxy, S3Request, s3_proxy
 from zendesk_pipeline_tests.runs import QUIET, description, project
@@ -216,19 +216,21 @@ def test_commands_refuse_another_account(
 
 
 @pytest.fixture
-def admit(zendesk: SimulatedZendesk, s3: LocalS3, layout: Layout, monkeypatch: pytest.MonkeyPatch) -> Admit:
-    """Patients with prefixes of the test's own."""
+def make_context(
+    zendesk: SimulatedZendesk, s3: LocalS3, layout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> MakeContext:
+    """Contexts with prefixes of the test's own."""
     prefixes = {"S3_PREFIX": layout.feed, "STATE_PREFIX": layout.state, "QUARANTINE_PREFIX": layout.quarantine}
-    return admitting(monkeypatch, zendesk.environment, s3.environment, prefixes)
+    return context_maker(monkeypatch, zendesk.environment, s3.environment, prefixes)
 
 
-def test_doctor_knows_whose_the_prefixes_are(admit: Admit, bucket: Bucket) -> None:
+def test_doctor_knows_whose_the_prefixes_are(make_context: MakeContext, bucket: Bucket) -> None:
     """Nobody's, this account's, another's, and markers that say nothing; it writes none."""
-    told = [said(look(admit(), "s3_account"))]
+    told = [said(verdict_of(make_context(), "s3_account"))]
     assert bucket.stored(bucket.layout.state) == []
     for body in (account_marker.encode(HERE), account_marker.encode("sandbox.zendesk.com"), b"{}", b""):
         bucket.put(bucket.layout.account, body)
-        told.append(said(look(admit(), "s3_account")))
+        told.append(said(verdict_of(make_context(), "s3_account")))
     assert told[0].startswith(f"ok: The prefixes are nobody's yet: the first run notes {HERE}.")
     assert told[1].startswith(f"ok: The prefixes hold records of {HERE} alone.")
     assert told[2].startswith(f"failed: ZENDESK_BASE_URL leads to {HERE}, and these prefixes hold records of sandbox.")
@@ -237,22 +239,22 @@ def test_doctor_knows_whose_the_prefixes_are(admit: Admit, bucket: Bucket) -> No
         assert "Delete it" in each
 
 
-def test_doctor_reads_the_whole_marker(admit: Admit, bucket: Bucket, proxy: S3Proxy) -> None:
+def test_doctor_reads_the_whole_marker(make_context: MakeContext, bucket: Bucket, proxy: S3Proxy) -> None:
     """A body that breaks off is read again; one that always does, or whose refusal does, is no fault of ours."""
     fates: list[Fate] = ["cut"]
     proxy.decide = lambda request: fates.pop() if fates and request.method == "GET" else "pass"
     bucket.put(bucket.layout.account, account_marker.encode(HERE))
-    assert look(admit(AWS_ENDPOINT_URL_S3=proxy.endpoint), "s3_account").status == "ok"
+    assert verdict_of(make_context(AWS_ENDPOINT_URL_S3=proxy.endpoint), "s3_account").status == "ok"
     proxy.decide = lambda _: "cut"
     for _ in ("there", "not there"):
-        told = said(look(admit(AWS_ENDPOINT_URL_S3=proxy.endpoint), "s3_account"))
-        assert told.startswith("failed: S3 gave no answer to get_object")
+        told = said(verdict_of(make_context(AWS_ENDPOINT_URL_S3=proxy.endpoint), "s3_account"))
+        assert told.startswith("failed: S3 gave no answer to GetObject")
         bucket.delete([bucket.layout.account])
 
 
-def test_what_doctor_may_not_see_is_no_fault(admit: Admit, proxy: S3Proxy) -> None:
+def test_what_doctor_may_not_see_is_no_fault(make_context: MakeContext, proxy: S3Proxy) -> None:
     """A writer that may not list hears 403 of a missing object; other refusals are faults."""
     proxy.decide = lambda _: Answer(status=403, code="AccessDenied")
-    assert look(admit(AWS_ENDPOINT_URL_S3=proxy.endpoint), "s3_account").status == "not visible"
+    assert verdict_of(make_context(AWS_ENDPOINT_URL_S3=proxy.endpoint), "s3_account").status == "not visible"
     proxy.decide = lambda _: Answer(status=403, code="InvalidObjectState")
-    assert "Restore it" in said(look(admit(AWS_ENDPOINT_URL_S3=proxy.endpoint), "s3_account"))
+    assert "Restore it" in said(verdict_of(make_context(AWS_ENDPOINT_URL_S3=proxy.endpoint), "s3_account"))

@@ -39,7 +39,7 @@ from zendesk_pipeline.orchestration.run_history import stays
 from zendesk_pipeline.orchestration.zendesk_resource import ZendeskResource
 from zendesk_pipeline.settings.environment import load
 from zendesk_pipeline_tests.asking import NOW, client_for, first_page, walk_with
-from zendesk_pipeline_tests.commands.doctor.patients import admitting, look
+from zendesk_pipeline_tests.commands.doctor.contexts import context_maker, verdict_of
 from zendesk_pipeline_tests.conftest import NOW as FROZEN
 from zendesk_pipeline_tests.conftest import FakeClock
 from zendesk_pipeline_tests.deliveries import Bucket, Deliveries
@@ -304,10 +304,10 @@ def test_an_hour_whose_records_may_still_come_proves_nothing(store: Store, layou
 
 def test_doctor_tells_of_access_logs_that_are_off(zendesk: SimulatedZendesk, monkeypatch: pytest.MonkeyPatch) -> None:
     """An answer without a record of a whole day is a warning that says where they are switched on."""
-    admit = admitting(monkeypatch, zendesk.environment, {"S3_BUCKET": "any", "RESOURCES": "access_logs"})
-    assert look(admit(), "zendesk_streams").status == "ok"
+    make_context = context_maker(monkeypatch, zendesk.environment, {"S3_BUCKET": "any", "RESOURCES": "access_logs"})
+    assert verdict_of(make_context(), "zendesk_streams").status == "ok"
     zendesk.control.set(access_log=False)
-    verdict = look(admit(), "zendesk_streams")
+    verdict = verdict_of(make_context(), "zendesk_streams")
     assert (verdict.status, "not one record of a whole day" in verdict.found) == ("warning", True)
     assert "Admin Center > Account > Logs > Access log > Manage settings" in verdict.remedy
 
@@ -573,8 +573,8 @@ def test_access_logs_without_the_add_on_say_so(zendesk: SimulatedZendesk, fake_c
 
 def test_doctor_looks_at_whatever_resources_names(zendesk: SimulatedZendesk, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each stream is asked for, one record of it."""
-    admit = admitting(monkeypatch, zendesk.environment, {"S3_BUCKET": "any", "RESOURCES": ",".join(STREAMS)})
-    verdict = look(admit(), "zendesk_streams")
+    make_context = context_maker(monkeypatch, zendesk.environment, {"S3_BUCKET": "any", "RESOURCES": ",".join(STREAMS)})
+    verdict = verdict_of(make_context(), "zendesk_streams")
     assert verdict.status == "ok"
     assert all(f"{name} can be read." in verdict.found for name in STREAMS)
 

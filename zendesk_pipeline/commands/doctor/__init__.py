@@ -1,6 +1,6 @@
-"""`zendesk-pipeline doctor`: is everything that the pipeline stands on as it has to be?
+"""`zendesk-pipeline doctor`: checks everything that the pipeline depends on.
 
-`checks` is the list of what is looked at, `verdicts` what comes of it, `patient` what it is asked with, and `examine`
-runs them. One module for each area has the checks: a function that asks, and a pure one that judges what was said.
+`check_list` has the checks, `context` what they work with, `runner` runs them, `verdicts` has their results. One module
+for each area has a function for each check, and a pure one that judges the answers where there are many cases.
 No verdict holds a credential, a name or address of a person, or anything of a record.
 """

@@ -1,4 +1,4 @@
-"""The command, and the two forms in which it tells what was found."""
+"""The command, and its two forms of output: lines for people, and JSON."""
 
 import json
 import shutil
@@ -39,23 +39,23 @@ def doctor(
     send_test_alert: bool,
     timeout: float,
 ) -> None:
-    """Look at settings, Zendesk account, bucket and alerts, and say what is wrong with them. Collects nothing."""
+    """Check settings, Zendesk account, bucket and alerts, and say what is wrong with them. Collects nothing."""
     # Dagster and boto3 are slow to import, and no other command has to wait for them
-    from zendesk_pipeline.commands.doctor.checks import CHECKS  # noqa: PLC0415  # as above
-    from zendesk_pipeline.commands.doctor.examine import examine  # noqa: PLC0415  # as above
-    from zendesk_pipeline.commands.doctor.patient import Patient  # noqa: PLC0415  # as above
+    from zendesk_pipeline.commands.doctor.check_list import CHECKS  # noqa: PLC0415  # as above
+    from zendesk_pipeline.commands.doctor.context import Context  # noqa: PLC0415  # as above
+    from zendesk_pipeline.commands.doctor.runner import run_checks  # noqa: PLC0415  # as above
 
-    patient = Patient(
+    context = Context(
         clock=Clock(),
         seconds=timeout / 2,
         admin_profile=admin_profile,
         feed_days=feed_max_age,
         send_test_alert=send_test_alert,
     )
-    with suppress(Exception):  # a check tells; here it only is to be loaded before their times begin
-        _ = patient.zendesk
-    found = examine(CHECKS, patient, timeout)
-    made = list(found) if as_json else list(_told(found))
+    with suppress(Exception):  # a check reports it; loading it now keeps the time for it out of theirs
+        _ = context.zendesk
+    found = run_checks(CHECKS, context, timeout)
+    made = list(found) if as_json else list(_printed(found))
     if as_json:
         click.echo(json.dumps(document(made, strict=strict), indent=2))
     else:
@@ -96,7 +96,7 @@ def summary(found: Iterable[Found]) -> str:
     return ", ".join(f"{count} {status}" for status, count in counts.items() if count) + "."
 
 
-def _told(found: Iterable[Found]) -> Iterable[Found]:
+def _printed(found: Iterable[Found]) -> Iterable[Found]:
     """Each as it comes, under the heading of its area."""
     area = None
     for check, verdict in found:

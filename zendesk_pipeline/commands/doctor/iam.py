@@ -1,12 +1,12 @@
-"""Rights that cannot be tried without using them: IAM is asked whether the writer has them, where that is allowed."""
+"""Rights that cannot be tried without using them: IAM says whether the writer has them, if it may be asked."""
 
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
-from zendesk_pipeline.commands.doctor import replies
-from zendesk_pipeline.commands.doctor.patient import Patient
+from zendesk_pipeline.commands.doctor import s3_answers
+from zendesk_pipeline.commands.doctor.context import Context
 from zendesk_pipeline.commands.doctor.verdicts import Verdict, not_visible, ok, warning
 from zendesk_pipeline.settings.programs import ours
 
@@ -20,24 +20,24 @@ ON_BUCKET = (
     "s3:PutBucketPublicAccessBlock",
     "s3:DeleteBucket",
 )
-"""Nothing of this is ever done by a run. https://docs.aws.amazon.com/IAM/latest/APIReference/API_SimulatePrincipalPolicy.html"""
+"""No run does any of these. https://docs.aws.amazon.com/IAM/latest/APIReference/API_SimulatePrincipalPolicy.html"""
 ASSUMED = "They are assumed to be missing; the writer's policy does not have them."
 
 
-def bucket_rights(patient: Patient) -> Verdict:
-    """The writer has no say in the bucket."""
-    if not _amazon(patient.s3.meta.endpoint_url):
+def bucket_rights(context: Context) -> Verdict:
+    """The writer cannot change the bucket itself."""
+    if not _amazon(context.s3.meta.endpoint_url):
         return not_visible("This is another S3 than Amazon's: rights over the bucket cannot be asked for.", ASSUMED)
-    sts = replies.service_client("sts", None, patient.seconds)
-    iam = replies.service_client("iam", patient.admin_profile, patient.seconds)
-    who = replies.ask(sts.get_caller_identity)
+    sts = s3_answers.client("sts", None, context.seconds)
+    iam = s3_answers.client("iam", context.admin_profile, context.seconds)
+    who = s3_answers.ask(sts.get_caller_identity)
     if who.code:
         return not_visible(f"AWS does not say who the writer is ({who.code}).", ASSUMED)
-    reply = replies.ask(
+    reply = s3_answers.ask(
         iam.simulate_principal_policy,
         PolicySourceArn=principal(who.content["Arn"]),
         ActionNames=list(ON_BUCKET),
-        ResourceArns=[f"arn:aws:s3:::{patient.settings.s3_bucket}"],
+        ResourceArns=[f"arn:aws:s3:::{context.settings.s3_bucket}"],
     )
     if reply.code:
         return not_visible(
@@ -53,7 +53,7 @@ def _amazon(endpoint: str) -> bool:
 
 
 def principal(arn: str) -> str:
-    """Whom IAM can be asked about: the role, without its path, of a session; others as they are."""
+    """Who IAM can be asked about: for a session its role, without the path; others as they are."""
     session = re.fullmatch(r"arn:([^:]+):sts::(\d+):assumed-role/([^/]+)/.+", arn)
     return f"arn:{session[1]}:iam::{session[2]}:role/{session[3]}" if session else arn
 
@@ -66,4 +66,4 @@ def simulated_verdict(results: Sequence[Mapping[str, Any]]) -> Verdict:
             f"IAM says that the writer may do more than it needs: {', '.join(wide)}.",
             f"Give it its policy and no other (`{ours('iam-policy writer')}` prints it).",
         )
-    return ok("IAM says that the writer has no say in the bucket's policy, rules and versions.")
+    return ok("IAM says that the writer cannot change the bucket's policy, rules and versions.")

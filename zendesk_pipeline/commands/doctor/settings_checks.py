@@ -1,18 +1,18 @@
 """The environment: settings, the variables of credential and redaction, and the addresses of alerts."""
 
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Sequence
 
 from zendesk_pipeline.alerts.channels import SECONDS, Address, Outcome, send
 from zendesk_pipeline.alerts.messages import Message
-from zendesk_pipeline.commands.doctor.patient import Patient
+from zendesk_pipeline.commands.doctor.context import Context
 from zendesk_pipeline.commands.doctor.verdicts import Verdict, failed, ok, warning
 from zendesk_pipeline.model import redaction_rules
 from zendesk_pipeline.model.streams import STREAMS
 from zendesk_pipeline.orchestration.accounts import SECRETS
 from zendesk_pipeline.orchestration.zendesk_resource import HOW_TO_GET
 from zendesk_pipeline.settings.env_file import where_empty
-from zendesk_pipeline.settings.environment import CREDENTIALS, NEEDED, OPTIONAL, REQUIRED, Settings
+from zendesk_pipeline.settings.environment import CREDENTIALS, NEEDED, OPTIONAL, REQUIRED
 from zendesk_pipeline.settings.secret_references import resolved
 
 WHERE = "Put it into .env of the folder that commands start in, or into the environment (docs/settings.md)."
@@ -24,14 +24,9 @@ TEST_ALERT = Message(
 )
 
 
-def environment(_: Patient) -> Verdict:
-    """No value has the quotes or the comment of a file that its reader took for a part of it."""
-    return environment_verdict(os.environ)
-
-
-def environment_verdict(variables: Mapping[str, str]) -> Verdict:
-    """`variables`: all that there are; no value is told."""
-    ours = {name: value for name, value in variables.items() if value and _is_ours(name)}
+def environment(_: Context) -> Verdict:
+    """No value has the quotes or the comment of a file that its reader took for a part of it; none is shown."""
+    ours = {name: value for name, value in os.environ.items() if value and _is_ours(name)}
     quoted = sorted(name for name, value in ours.items() if len(value) > 1 and value[0] == value[-1] in QUOTES)
     commented = sorted(name for name, value in ours.items() if " #" in value and name not in quoted)
     blank = sorted(name for name, value in ours.items() if value != value.strip())
@@ -43,8 +38,8 @@ def environment_verdict(variables: Mapping[str, str]) -> Verdict:
     if found:
         return warning(
             " ".join(found),
-            "A .env takes quotes, comments and blanks away; docker --env-file and kubectl --from-env-file hand them on."
-            " Write the value alone there.",
+            "A .env may have quotes, comments and blanks; docker --env-file and kubectl --from-env-file pass them on as"
+            " part of the value. Write the value alone there.",
         )
     return ok(f"{len(ours)} variables are set, none with a file's quotes or comments in its value.")
 
@@ -58,76 +53,62 @@ def _is_ours(name: str) -> bool:
     )
 
 
-def loaded(patient: Patient) -> Verdict:
+def loaded(context: Context) -> Verdict:
     """Every setting is understood, and what has no default is there."""
-    return settings_verdict(patient.settings)  # what is wrong is raised, all of it at once
-
-
-def settings_verdict(chosen: Settings) -> Verdict:
-    """What may be empty while nothing is collected must not be now."""
+    chosen = context.settings  # raises one SettingsError for all that is wrong
     missing = [name.upper() for name in REQUIRED if not getattr(chosen, name)]
     if missing:
         return failed(f"{_named(missing)} {'are' if len(missing) > 1 else 'is'} not set.", WHERE)
     return ok(f"{', '.join(chosen.resources)} of {chosen.zendesk_base_url} into s3://{chosen.s3_bucket}.")
 
 
-def credentials(patient: Patient) -> Verdict:
+def credentials(context: Context) -> Verdict:
     """What AUTH_MODE needs is there; whether Zendesk takes it is another check."""
-    verdict = credentials_verdict(patient.settings, os.environ)
-    if verdict.status == "ok":
-        _ = patient.zendesk  # raises SettingsError for a value that was copied badly
-    return verdict
-
-
-def credentials_verdict(chosen: Settings, environment: Mapping[str, str]) -> Verdict:
-    """Every variable that is missing, with where it comes from."""
-    names = CREDENTIALS[chosen.auth_mode]
-    missing = [name for name in names if not environment.get(name)]
+    mode = context.settings.auth_mode
+    names = CREDENTIALS[mode]
+    missing = [name for name in names if not os.environ.get(name)]
     if missing:
         where = " ".join(f"{name}: {HOW_TO_GET[name]}." for name in missing)
-        return failed(f"AUTH_MODE={chosen.auth_mode} needs {_named(missing)}: not set.", where)
-    return ok(f"AUTH_MODE={chosen.auth_mode}: {' and '.join(names)} {'are' if len(names) > 1 else 'is'} set.")
+        return failed(f"AUTH_MODE={mode} needs {_named(missing)}: not set.", where)
+    _ = context.zendesk  # raises SettingsError for a value that was copied badly
+    return ok(f"AUTH_MODE={mode}: {' and '.join(names)} {'are' if len(names) > 1 else 'is'} set.")
 
 
 def _named(missing: Sequence[str]) -> str:
     return " and ".join(f"{name}{where_empty(name)}" for name in missing)
 
 
-def redacted(patient: Patient) -> Verdict:
-    """What is taken out of which stream; raises SettingsError and SecretStoreError where the rules' key is amiss."""
-    chosen, key = patient.settings, resolved(redaction_rules.KEY, os.environ.get(redaction_rules.KEY, ""))
-    streams = [STREAMS[name] for name in chosen.resources]
-    found = {each.name for each in streams if redaction_rules.redaction(each, chosen.redaction_rules, key)}
-    return redacted_verdict(chosen, found)
-
-
-def redacted_verdict(chosen: Settings, found: Collection[str]) -> Verdict:
-    """`found`: the collected streams that have rules; the others are `whole`, or the settings would not load."""
+def redacted(context: Context) -> Verdict:
+    """Which streams are redacted; raises SettingsError and SecretStoreError where the key cannot be used."""
+    chosen, key = context.settings, resolved(redaction_rules.KEY, os.environ.get(redaction_rules.KEY, ""))
     if not chosen.redaction_rules:
         return ok("REDACTION_RULES is not set: records go as Zendesk sent them.")
+    # the other streams are `whole`, or the settings would not load
+    rules = {name: redaction_rules.redaction(STREAMS[name], chosen.redaction_rules, key) for name in chosen.resources}
+    found = [name for name, redaction in rules.items() if redaction]
     if not found:
         return warning(
             f"{chosen.redaction_rules} says `whole` of {' and '.join(chosen.resources)}: all goes as Zendesk sent it.",
             "Write rules below the name of a stream (docs/redaction.md); unset REDACTION_RULES if none are meant.",
         )
-    whole = [name for name in chosen.resources if name not in found]
+    whole = [name for name in rules if name not in found]
     rest = f"; whole, as they say, goes {', '.join(whole)}" if whole else ""
-    return ok(f"{', '.join(name for name in chosen.resources if name in found)} by {chosen.redaction_rules}{rest}.")
+    return ok(f"{', '.join(found)} by {chosen.redaction_rules}{rest}.")
 
 
-def alerts(patient: Patient) -> Verdict:
+def alerts(context: Context) -> Verdict:
     """Each address of ALERT_URLS is one that Apprise understands; with --send-test-alert, one that takes a message."""
-    addresses = patient.addresses
-    message = TEST_ALERT if patient.send_test_alert else None
-    outcomes = send([(address, message) for address in addresses], min(SECONDS, patient.seconds))
-    return alerts_verdict(addresses, outcomes, sent=patient.send_test_alert)
+    addresses = context.addresses
+    message = TEST_ALERT if context.send_test_alert else None
+    outcomes = send([(address, message) for address in addresses], min(SECONDS, context.seconds))
+    return alerts_verdict(addresses, outcomes, sent=context.send_test_alert)
 
 
 def alerts_verdict(addresses: Sequence[Address], outcomes: Sequence[Outcome], *, sent: bool) -> Verdict:
     """`sent`: whether a message went out; without, an outcome only says if the address is understood."""
     if not addresses:
         return warning(
-            "ALERT_URLS is not set: problems are told in the log of alert_sensor alone.",
+            "ALERT_URLS is not set: problems appear in the log of alert_sensor alone.",
             "Name an address that reaches the people on call (docs/operations.md#alerts).",
         )
     wrong = [

@@ -1,14 +1,14 @@
-"""What a check comes to."""
+"""The result of a check."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from zendesk_pipeline.commands.doctor.patient import Patient
+    from zendesk_pipeline.commands.doctor.context import Context
 
 Status = Literal["ok", "warning", "failed", "not visible", "not checked"]
-"""`not visible`: nobody may look with these rights, which is no fault; `not checked`: something before it failed."""
+"""`not visible`: these rights do not show it, which is no fault; `not checked`: a check that it needs failed."""
 Area = Literal["Settings", "Zendesk", "S3", "Alerts"]
 
 
@@ -28,7 +28,7 @@ def ok(found: str) -> Verdict:
 
 
 def warning(found: str, remedy: str) -> Verdict:
-    """It works, and should be otherwise."""
+    """It works, and should be changed."""
     return Verdict("warning", found, remedy)
 
 
@@ -49,19 +49,19 @@ SEVERITY: tuple[Status, ...] = ("ok", "not checked", "not visible", "warning", "
 def together(verdicts: Sequence[Verdict]) -> Verdict:
     """Several as one, as bad as the worst of them; what is fine is left out where something is not."""
     worst = SEVERITY[max(SEVERITY.index(verdict.status) for verdict in verdicts)]
-    told = [verdict for verdict in verdicts if verdict.status == worst or verdict.status in {"warning", "failed"}]
-    remedies = dict.fromkeys(verdict.remedy for verdict in told if verdict.remedy)
-    return Verdict(worst, " ".join(verdict.found for verdict in told), " ".join(remedies))
+    shown = [verdict for verdict in verdicts if verdict.status == worst or verdict.status in {"warning", "failed"}]
+    remedies = dict.fromkeys(verdict.remedy for verdict in shown if verdict.remedy)
+    return Verdict(worst, " ".join(verdict.found for verdict in shown), " ".join(remedies))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
-    """One thing to look at."""
+    """One check."""
 
     name: str
     """As it is printed, documented and in the JSON: `[a-z_]+`."""
     area: Area
-    look: "Callable[[Patient], Verdict]"
-    """May raise PipelineError: then the check failed, for the reason that the error says."""
+    run: "Callable[[Context], Verdict]"
+    """Where it raises PipelineError, the check failed, and the error says why."""
     needs: Sequence[str] = ()
-    """Names of checks that stand before it in the list; if one of them failed, this one is not made."""
+    """Names of earlier checks; if one of them failed, this one is not run."""

@@ -1,4 +1,4 @@
-"""The account: its host, the credential, what it may read, and the rate limits."""
+"""The account: its host, the credential, what that may read, and the rate limits."""
 
 import socket
 from collections.abc import Mapping, Sequence
@@ -14,8 +14,8 @@ import msgspec
 from requests.utils import get_environ_proxies
 
 from zendesk_pipeline.alerts.dagster_problems import TOKENS_END
-from zendesk_pipeline.commands.doctor.clocks import clock_verdict
-from zendesk_pipeline.commands.doctor.patient import ME, Hello, Patient
+from zendesk_pipeline.commands.doctor.clock_skew import clock_verdict
+from zendesk_pipeline.commands.doctor.context import ME, Context
 from zendesk_pipeline.commands.doctor.verdicts import Verdict, failed, not_visible, ok, together, warning
 from zendesk_pipeline.model.errors import PipelineError, ProtocolError, RefusedError, StarvedError
 from zendesk_pipeline.model.rate_budgets import EXPORT_RATE, HIGH_VOLUME_EXPORT_RATE
@@ -27,11 +27,11 @@ from zendesk_pipeline.zendesk.rate_limits import HEADROOM, account_budget, momen
 
 DAY = 86_400.0
 DAY_HOURS = 24
-"""That a stream is asked for which may be off, up to the last window that is over by more than an hour."""
+"""Hours that are asked for of a stream which may be switched off."""
 TokenMode = Literal["oauth", "oauth_refresh", "bearer"]
 """The values of AUTH_MODE that sign with an access token."""
 CERTIFICATE_DAYS = 14
-"""Certificates that renew themselves do it well before this."""
+"""Automatic renewal happens well before this."""
 CURRENT_TOKEN = "/api/v2/oauth/tokens/current"  # noqa: S105  # a path
 """https://developer.zendesk.com/api-reference/ticketing/oauth/oauth_tokens/"""
 HIGH_VOLUME = 2500
@@ -41,15 +41,15 @@ https://developer.zendesk.com/api-reference/introduction/rate-limits/
 """
 OWN_ADDRESS = "Open ZENDESK_BASE_URL in a browser: is it the account's own address?"
 NOT_ACCEPTED = {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.TOO_MANY_REQUESTS}
-"""Fine answers to somebody without a credential."""
+"""What Zendesk may answer without a credential."""
 
 
 # The host
 
 
-def address(patient: Patient) -> Verdict:
-    """The name of the account's host leads somewhere."""
-    url = patient.settings.zendesk_base_url
+def address(context: Context) -> Verdict:
+    """The name of the account's host has an address."""
+    url = context.settings.zendesk_base_url
     host = urlsplit(url).hostname or ""
     if get_environ_proxies(url).get(urlsplit(url).scheme):
         return ok(f"A proxy looks {host} up (HTTPS_PROXY).")
@@ -60,31 +60,23 @@ def address(patient: Patient) -> Verdict:
     except OSError as problem:
         return failed(
             f"The name {host} cannot be looked up ({type(problem).__name__}).",
-            "Check ZENDESK_BASE_URL for a slip, and this machine's DNS.",
+            "Check ZENDESK_BASE_URL for a typing error, and this machine's DNS.",
         )
     return ok(f"{host} has {len(found)} address{'es' if len(found) > 1 else ''}.")
 
 
-def host(patient: Patient) -> Verdict:
-    """It answers, proves by TLS that it is the one, and is a Zendesk."""
-    return host_verdict(patient.hello, patient.settings.zendesk_base_url)
-
-
-def host_verdict(hello: Hello, url: str) -> Verdict:
-    """Of what it said to somebody it does not know."""
+def host(context: Context) -> Verdict:
+    """It answers, proves by TLS who it is, and is a Zendesk."""
+    hello = context.hello
     answer, ends_at = hello.answer, hello.certificate_ends_at
     if is_web_page(answer.headers, answer.body):
         problem = refusal(ME, answer.status, answer.headers, answer.body, remedy="", now=hello.heard_at)
         return failed(problem.message, "" if IN_FRONT in problem.message else IN_FRONT)
     if answer.status not in {HTTPStatus.OK, *NOT_ACCEPTED}:
         problem = refusal(ME, answer.status, answer.headers, b"", remedy="", now=hello.heard_at)
-        remedy = (
-            "Look at https://status.zendesk.com, and try again."
-            if answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR
-            else OWN_ADDRESS
-        )
-        return failed(problem.message, remedy)
-    if url.startswith("http:"):
+        theirs = answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR
+        return failed(problem.message, "Look at https://status.zendesk.com, and try again." if theirs else OWN_ADDRESS)
+    if context.settings.zendesk_base_url.startswith("http:"):
         return ok("It answers, on this machine, without TLS.")
     if ends_at is None:
         return ok("It answers, and proves by TLS who it is.")
@@ -99,24 +91,24 @@ def host_verdict(hello: Hello, url: str) -> Verdict:
     return ok(f"{what}.")
 
 
-def clock(patient: Patient) -> Verdict:
+def clock(context: Context) -> Verdict:
     """Zendesk's clock against this machine's: windows settle by ours."""
-    hello = patient.hello
+    hello = context.hello
     return clock_verdict("Zendesk's", hello.answer.headers.get("Date"), hello.heard_at)
 
 
 # The credential
 
 
-def identity(patient: Patient) -> Verdict:
+def identity(context: Context) -> Verdict:
     """Zendesk knows the credential, and it is an admin's."""
-    client = patient.zendesk
+    client = context.zendesk
     try:
         number, role = client.who()
     except PipelineError as problem:
         if SCOPE_IS_NARROW in problem.message:
             return not_visible(
-                "The token's scope does not cover the question of whose it is.",
+                "The token's scope does not allow asking whose it is.",
                 "Nothing has to be done if zendesk_streams is ok: it asks for the records themselves.",
             )
         if isinstance(problem, RefusedError) and problem.unclear == HTTPStatus.FORBIDDEN:
@@ -152,33 +144,29 @@ class Token:
     """Seconds since the epoch, None for never."""
 
 
-def token(patient: Patient) -> Verdict:
-    """How long the credential lasts, and what an access token may do."""
-    mode, now = patient.settings.auth_mode, patient.clock.now()
+def token(context: Context) -> Verdict:
+    """When the credential ends, and what an access token may do."""
+    mode, now = context.settings.auth_mode, context.clock.now()
     match mode:
         case "token":
             return api_token_verdict(now)
         case "oauth" | "oauth_refresh" | "bearer":
-            return access_token(patient, mode, now)
+            pass
         case _:
             assert_never(mode)
-
-
-def access_token(patient: Patient, mode: TokenMode, now: float) -> Verdict:
-    """What Zendesk says of an access token."""
-    answer = patient.asked(CURRENT_TOKEN)
+    answer = context.asked(CURRENT_TOKEN)
     if answer.status != HTTPStatus.OK:
         said = quote(answer.body)
         return not_visible(
             f"Zendesk does not show this token's properties ({answer.status}{': ' + said if said else ''}).",
-            "Its scope may be too narrow for the question; zendesk_streams tells whether it is wide enough.",
+            "Its scope may not allow this; zendesk_streams shows whether it is wide enough.",
         )
     try:
-        told = msgspec.json.decode(answer.body, type=_CurrentToken).token
+        found = msgspec.json.decode(answer.body, type=_CurrentToken).token
     except (msgspec.MsgspecError, UnicodeDecodeError):
-        return not_visible("Zendesk says nothing of this token that is understood here.", "")
-    ends_at = moment_of(told.expires_at) if told.expires_at else None
-    return token_verdict(mode, Token(scopes=told.scopes, ends_at=ends_at), patient.settings.resources, now)
+        return not_visible("Zendesk's answer about this token is not understood here.", "")
+    ends_at = moment_of(found.expires_at) if found.expires_at else None
+    return token_verdict(mode, Token(scopes=found.scopes, ends_at=ends_at), context.settings.resources, now)
 
 
 def api_token_verdict(now: float) -> Verdict:
@@ -198,33 +186,26 @@ def api_token_verdict(now: float) -> Verdict:
 
 
 def token_verdict(mode: TokenMode, found: Token, resources: Sequence[str], now: float) -> Verdict:
-    """Of an access token; the scopes of streams are those that should do."""
+    """Of an access token, for these streams."""
     scopes = set(found.scopes)
     said = " ".join(sorted(scopes)) or "none"
-    lacking = sorted({STREAMS[name].scope for name in resources} - scopes) if "read" not in scopes else []
+    missing = sorted({STREAMS[name].scope for name in resources} - scopes) if "read" not in scopes else []
     wide = sorted(scope for scope in scopes if scope in {"write", "impersonate"} or scope.endswith(":write"))
-    verdicts = [_life(mode, found.ends_at, now)]
-    if lacking:
-        verdicts.append(
-            warning(
-                f"The token's scopes are {said}; {' '.join(lacking)} is not among them.",
-                f"Set ZENDESK_OAUTH_SCOPE to read, or add {' '.join(lacking)}.",
-            )
+    scope = ok(f"Its scopes: {said}.")
+    if missing:
+        scope = warning(
+            f"The token's scopes are {said}; {' '.join(missing)} is not among them.",
+            f"Set ZENDESK_OAUTH_SCOPE to read, or add {' '.join(missing)}.",
         )
     elif wide:
-        verdicts.append(
-            warning(
-                f"The token may do more than read: {' '.join(wide)}.",
-                "The collector only reads: set ZENDESK_OAUTH_SCOPE=read, and the same as the OAuth client's allowed"
-                " scopes.",
-            )
+        scope = warning(
+            f"The token may do more than read: {' '.join(wide)}.",
+            "The collector only reads: set ZENDESK_OAUTH_SCOPE=read, and the OAuth client's allowed scopes to read.",
         )
-    else:
-        verdicts.append(ok(f"Its scopes: {said}."))
-    return together(verdicts)
+    return together([_end(mode, found.ends_at, now), scope])
 
 
-def _life(mode: TokenMode, ends_at: float | None, now: float) -> Verdict:
+def _end(mode: TokenMode, ends_at: float | None, now: float) -> Verdict:
     when = "" if ends_at is None else f"{datetime.fromtimestamp(ends_at, UTC):%Y-%m-%d %H:%M} UTC"
     end = f"ends at {when}" if when else "names no end"
     match mode:
@@ -245,17 +226,17 @@ def _life(mode: TokenMode, ends_at: float | None, now: float) -> Verdict:
 # What it may read
 
 
-def streams(patient: Patient) -> Verdict:
-    """One record of each stream of RESOURCES can be asked for; a request each, also of the export's ten a minute."""
-    return together([_stream(patient, STREAMS[name]) for name in patient.settings.resources])
+def streams(context: Context) -> Verdict:
+    """Each stream of RESOURCES can be read: one request each, which counts towards the export's ten a minute."""
+    return together([_stream(context, STREAMS[name]) for name in context.settings.resources])
 
 
-def _stream(patient: Patient, stream: Stream) -> Verdict:
-    window = patient.past_window
+def _stream(context: Context, stream: Stream) -> Verdict:
+    window = context.past_window
     span = Span(window.end - DAY_HOURS * HOUR, window.end) if stream.switch else window
     params = stream.paging.params(span.time_range, None, 1)
     try:
-        shown, _ = patient.zendesk.page(stream, params, lambda body: _envelope(stream, body))
+        shown, _ = context.zendesk.page(stream, params, lambda body: _envelope(stream, body))
     except StarvedError as used_up:
         return warning(f"{stream.name} was not asked for.", used_up.message)
     except PipelineError as problem:
@@ -264,14 +245,14 @@ def _stream(patient: Patient, stream: Stream) -> Verdict:
         return warning(
             f"{stream.name} can be read, and shows not one record of a whole day: it is off, or nobody and nothing"
             " asked Zendesk on that day.",
-            f"Switch it on ({stream.switch}), and look again an hour later: each request of the collector's makes a"
-            " record. Zendesk writes nothing down before.",
+            f"Switch it on ({stream.switch}), and run this again an hour later: each request of the collector's makes a"
+            " record. Zendesk records nothing before.",
         )
     return ok(f"{stream.name} can be read.")
 
 
 def _envelope(stream: Stream, body: bytes) -> bool:
-    """Whether there is a record; raises ProtocolError for what is no page. What records say is not looked at."""
+    """Whether a page has a record; raises ProtocolError for anything else. Records are not read."""
     try:
         page = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
     except (msgspec.MsgspecError, UnicodeDecodeError):
@@ -284,9 +265,9 @@ def _envelope(stream: Stream, body: bytes) -> bool:
 # Rate limits
 
 
-def rate_limits(patient: Patient) -> Verdict:
-    """The account's limit and what is left of it, against what the settings take."""
-    return rate_verdict(patient.asked(ME).headers, patient.settings)
+def rate_limits(context: Context) -> Verdict:
+    """The account's limit and what is left of it, against the settings."""
+    return rate_verdict(context.asked(ME).headers, context.settings)
 
 
 def rate_verdict(headers: Mapping[str, str], chosen: Settings) -> Verdict:
@@ -297,18 +278,14 @@ def rate_verdict(headers: Mapping[str, str], chosen: Settings) -> Verdict:
     limit, remaining, reset = budget
     rate = chosen.zendesk_export_rate
     share = chosen.zendesk_rate_share * limit
-    verdicts = [
-        ok(
-            f"{limit:.0f} requests a minute, {remaining:.0f} left now; the collector takes up to {share:.0f} of them,"
-            f" and {rate:g} of the exports'."
-        )
-    ]
+    uses = f"the collector takes up to {share:.0f} of them, and {rate:g} of the exports'"
+    verdicts = [ok(f"{limit:.0f} requests a minute, {remaining:.0f} left now; {uses}.")]
     if remaining < limit * HEADROOM:
         verdicts.append(
             warning(
                 f"Only {remaining:.0f} of the account's {limit:.0f} requests a minute are left for {reset:.0f} s:"
                 " something else uses them up.",
-                "Find the integration that does. The collector stands back meanwhile, and makes up for it later.",
+                "Find the integration that does. The collector waits meanwhile, and catches up later.",
             )
         )
     if share < 1:

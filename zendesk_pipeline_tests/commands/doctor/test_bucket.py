@@ -16,13 +16,13 @@ from zendesk_pipeline.commands.doctor.bucket import (
     region_verdict,
     versioning_verdict,
 )
-from zendesk_pipeline.commands.doctor.patient import Patient
-from zendesk_pipeline.commands.doctor.replies import Reply
+from zendesk_pipeline.commands.doctor.context import Context
+from zendesk_pipeline.commands.doctor.s3_answers import S3Answer
 from zendesk_pipeline.commands.iam_policy import writer_policy
 from zendesk_pipeline.local.services import LocalS3, SimulatedZendesk, local_s3
 from zendesk_pipeline.model.clock import Clock
 from zendesk_pipeline.settings.environment import Settings
-from zendesk_pipeline_tests.commands.doctor.patients import Admit, admitting, look, said
+from zendesk_pipeline_tests.commands.doctor.contexts import MakeContext, context_maker, said, verdict_of
 from zendesk_pipeline_tests.fakes.s3_proxy import Answer, s3_proxy
 from zendesk_pipeline_tests.ports import lasting_port
 
@@ -32,9 +32,9 @@ NOW = Clock()
 
 
 @pytest.fixture
-def admit(zendesk: SimulatedZendesk, moto: LocalS3, monkeypatch: pytest.MonkeyPatch) -> Admit:
-    """Patients whose bucket is moto's, and who may do everything."""
-    return admitting(monkeypatch, zendesk.environment, moto.environment)
+def make_context(zendesk: SimulatedZendesk, moto: LocalS3, monkeypatch: pytest.MonkeyPatch) -> MakeContext:
+    """Contexts whose bucket is moto's, and who may do everything."""
+    return context_maker(monkeypatch, zendesk.environment, moto.environment)
 
 
 @pytest.fixture(scope="module")
@@ -51,24 +51,24 @@ AS_WRITER = {"AWS_ACCESS_KEY_ID": "writer", "AWS_SECRET_ACCESS_KEY": "writer"}
 # What the writer sees
 
 
-def test_a_bucket_that_is_there_is_fine(admit: Admit) -> None:
+def test_a_bucket_that_is_there_is_fine(make_context: MakeContext) -> None:
     """In the client's region, at a server whose clock agrees."""
-    patient = admit(clock=NOW)
-    assert [look(patient, name).status for name in ("s3_bucket", "s3_clock", "s3_region")] == ["ok"] * 3
+    context = make_context(clock=NOW)
+    assert [verdict_of(context, name).status for name in ("s3_bucket", "s3_clock", "s3_region")] == ["ok"] * 3
 
 
-def test_a_bucket_that_is_not_there_is_named(admit: Admit) -> None:
+def test_a_bucket_that_is_not_there_is_named(make_context: MakeContext) -> None:
     """With the place where it is set."""
-    verdict = look(admit(S3_BUCKET="no-such-bucket"), "s3_bucket")
+    verdict = verdict_of(make_context(S3_BUCKET="no-such-bucket"), "s3_bucket")
     assert re.match(r"failed: s3://no-such-bucket does not exist\..*S3_BUCKET", said(verdict))
 
 
-def test_a_bucket_closed_to_the_credential_is_told_apart(admit: Admit, guarded: LocalS3) -> None:
+def test_a_bucket_closed_to_the_credential_is_told_apart(make_context: MakeContext, guarded: LocalS3) -> None:
     """A store that says AccessDenied of everything hides whether there is one; where it says 404, it says so."""
-    closed = admit(**{**guarded.environment, **AS_WRITER, "S3_BUCKET": "somebody-elses"})
-    assert look(closed, "s3_bucket").status == "not visible"
-    assert exists_verdict("a", Reply(status=404, code="NoSuchBucket")).status == "failed"
-    assert exists_verdict("a", Reply(status=400, code="InvalidBucketState")).status == "failed"
+    closed = make_context(**{**guarded.environment, **AS_WRITER, "S3_BUCKET": "somebody-elses"})
+    assert verdict_of(closed, "s3_bucket").status == "not visible"
+    assert exists_verdict("a", S3Answer(status=404, code="NoSuchBucket")).status == "failed"
+    assert exists_verdict("a", S3Answer(status=400, code="InvalidBucketState")).status == "failed"
 
 
 @pytest.mark.parametrize(
@@ -83,59 +83,59 @@ def test_a_bucket_closed_to_the_credential_is_told_apart(admit: Admit, guarded: 
     ids=["secret", "key", "name", "profile", "address"],
 )
 def test_what_aws_does_not_take_names_its_variable(
-    admit: Admit, guarded: LocalS3, tmp_path: Path, others: dict[str, str], expected: str
+    make_context: MakeContext, guarded: LocalS3, tmp_path: Path, others: dict[str, str], expected: str
 ) -> None:
     """Without the value of anything."""
     nothing = {"AWS_CONFIG_FILE": str(tmp_path / "none"), "AWS_SHARED_CREDENTIALS_FILE": str(tmp_path / "none")}
-    verdict = look(admit(**{**guarded.environment, **nothing, **others}), "s3_bucket")
+    verdict = verdict_of(make_context(**{**guarded.environment, **nothing, **others}), "s3_bucket")
     assert re.match(f"failed: .*{expected}", said(verdict))
     assert "local-secret-key" not in said(verdict)
 
 
-def test_a_store_that_is_not_there_is_given_up(admit: Admit) -> None:
+def test_a_store_that_is_not_there_is_given_up(make_context: MakeContext) -> None:
     """The variables that lead there are named."""
-    verdict = look(admit(AWS_ENDPOINT_URL_S3=f"http://127.0.0.1:{lasting_port()}"), "s3_bucket")
+    verdict = verdict_of(make_context(AWS_ENDPOINT_URL_S3=f"http://127.0.0.1:{lasting_port()}"), "s3_bucket")
     assert re.match(
         r"failed: S3 gave no answer to list_objects_v2 .*\(EndpointConnectionError\).*AWS_ENDPOINT_URL_S3",
         said(verdict),
     )
 
 
-def test_a_clock_that_s3_refuses_is_told(admit: Admit, moto: LocalS3) -> None:
+def test_a_clock_that_s3_refuses_is_told(make_context: MakeContext, moto: LocalS3) -> None:
     """By its Date before it comes to that, and by its refusal of the signature."""
-    late = admit(clock=Clock(now=lambda: NOW.now() - 400))
-    assert re.match(r"failed: .*\b(399|400|401) s behind S3's", said(look(late, "s3_clock")))
+    late = make_context(clock=Clock(now=lambda: NOW.now() - 400))
+    assert re.match(r"failed: .*\b(399|400|401) s behind S3's", said(verdict_of(late, "s3_clock")))
     with s3_proxy(moto.endpoint) as proxy:
         proxy.decide = lambda _: Answer(status=403, code="RequestTimeTooSkewed")
-        verdict = look(admit(AWS_ENDPOINT_URL_S3=proxy.endpoint), "s3_bucket")
+        verdict = verdict_of(make_context(AWS_ENDPOINT_URL_S3=proxy.endpoint), "s3_bucket")
     assert re.match(
         r"failed: S3 refuses list_objects_v2 .*RequestTimeTooSkewed.*this machine's clock is wrong.*NTP", said(verdict)
     )
 
 
-def test_a_listing_that_is_refused_says_what_to_do(admit: Admit, moto: LocalS3) -> None:
+def test_a_listing_that_is_refused_says_what_to_do(make_context: MakeContext, moto: LocalS3) -> None:
     """Whatever the store says: the remedy is that of a run."""
     with s3_proxy(moto.endpoint) as proxy:
         proxy.decide = lambda _: Answer(status=507, code="InsufficientStorage")
-        verdict = look(admit(AWS_ENDPOINT_URL_S3=proxy.endpoint), "s3_bucket")
+        verdict = verdict_of(make_context(AWS_ENDPOINT_URL_S3=proxy.endpoint), "s3_bucket")
     assert re.match(r"failed: S3 answers InsufficientStorage .*the store is full. Make room", said(verdict))
 
 
-def test_another_region_is_a_warning(admit: Admit, guarded: LocalS3) -> None:
+def test_another_region_is_a_warning(make_context: MakeContext, guarded: LocalS3) -> None:
     """It names the one to set; a store that does not say is no fault."""
-    verdict = look(admit(AWS_DEFAULT_REGION="eu-central-1"), "s3_region")
+    verdict = verdict_of(make_context(AWS_DEFAULT_REGION="eu-central-1"), "s3_region")
     assert re.match(r"warning: The bucket is in us-east-1.*AWS_DEFAULT_REGION=us-east-1", said(verdict))
-    assert look(admit(**guarded.environment), "s3_region").status == "not visible"
+    assert verdict_of(make_context(**guarded.environment), "s3_region").status == "not visible"
     assert region_verdict("a", "a").status == "ok"
 
 
 # What an administrator sees
 
 
-def test_the_writer_sees_no_configuration_and_need_not(admit: Admit, guarded: LocalS3) -> None:
+def test_the_writer_sees_no_configuration_and_need_not(make_context: MakeContext, guarded: LocalS3) -> None:
     """Each part is `not visible`, with the commands for an administrator."""
-    patient = admit(**{**guarded.environment, **AS_WRITER})
-    verdicts = [look(patient, name) for name in CONFIGURATION]
+    context = make_context(**{**guarded.environment, **AS_WRITER})
+    verdicts = [verdict_of(context, name) for name in CONFIGURATION]
     assert [verdict.status for verdict in verdicts] == ["not visible"] * len(CONFIGURATION)
     assert all("--admin-profile" in verdict.remedy and f"--bucket {BUCKET}" in verdict.remedy for verdict in verdicts)
     assert "aws s3api get-bucket-lifecycle-configuration" in verdicts[-1].remedy
@@ -154,37 +154,41 @@ def profiles(tmp_path: Path, guarded: LocalS3) -> dict[str, str]:
     return {**guarded.environment, **AS_WRITER, "AWS_SHARED_CREDENTIALS_FILE": str(path)}
 
 
-def test_an_administrators_profile_reads_the_configuration_alone(admit: Admit, profiles: dict[str, str]) -> None:
+def test_an_administrators_profile_reads_the_configuration_alone(
+    make_context: MakeContext, profiles: dict[str, str]
+) -> None:
     """The writer goes on being the one whose rights are tried."""
-    base = admit(**profiles)
-    admin = Patient(clock=base.clock, seconds=10, admin_profile="admin")
-    assert look(admin, "s3_versioning").status == "warning"
-    assert look(admin, "s3_lifecycle").status == "ok"
-    assert look(admin, "s3_public_access").status == "not visible"  # SeaweedFS has none
-    look(admin, "s3_conditional_writes")
-    assert look(admin, "s3_too_wide").status == "ok"
+    base = make_context(**profiles)
+    admin = Context(clock=base.clock, seconds=10, admin_profile="admin")
+    assert verdict_of(admin, "s3_versioning").status == "warning"
+    assert verdict_of(admin, "s3_lifecycle").status == "ok"
+    assert verdict_of(admin, "s3_public_access").status == "not visible"  # SeaweedFS has none
+    verdict_of(admin, "s3_conditional_writes")
+    assert verdict_of(admin, "s3_too_wide").status == "ok"
 
 
-def test_a_profile_without_the_right_or_that_is_not_there_is_told(admit: Admit, profiles: dict[str, str]) -> None:
+def test_a_profile_without_the_right_or_that_is_not_there_is_told(
+    make_context: MakeContext, profiles: dict[str, str]
+) -> None:
     """By its name."""
-    base = admit(**profiles)
-    nobody, missing = (Patient(clock=base.clock, seconds=10, admin_profile=name) for name in ("nobody", "missing"))
-    assert re.match(r"not visible: The profile nobody may not see it", said(look(nobody, "s3_lifecycle")))
-    assert re.match(r"failed: There is no AWS profile missing", said(look(missing, "s3_lifecycle")))
+    base = make_context(**profiles)
+    nobody, missing = (Context(clock=base.clock, seconds=10, admin_profile=name) for name in ("nobody", "missing"))
+    assert re.match(r"not visible: The profile nobody may not see it", said(verdict_of(nobody, "s3_lifecycle")))
+    assert re.match(r"failed: There is no AWS profile missing", said(verdict_of(missing, "s3_lifecycle")))
 
 
 def _blocks(names: Sequence[str]) -> Any:
     return dict.fromkeys(names, True)
 
 
-def test_public_access_is_blocked_or_it_is_a_warning(admit: Admit, moto: LocalS3) -> None:
+def test_public_access_is_blocked_or_it_is_a_warning(make_context: MakeContext, moto: LocalS3) -> None:
     """Of a bucket where it was never set, and then with three of four, and with all."""
     client, blocks = moto.client(), _blocks(BLOCKS[:3])
-    assert look(admit(), "s3_public_access").status == "warning"
+    assert verdict_of(make_context(), "s3_public_access").status == "warning"
     client.put_public_access_block(Bucket=BUCKET, PublicAccessBlockConfiguration=blocks)
-    assert "RestrictPublicBuckets off" in look(admit(), "s3_public_access").found
+    assert "RestrictPublicBuckets off" in verdict_of(make_context(), "s3_public_access").found
     client.put_public_access_block(Bucket=BUCKET, PublicAccessBlockConfiguration=_blocks(BLOCKS))
-    assert look(admit(), "s3_public_access").status == "ok"
+    assert verdict_of(make_context(), "s3_public_access").status == "ok"
     client.delete_public_access_block(Bucket=BUCKET)
     assert public_access_verdict({}).status == "warning"
 
@@ -210,34 +214,34 @@ KMS = {"S3_SSE": "aws:kms"}
     ],
 )
 def test_encryption_fits_the_settings(
-    admit: Admit, moto: LocalS3, default: dict[str, Any], others: dict[str, str], status: str
+    make_context: MakeContext, moto: LocalS3, default: dict[str, Any], others: dict[str, str], status: str
 ) -> None:
     """The bucket's default beside S3_SSE and S3_KMS_KEY_ID: contradictions are warnings."""
     moto.client().put_bucket_encryption(Bucket=BUCKET, ServerSideEncryptionConfiguration=default)
-    verdict = look(admit(**others), "s3_encryption")
+    verdict = verdict_of(make_context(**others), "s3_encryption")
     moto.client().delete_bucket_encryption(Bucket=BUCKET)
     assert verdict.status == status, verdict
 
 
-def test_no_encryption_anywhere_is_a_warning(admit: Admit) -> None:
+def test_no_encryption_anywhere_is_a_warning(make_context: MakeContext) -> None:
     """Amazon always has a default; other stores may not, and then S3_SSE does."""
-    assert look(admit(), "s3_encryption").status == "warning"
+    assert verdict_of(make_context(), "s3_encryption").status == "warning"
     assert encryption_verdict({}, Settings(s3_sse="AES256")).status == "ok"
 
 
-def test_versioning_is_on_or_it_is_a_warning(admit: Admit, moto: LocalS3) -> None:
+def test_versioning_is_on_or_it_is_a_warning(make_context: MakeContext, moto: LocalS3) -> None:
     """Off, on and suspended."""
     found: list[str] = []
     for state in ("Enabled", "Suspended"):
         moto.client().put_bucket_versioning(Bucket=BUCKET, VersioningConfiguration={"Status": state})
-        found.append(look(admit(), "s3_versioning").status)
+        found.append(verdict_of(make_context(), "s3_versioning").status)
     assert found == ["ok", "warning"]
     assert "off" in versioning_verdict({}).found
 
 
-def test_what_is_locked_is_told(admit: Admit, moto: LocalS3) -> None:
+def test_what_is_locked_is_told(make_context: MakeContext, moto: LocalS3) -> None:
     """A default retention is no fault; how long it keeps what is said."""
-    assert look(admit(), "s3_object_lock").status == "ok"
+    assert verdict_of(make_context(), "s3_object_lock").status == "ok"
     moto.client().create_bucket(Bucket="locked", ObjectLockEnabledForBucket=True)
     told: list[str] = []
     for retention in ({}, {"Mode": "COMPLIANCE", "Days": 30}, {"Mode": "GOVERNANCE", "Years": 2}):
@@ -245,18 +249,18 @@ def test_what_is_locked_is_told(admit: Admit, moto: LocalS3) -> None:
         moto.client().put_object_lock_configuration(
             Bucket="locked", ObjectLockConfiguration={"ObjectLockEnabled": "Enabled", **rule}
         )
-        told.append(said(look(admit(S3_BUCKET="locked"), "s3_object_lock")))
+        told.append(said(verdict_of(make_context(S3_BUCKET="locked"), "s3_object_lock")))
     assert told[0].startswith("ok: Nothing is locked")
     assert re.match(r"ok: .*for 30 days \(COMPLIANCE\)", told[1])
     assert re.match(r"ok: .*for 2 years \(GOVERNANCE\)", told[2])
 
 
-def test_a_bucket_that_locks_takes_the_writes_that_are_tried(admit: Admit, moto: LocalS3) -> None:
+def test_a_bucket_that_locks_takes_the_writes_that_are_tried(make_context: MakeContext, moto: LocalS3) -> None:
     """They are written as a run writes, with what a default retention asks for."""
     moto.client().create_bucket(Bucket="locks", ObjectLockEnabledForBucket=True)
     rule = {"ObjectLockEnabled": "Enabled", "Rule": {"DefaultRetention": {"Mode": "GOVERNANCE", "Days": 1}}}
     moto.client().put_object_lock_configuration(Bucket="locks", ObjectLockConfiguration=rule)
-    assert look(admit(S3_BUCKET="locks"), "s3_conditional_writes").status == "ok"
+    assert verdict_of(make_context(S3_BUCKET="locks"), "s3_conditional_writes").status == "ok"
 
 
 def _rule(prefix: str, **what: Any) -> dict[str, Any]:
@@ -294,11 +298,11 @@ LIFECYCLES: dict[str, tuple[Any, str, str]] = {
 
 
 @pytest.mark.parametrize("case", LIFECYCLES)
-def test_no_rule_may_forget_ledgers(admit: Admit, moto: LocalS3, case: str) -> None:
+def test_no_rule_may_forget_ledgers(make_context: MakeContext, moto: LocalS3, case: str) -> None:
     """A rule that makes ledgers expire fails, one that takes the feed from under SecOps warns, others are fine."""
     rule, status, named = LIFECYCLES[case]
     moto.client().put_bucket_lifecycle_configuration(Bucket=BUCKET, LifecycleConfiguration={"Rules": [rule]})
-    verdict = look(admit(), "s3_lifecycle")
+    verdict = verdict_of(make_context(), "s3_lifecycle")
     moto.client().delete_bucket_lifecycle(Bucket=BUCKET)
     assert (verdict.status, named in verdict.found) == (status, True), verdict
     assert status == "ok" or rule["ID"] in verdict.found
@@ -314,9 +318,9 @@ def test_the_feeds_age_is_a_choice() -> None:
     assert lifecycle_verdict([], Settings(), 180).status == "ok"
 
 
-def test_an_error_of_s3s_is_no_configuration(admit: Admit, moto: LocalS3) -> None:
+def test_an_error_of_s3s_is_no_configuration(make_context: MakeContext, moto: LocalS3) -> None:
     """What is neither denied nor unset is a failure by its name."""
     with s3_proxy(moto.endpoint) as proxy:
         proxy.decide = lambda _: Answer(status=400, code="InvalidBucketState")
-        verdict = look(admit(AWS_ENDPOINT_URL_S3=proxy.endpoint), "s3_lifecycle")
+        verdict = verdict_of(make_context(AWS_ENDPOINT_URL_S3=proxy.endpoint), "s3_lifecycle")
     assert re.match(r"failed: S3 answers InvalidBucketState", said(verdict))

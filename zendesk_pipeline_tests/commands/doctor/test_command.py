@@ -16,10 +16,10 @@ from click.testing import CliRunner, Result
 
 from zendesk_pipeline.cli import main
 from zendesk_pipeline.commands.doctor import command
-from zendesk_pipeline.commands.doctor.checks import CHECKS
+from zendesk_pipeline.commands.doctor.check_list import CHECKS
 from zendesk_pipeline.commands.doctor.command import document, exit_status, lines, summary
-from zendesk_pipeline.commands.doctor.examine import examine
-from zendesk_pipeline.commands.doctor.patient import Patient
+from zendesk_pipeline.commands.doctor.context import Context
+from zendesk_pipeline.commands.doctor.runner import run_checks
 from zendesk_pipeline.commands.doctor.verdicts import (
     SEVERITY,
     Check,
@@ -41,19 +41,19 @@ from zendesk_pipeline_tests.root import ROOT
 
 PAGE = (ROOT / "docs" / "doctor.md").read_text()
 BUCKET = "zendesk-raw"
-PATIENT = Patient(clock=Clock(), seconds=1)
+CONTEXT = Context(clock=Clock(), seconds=1)
 FINE = ok("It is.")
 
 
-def _check(name: str, verdict: Verdict | Callable[[Patient], Verdict], *needs: str) -> Check:
-    def look(patient: Patient) -> Verdict:
-        return verdict if isinstance(verdict, Verdict) else verdict(patient)
+def _check(name: str, verdict: Verdict | Callable[[Context], Verdict], *needs: str) -> Check:
+    def run(context: Context) -> Verdict:
+        return verdict if isinstance(verdict, Verdict) else verdict(context)
 
-    return Check(name=name, area="S3", look=look, needs=needs)
+    return Check(name=name, area="S3", run=run, needs=needs)
 
 
 def _statuses(*checks: Check, seconds: float = 30) -> dict[str, str]:
-    return {check.name: verdict.status for check, verdict in examine(checks, PATIENT, seconds)}
+    return {check.name: verdict.status for check, verdict in run_checks(checks, CONTEXT, seconds)}
 
 
 # Making the checks
@@ -83,7 +83,7 @@ def test_what_does_not_wait_for_each_other_goes_on_at_the_same_time() -> None:
     """Two checks that can only end together, and a third that needs both."""
     together_now = threading.Barrier(2, timeout=30)
 
-    def meet(_: Patient) -> Verdict:
+    def meet(_: Context) -> Verdict:
         together_now.wait()
         return FINE
 
@@ -94,14 +94,16 @@ def test_a_check_that_hangs_is_given_up_and_the_others_are_told() -> None:
     """What comes later than its time is not heard."""
     never = threading.Event()
 
-    def hang(_: Patient) -> Verdict:
+    def hang(_: Context) -> Verdict:
         never.wait()
         return FINE
 
     try:
         found = {
             check.name: verdict
-            for check, verdict in examine([_check("a", hang), _check("b", FINE), _check("c", FINE, "a")], PATIENT, 0.05)
+            for check, verdict in run_checks(
+                [_check("a", hang), _check("b", FINE), _check("c", FINE, "a")], CONTEXT, 0.05
+            )
         }
     finally:
         never.set()
@@ -112,13 +114,13 @@ def test_a_check_that_hangs_is_given_up_and_the_others_are_told() -> None:
 def test_a_check_that_breaks_takes_nobody_with_it() -> None:
     """An error of ours is its sentence; any other is told by its kind alone, as its text may hold anything."""
 
-    def refuse(_: Patient) -> Verdict:
+    def refuse(_: Context) -> Verdict:
         raise DeliveryError("S3 refuses it.")
 
-    def break_down(_: Patient) -> Verdict:
+    def break_down(_: Context) -> Verdict:
         raise ValueError("secret-4711")
 
-    found = [verdict for _, verdict in examine([_check("a", refuse), _check("b", break_down)], PATIENT, 30)]
+    found = [verdict for _, verdict in run_checks([_check("a", refuse), _check("b", break_down)], CONTEXT, 30)]
     assert found == [failed("S3 refuses it.", ""), failed("The check ended with ValueError.", "Please report it.")]
 
 

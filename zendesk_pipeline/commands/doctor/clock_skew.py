@@ -8,7 +8,7 @@ NOTICEABLE, TOO_MUCH = 30.0, 300.0
 
 
 def clock_verdict(whose: str, date: str | None, now: float) -> Verdict:
-    """`date` is a Date header, `now` when it was heard of, in seconds since the epoch."""
+    """`date` is a Date header, `now` when it arrived, in seconds since the epoch."""
     theirs = moment_of(date) if date else None
     if theirs is None:
         return not_visible(f"{whose} answer has no date.", "")

@@ -1,4 +1,4 @@
-"""What is examined: settings, account, bucket; and the clients that it is asked with, none of which waits long."""
+"""What checks work with: settings, account and bucket, and clients that give up soon."""
 
 from collections.abc import Mapping
 from contextlib import suppress
@@ -10,7 +10,10 @@ from typing import TYPE_CHECKING, Any, cast
 import requests
 
 from zendesk_pipeline.alerts.channels import Address
-from zendesk_pipeline.commands.doctor import replies
+from zendesk_pipeline.commands.doctor import s3_answers
+from zendesk_pipeline.commands.doctor.s3_answers import S3Answer
+from zendesk_pipeline.delivery.bucket import Store
+from zendesk_pipeline.delivery.object_keys import Layout
 from zendesk_pipeline.model.clock import Clock
 from zendesk_pipeline.model.errors import StarvedError
 from zendesk_pipeline.model.windows import Span, Window
@@ -26,7 +29,7 @@ ME = "/api/v2/users/me"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hello:
-    """What the account's host says to somebody it does not know."""
+    """What the account's host answers without a credential."""
 
     answer: Answer
     certificate_ends_at: float | None
@@ -36,12 +39,12 @@ class Hello:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Patient:
-    """Everything is made when it is first asked for, and raises SettingsError where it cannot be made."""
+class Context:
+    """Everything is made on first use, and raises SettingsError where it cannot be made."""
 
     clock: Clock
     seconds: float
-    """That a request may take; a check may take a few of them."""
+    """The longest that one request takes; a check may send a few."""
     admin_profile: str | None = None
     """An AWS profile that may read the bucket's configuration."""
     feed_days: int = 180
@@ -50,19 +53,19 @@ class Patient:
 
     @cached_property
     def settings(self) -> Settings:
-        """Those of the environment."""
+        """The settings of the environment."""
         return settings.load()
 
     @cached_property
     def wiring(self) -> Mapping[str, Any]:
-        """The resources by name, made as Dagster gets them."""
+        """The resources by name, as Dagster has them."""
         from zendesk_pipeline.wiring import build  # noqa: PLC0415  # slow to import
 
         return build(self.settings).resources or {}
 
     @cached_property
     def zendesk(self) -> ZendeskClient:
-        """The pipeline's own client, but that it asks once and does not wait for the rate limit."""
+        """The pipeline's own client, without retries and without waiting for the rate limit."""
         client: ZendeskClient = self.wiring["zendesk"].process_config_and_initialize().client()
         hasty = replace(self.clock, sleep=_refuse_to_wait)
         client.retries, client.clock = 0, hasty
@@ -73,7 +76,7 @@ class Patient:
 
     @cached_property
     def addresses(self) -> list[Address]:
-        """Those of ALERT_URLS."""
+        """The addresses of ALERT_URLS."""
         return self.wiring["alert_channels"].process_config_and_initialize().addresses()
 
     @cached_property
@@ -107,24 +110,30 @@ class Patient:
 
     @cached_property
     def s3(self) -> "S3Client":
-        """The writer's client; it gives up soon."""
-        return replies.client(None, self.seconds)
+        """The writer's client."""
+        return s3_answers.client("s3", None, self.seconds)
 
     @cached_property
     def admin(self) -> "S3Client":
-        """The client for what the writer has no right to see."""
-        return replies.client(self.admin_profile, self.seconds) if self.admin_profile else self.s3
+        """The client for what the writer has no right to read."""
+        return s3_answers.client("s3", self.admin_profile, self.seconds) if self.admin_profile else self.s3
 
     @cached_property
-    def head(self) -> replies.Reply:
-        """HeadBucket: its headers tell, even where the answer is 403."""
-        return replies.ask(self.s3.head_bucket, Bucket=self.settings.s3_bucket)
+    def head(self) -> S3Answer:
+        """HeadBucket: its headers help even where the answer is 403."""
+        return s3_answers.ask(self.s3.head_bucket, Bucket=self.settings.s3_bucket)
 
     @property
-    def encryption(self) -> dict[str, Any]:
-        """What every write says of it."""
+    def layout(self) -> Layout:
+        chosen = self.settings
+        return Layout(feed=chosen.s3_prefix, state=chosen.state_prefix, quarantine=chosen.quarantine_prefix)
+
+    @property
+    def store(self) -> Store:
+        """The bucket as a run uses it, by the writer's client and without pauses."""
         chosen = {"ServerSideEncryption": self.settings.s3_sse, "SSEKMSKeyId": self.settings.s3_kms_key_id}
-        return {name: value for name, value in chosen.items() if value}
+        encryption = {name: value for name, value in chosen.items() if value}
+        return Store(client=self.s3, bucket=self.settings.s3_bucket, encryption=encryption, sleep=lambda _: None)
 
     @property
     def probe_key(self) -> str:

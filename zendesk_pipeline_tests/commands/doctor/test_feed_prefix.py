@@ -4,8 +4,8 @@ import time
 
 import pytest
 
-from zendesk_pipeline.commands.doctor import feed
-from zendesk_pipeline.commands.doctor.feed import Kind, feed_verdict, kind
+from zendesk_pipeline.commands.doctor import feed_prefix
+from zendesk_pipeline.commands.doctor.feed_prefix import Kind, feed_verdict, kind
 from zendesk_pipeline.delivery.bucket import Store
 from zendesk_pipeline.delivery.inspection import RECIPE_IS_OFF
 from zendesk_pipeline.delivery.object_keys import Layout
@@ -13,7 +13,7 @@ from zendesk_pipeline.local.services import LocalS3, SimulatedZendesk
 from zendesk_pipeline.model.clock import Clock
 from zendesk_pipeline.model.streams import STREAMS
 from zendesk_pipeline.model.windows import Window
-from zendesk_pipeline_tests.commands.doctor.patients import Admit, admitting, look
+from zendesk_pipeline_tests.commands.doctor.contexts import MakeContext, context_maker, verdict_of
 from zendesk_pipeline_tests.fakes.s3_proxy import Answer, s3_proxy
 
 
@@ -24,10 +24,12 @@ def store(moto: LocalS3) -> Store:
 
 
 @pytest.fixture
-def admit(zendesk: SimulatedZendesk, moto: LocalS3, layout: Layout, monkeypatch: pytest.MonkeyPatch) -> Admit:
-    """Patients with prefixes of the test's own."""
+def make_context(
+    zendesk: SimulatedZendesk, moto: LocalS3, layout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> MakeContext:
+    """Contexts with prefixes of the test's own."""
     prefixes = {"S3_PREFIX": layout.feed, "STATE_PREFIX": layout.state, "QUARANTINE_PREFIX": layout.quarantine}
-    return admitting(monkeypatch, zendesk.environment, moto.environment, prefixes)
+    return context_maker(monkeypatch, zendesk.environment, moto.environment, prefixes)
 
 
 OLD = RECIPE_IS_OFF
@@ -73,66 +75,68 @@ def test_every_key_that_a_run_writes_is_ours(suffix: str, layout: Layout) -> Non
         assert kind(key.removeprefix(layout.feed), 0, collected=False) == "ours"
 
 
-def test_a_feed_of_batches_is_fine(admit: Admit, store: Store, layout: Layout) -> None:
+def test_a_feed_of_batches_is_fine(make_context: MakeContext, store: Store, layout: Layout) -> None:
     """Empty as well as filled."""
-    assert look(admit(), "s3_feed").status == "ok"
+    assert verdict_of(make_context(), "s3_feed").status == "ok"
     store.put_over(f"{layout.feed}{BATCH}", b"{}\n", None)
-    verdict = look(admit(), "s3_feed")
+    verdict = verdict_of(make_context(), "s3_feed")
     assert (verdict.status, "1 objects" in verdict.found) == ("ok", True)
 
 
-STRANGE = [rest for rest, name in KINDS.items() if name in feed.REMEDIES and "…" not in rest]
+STRANGE = [rest for rest, name in KINDS.items() if name in feed_prefix.REMEDIES and "…" not in rest]
 
 
 @pytest.mark.parametrize("rest", STRANGE)
-def test_what_is_no_batch_is_a_warning_with_an_example(admit: Admit, store: Store, layout: Layout, rest: str) -> None:
+def test_what_is_no_batch_is_a_warning_with_an_example(
+    make_context: MakeContext, store: Store, layout: Layout, rest: str
+) -> None:
     """What it is, how many there are, and what to do; contents are not read."""
     store.put_over(f"{layout.feed}{rest}", b'{"secret": "record-content-4711"}', None)
-    verdict = look(admit(), "s3_feed")
+    verdict = verdict_of(make_context(), "s3_feed")
     assert (verdict.status, f"1 {KINDS[rest]} (such as" in verdict.found) == ("warning", True)
-    assert verdict.remedy == feed.REMEDIES[KINDS[rest]]
+    assert verdict.remedy == feed_prefix.REMEDIES[KINDS[rest]]
     assert "4711" not in verdict.found
 
 
-def test_a_prefix_that_was_taken_over_is_fine(admit: Admit, store: Store, layout: Layout) -> None:
+def test_a_prefix_that_was_taken_over_is_fine(make_context: MakeContext, store: Store, layout: Layout) -> None:
     """As docs/moving-over.md leads there: under the recipe's prefix, beside its pages, none of which has to move."""
     for suffix in ("json", "json.gz"):
         store.put_over(f"{layout.feed}2026/11/12/050112-zendesk-audit_logs.{suffix}", b"{}\n", None)
     store.put_over(f"{layout.feed}{BATCH}", b"{}\n", None)
-    running = look(admit(), "s3_feed")
+    running = verdict_of(make_context(), "s3_feed")
     assert (running.status, "2 new pages of the recipe" in running.found) == ("warning", True)
     assert "Disable the rule" in running.remedy
     later = Clock(now=lambda: time.time() + OLD)
     store.put_over(f"{layout.state}doctor.json", b"{}\n", None)
-    waiting = look(admit(clock=later), "s3_feed")
+    waiting = verdict_of(make_context(clock=later), "s3_feed")
     assert (waiting.status, "2 pages of the recipe that are not taken over" in waiting.found) == ("warning", True)
     assert "docs/moving-over.md" in waiting.remedy
     store.put_over(layout.ledger("audit_logs", Window(0)), b"", None)
-    verdict = look(admit(clock=later), "s3_feed")
+    verdict = verdict_of(make_context(clock=later), "s3_feed")
     assert verdict.status == "ok"
     assert "3 objects: batches, and 2 pages of the recipe from before it was switched off" in verdict.found
 
 
 def test_a_full_feed_is_looked_at_in_part_and_says_so(
-    admit: Admit, store: Store, layout: Layout, monkeypatch: pytest.MonkeyPatch
+    make_context: MakeContext, store: Store, layout: Layout, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Names of the first level are seen beyond the bound: state.json and a folder that is none of a year."""
-    monkeypatch.setattr(feed, "MOST_PAGES", 0)
+    monkeypatch.setattr(feed_prefix, "MOST_KEYS", 0)
     for rest in (BATCH, "state.json", "zzz/deep/object"):
         store.put_over(f"{layout.feed}{rest}", b"{}\n", None)
-    verdict = look(admit(), "s3_feed")
+    verdict = verdict_of(make_context(), "s3_feed")
     assert verdict.status == "warning"
     assert "the first 2 objects" in verdict.found
     assert "1 the recipe's state (such as state.json), 1 foreign (such as zzz/…)" in verdict.found
 
 
-def test_a_feed_that_may_not_be_listed_is_not_visible(admit: Admit, moto: LocalS3) -> None:
+def test_a_feed_that_may_not_be_listed_is_not_visible(make_context: MakeContext, moto: LocalS3) -> None:
     """s3_list says what to do; other answers fail by their name."""
     with s3_proxy(moto.endpoint) as proxy:
         proxy.decide = lambda _: Answer(status=403, code="AccessDenied")
-        assert look(admit(AWS_ENDPOINT_URL_S3=proxy.endpoint), "s3_feed").status == "not visible"
+        assert verdict_of(make_context(AWS_ENDPOINT_URL_S3=proxy.endpoint), "s3_feed").status == "not visible"
         proxy.decide = lambda _: Answer(status=400, code="InvalidArgument")
-        verdict = look(admit(AWS_ENDPOINT_URL_S3=proxy.endpoint), "s3_feed")
+        verdict = verdict_of(make_context(AWS_ENDPOINT_URL_S3=proxy.endpoint), "s3_feed")
     assert (verdict.status, "InvalidArgument" in verdict.found) == ("failed", True)
 
 

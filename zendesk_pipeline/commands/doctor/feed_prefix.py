@@ -1,19 +1,21 @@
-"""What lies under the feed prefix: SecOps reads all of it as logs."""
+"""What is stored under the feed prefix: SecOps reads all of it as logs."""
 
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal
+from itertools import islice
+from typing import Literal
 
-from zendesk_pipeline.commands.doctor import replies
-from zendesk_pipeline.commands.doctor.patient import Patient
+from zendesk_pipeline.commands.doctor import s3_answers
+from zendesk_pipeline.commands.doctor.context import Context
 from zendesk_pipeline.commands.doctor.verdicts import Verdict, failed, not_visible, ok, warning
 from zendesk_pipeline.delivery.inspection import RECIPE_IS_OFF
 from zendesk_pipeline.delivery.object_keys import is_batch, is_recipe_state, recipe_object
 from zendesk_pipeline.model.windows import HOUR
 
-MOST_PAGES = 10
-"""Of a thousand keys each: what a look may cost."""
+MOST_KEYS = 10_000
+"""That are listed: a request for each thousand."""
+_YEAR = re.compile(r"(^|/)\d{4}/$")
 
 Kind = Literal[
     "ours",
@@ -34,7 +36,7 @@ REMEDIES: Mapping[Kind, str] = {
     " each time.",
     "with an empty folder name (//)": "SecOps does not work with empty folder names: move or delete them.",
     "folders that are objects": "Delete them (an object whose key ends with /): folders need not be made.",
-    "foreign": "Find out who writes them and move them: SecOps reads whatever lies here as logs of Zendesk.",
+    "foreign": "Find out who writes them and move them: SecOps reads whatever is stored here as logs of Zendesk.",
 }
 """What to do about them; the first two kinds are as they should be."""
 
@@ -45,7 +47,7 @@ def kind(rest: str, age: float, *, collected: bool) -> Kind:
     Args:
         rest: What follows the feed prefix.
         age: Seconds since the object was written.
-        collected: Whether ledgers say of anything that it was delivered.
+        collected: Whether there are ledgers.
     """
     if is_batch(rest, ""):
         return "ours"
@@ -60,73 +62,45 @@ def kind(rest: str, age: float, *, collected: bool) -> Kind:
     return "folders that are objects" if not rest or rest.endswith("/") else "foreign"
 
 
-def leftovers(patient: Patient) -> Verdict:
-    """Nothing but batches lies under the feed prefix, as far as was looked."""
-    chosen = patient.settings
-    top = replies.ask(patient.s3.list_objects_v2, Bucket=chosen.s3_bucket, Prefix=chosen.s3_prefix, Delimiter="/")
+def leftovers(context: Context) -> Verdict:
+    """Only batches are under the feed prefix, as far as was listed."""
+    chosen, prefix = context.settings, context.settings.s3_prefix
+    # the first level by itself: in a full bucket its last keys, such as state.json, are beyond any bound
+    top = s3_answers.ask(context.s3.list_objects_v2, Bucket=chosen.s3_bucket, Prefix=prefix, Delimiter="/")
     if top.denied:
         return not_visible("The writer may not list the feed.", "See s3_list.")
     if top.code:
-        return failed(f"S3 answers {top.code} to a listing of the feed.", "Ask again; else look at the bucket.")
-    # the first level by itself: in a full bucket its last keys, such as state.json, are beyond any bound
-    below, whole = _first_pages(patient)
-    now = patient.clock.now()
-    ages = {**_ages(top.content, now), **{key: age for page in below for key, age in _ages(page, now).items()}}
-    folders = [entry["Prefix"] for entry in top.content.get("CommonPrefixes", []) if not _year(entry["Prefix"])]
+        return failed(f"S3 answers {top.code} to a listing of the feed.", "Try again; else look at the bucket.")
+    now = context.clock.now()
+    listed = list(islice(context.store.listing(prefix), MOST_KEYS + 1))
+    ages = {entry.key: now - entry.modified for entry in listed[:MOST_KEYS]}
+    ages |= {entry["Key"]: now - entry["LastModified"].timestamp() for entry in top.content.get("Contents", [])}
+    folders = [entry["Prefix"] for entry in top.content.get("CommonPrefixes", []) if not _YEAR.search(entry["Prefix"])]
     ages |= {f"{folder}…": 0.0 for folder in folders if not any(key.startswith(folder) for key in ages)}
-    kinds = _kinds(patient, {key.removeprefix(chosen.s3_prefix): age for key, age in ages.items()})
-    return feed_verdict(kinds, whole=whole)
+    rests = {key.removeprefix(prefix): age for key, age in ages.items()}
+    # a takeover leaves ledgers, as every collection does: asked only where the recipe wrote
+    collected = any(recipe_object(rest, "") for rest in rests) and _has_ledgers(context)
+    kinds: dict[str, Kind] = {rest: kind(rest, age, collected=collected) for rest, age in rests.items()}
+    return feed_verdict(kinds, whole=len(listed) <= MOST_KEYS)
 
 
-def _ages(page: Mapping[str, Any], now: float) -> dict[str, float]:
-    """Seconds since each object of a listing was written, by its key."""
-    return {entry["Key"]: now - entry["LastModified"].timestamp() for entry in page.get("Contents", [])}
-
-
-def _kinds(patient: Patient, ages: Mapping[str, float]) -> dict[str, Kind]:
-    """Whether there are ledgers is asked where the recipe wrote: takeover and every collection leave some."""
-    recipe = any(recipe_object(rest, "") for rest in ages)
-    collected = recipe and any(_has_ledgers(patient, name) for name in patient.settings.resources)
-    return {rest: kind(rest, age, collected=collected) for rest, age in ages.items()}
-
-
-def _has_ledgers(patient: Patient, stream: str) -> bool:
-    chosen = patient.settings
-    place = {"Bucket": chosen.s3_bucket, "Prefix": f"{chosen.state_prefix}{stream}/", "MaxKeys": 1}
-    return bool(replies.ask(patient.s3.list_objects_v2, **place).content.get("Contents"))
-
-
-def _year(prefix: str) -> bool:
-    return re.search(r"/\d{4}/$", f"/{prefix}") is not None
-
-
-def _first_pages(patient: Patient) -> tuple[list[Mapping[str, Any]], bool]:
-    """Listings from the first key on, and whether these are all."""
-    place = {"Bucket": patient.settings.s3_bucket, "Prefix": patient.settings.s3_prefix}
-    pages: list[Mapping[str, Any]] = []
-    more: dict[str, str] = {}
-    for _ in range(MOST_PAGES):
-        page = replies.ask(patient.s3.list_objects_v2, **place, **more)
-        pages.append(page.content)
-        if page.code or not page.content.get("IsTruncated"):
-            return pages, not page.code
-        more = {"ContinuationToken": page.content["NextContinuationToken"]}
-    return pages, False
+def _has_ledgers(context: Context) -> bool:
+    return any(next(context.store.listing(context.layout.ledgers(name)), None) for name in context.settings.resources)
 
 
 def feed_verdict(kinds: Mapping[str, Kind], *, whole: bool) -> Verdict:
     """`kinds`: by what follows the prefix in each key; `whole`: whether these are all there are."""
     counts = Counter(kinds.values())
     strange: dict[Kind, int] = {name: count for name, count in counts.items() if name in REMEDIES}
-    looked = f"{len(kinds):,} objects" if whole else f"the first {len(kinds):,} objects, and the names above them"
+    listed = f"{len(kinds):,} objects" if whole else f"the first {len(kinds):,} objects, and the names above them"
     if not strange:
         taken_over = counts["pages of the recipe"]
         beside = f", and {taken_over:,} pages of the recipe from before it was switched off" if taken_over else " alone"
-        return ok(f"Looked at {looked}: batches{beside} are under the feed prefix.")
+        return ok(f"Listed {listed}: batches{beside} are under the feed prefix.")
     examples = {name: _shown(rest for rest, found in kinds.items() if found == name) for name in strange}
     what = ", ".join(f"{count:,} {name} (such as {examples[name]})" for name, count in strange.items())
     return warning(
-        f"Of {looked} under the feed prefix, these are no batches: {what}.",
+        f"Of {listed} under the feed prefix, these are no batches: {what}.",
         " ".join(REMEDIES[name] for name in strange),
     )
 

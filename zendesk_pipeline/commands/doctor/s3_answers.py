@@ -1,0 +1,81 @@
+"""Single requests to S3 and other services of AWS: a refusal is an answer, too."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from botocore.exceptions import ClientError, NoRegionError, ProfileNotFound
+from urllib3.exceptions import HTTPError
+
+from zendesk_pipeline.model.errors import SettingsError
+from zendesk_pipeline.settings import aws_errors
+
+DENIED = {*aws_errors.DENIED, "403"}
+"""HEAD has no body to say more in."""
+NOT_SUPPORTED = {"NotImplemented", "MethodNotAllowed", "501", "405"}
+"""What stores other than Amazon's answer to what they do not have."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class S3Answer:
+    """The answer to one request."""
+
+    status: int
+    """Of HTTP."""
+    code: str = ""
+    """S3's name of the error; empty for success."""
+    headers: Mapping[str, str] = field(default_factory=dict[str, str])
+    """By names in small letters."""
+    content: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """boto3's form of a success."""
+    remedy: str = ""
+    """What to do about the error; no whole sentence."""
+
+    @property
+    def denied(self) -> bool:
+        return self.code in DENIED
+
+
+def client(service: str, profile: str | None, seconds: float) -> Any:
+    """A client by the environment or by a profile, whose requests take `seconds` at most; raises SettingsError."""
+    import boto3  # noqa: PLC0415  # slow to import
+    from botocore.config import Config  # noqa: PLC0415  # the same
+
+    config = Config(connect_timeout=min(5, seconds), read_timeout=seconds, retries={"total_max_attempts": 2})
+
+    def made() -> Any:
+        try:
+            session: Any = boto3.Session(profile_name=profile)  # hints of S3 only are installed
+            return aws_errors.asks_for_the_region_once(session.client(service, config=config))
+        except ProfileNotFound:
+            raise SettingsError(f"There is no AWS profile {profile or 'of the name in AWS_PROFILE'} here.") from None
+        except NoRegionError:
+            raise SettingsError("AWS needs a region: set AWS_DEFAULT_REGION to the bucket's.") from None
+
+    return aws_errors.made(made)
+
+
+def ask(call: Callable[..., Any], **arguments: Any) -> S3Answer:
+    """Send one request; raises SettingsError or DeliveryError where S3 gives no answer to it.
+
+    A refusal of everything alike, such as that of the credentials, is no answer.
+    """
+    bucket = str(arguments.get("Bucket", ""))
+    what = (getattr(call, "__name__", "a request"), f"s3://{bucket}")
+    try:
+        return _answer(call(**arguments))
+    except ClientError as refused:
+        if aws_errors.is_wholly_wrong(refused) or refused.operation_name in aws_errors.BY_REQUEST:
+            raise aws_errors.explained(*what, refused, bucket=bucket) from None
+        return _answer(refused.response, aws_errors.code_of(refused), aws_errors.remedy(refused, bucket=bucket))
+    except aws_errors.PROBLEMS as problem:
+        raise aws_errors.explained(*what, problem, bucket=bucket) from None
+    except HTTPError as problem:  # the body of a refusal broke off
+        cut_off = aws_errors.CutOffError(type(problem).__name__)
+        raise aws_errors.explained(*what, cut_off, bucket=bucket) from None
+
+
+def _answer(content: Mapping[str, Any], code: str = "", remedy: str = "") -> S3Answer:
+    http = content.get("ResponseMetadata", {})
+    status, headers = http.get("HTTPStatusCode", 0), http.get("HTTPHeaders", {})
+    return S3Answer(status=status, code=code, headers=headers, content=content, remedy=remedy)
