@@ -12,7 +12,7 @@ LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hash
 # For each direct dependency, the tests that would see it misbehave.
 LOWEST := settings/test_environment model/test_redaction_rules orchestration/test_assets zendesk/test_client delivery/test_bucket local/test_services orchestration/celery/test_launcher test_cli commands/secops/test_options test_definitions
 
-.PHONY: help demo dev install check format test clean browser cluster lowest iac faults soak bench lock audit
+.PHONY: help demo dev install check format test clean browser cluster image lowest iac faults soak bench lock audit
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^## / {print "\n" substr($$0, 4)} /^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -74,6 +74,9 @@ browser: $(INSTALLED) ## Click through the Dagster UI in a headless Chromium (wh
 
 cluster: $(INSTALLED) ## Try PostgreSQL and Celery workers, and kill some (PostgreSQL and Redis have to be installed)
 	@$(BIN)/python -m pytest -q $(ARGS) zendesk_pipeline_tests/deploy/cluster/postgres_storage.py zendesk_pipeline_tests/deploy/cluster/database_outage.py zendesk_pipeline_tests/deploy/cluster/old_runs.py zendesk_pipeline_tests/deploy/cluster/celery_workers.py zendesk_pipeline_tests/deploy/cluster/unstarted_run.py
+
+image: $(INSTALLED) ## Build the container image, run every part from it, collect an hour (as root on Debian: buildah, podman)
+	@$(BIN)/python -m pytest -q $(ARGS) zendesk_pipeline_tests/deploy/image/running_image.py
 
 lowest: ## Try the lowest versions that pyproject.toml admits, in an environment that is removed again
 	@set -e; where=$$(mktemp -d); trap 'rm -rf "$$where"' EXIT; \

@@ -1,0 +1,129 @@
+"""Images and containers of this machine: buildah builds, podman runs what is built, with no daemon between."""
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from zendesk_pipeline_tests.root import ROOT
+
+BASE, IMAGE = "localhost/python:debian", "localhost/zendesk-pipeline:tried"
+DOCKER = ROOT / "deploy" / "docker"
+NEEDED = ("buildah", "podman", "runc", "debootstrap")
+DEBIAN = f"On Debian, as root: apt-get install {' '.join(NEEDED)} postgresql"
+LIMITED = (
+    "--runtime=runc",
+    "--pull=never",
+    "--network=host",
+    "--read-only",
+    "--read-only-tmpfs=false",
+    "--tmpfs=/tmp",
+    "--cap-drop=all",
+    "--security-opt=no-new-privileges",
+    "--ulimit=nofile=1024:1024",
+    "--ulimit=nproc=1000:1000",
+)
+"""As compose.yaml runs each part. Two limits are named: a machine that is a container itself may not raise its own."""
+
+
+def missing() -> str:
+    """What is not installed, as a sentence; empty where all is there."""
+    absent = [name for name in NEEDED if shutil.which(name) is None]
+    return f"{', '.join(absent)} not found. {DEBIAN}" if absent else ""
+
+
+def ran(*command: str) -> str:
+    """What a command says; where it fails, that is the error."""
+    environment = {**os.environ, "BUILDAH_ISOLATION": "chroot"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def base() -> str:
+    """What the image is built on: what IMAGE_BASE names, or a base of Debian's packages, which is made once."""
+    chosen = os.environ.get("IMAGE_BASE", BASE)
+    if chosen == BASE and not _succeeds("buildah", "inspect", "--type=image", BASE):
+        ran("sh", str(DOCKER / "debian-base.sh"))
+    return chosen
+
+
+def built() -> str:
+    """The image; gives its name. It and its base are in podman's store then."""
+    below = base()
+    ran(
+        "buildah",
+        "build",
+        "--layers",
+        f"--build-arg=PYTHON={below}",
+        f"--file={DOCKER}/Dockerfile",
+        f"--tag={IMAGE}",
+        ".",
+    )
+    for name in (below, IMAGE):
+        if len({ran(store, "images", "--quiet", "--no-trunc", name) for store in ("buildah", "podman")}) > 1:
+            with TemporaryDirectory() as folder:  # its store is another than buildah's
+                ran("buildah", "push", name, f"oci-archive:{folder}/image.tar:{name}")
+                ran("podman", "load", "--input", f"{folder}/image.tar")
+    return IMAGE
+
+
+def _succeeds(*command: str) -> bool:
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
+def size(image: str) -> int:
+    """Bytes of an image in podman's store, and of all below it."""
+    return int(json.loads(ran("podman", "image", "inspect", image))[0]["Size"])
+
+
+def said_by(image: str, *command: str) -> str:
+    """What a command in a container of its own says."""
+    return ran("podman", "run", "--rm", *LIMITED, image, *command)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Container:
+    """A running one."""
+
+    name: str
+
+    def healthy(self, check: Sequence[str]) -> bool:
+        """Whether a health check passes in it."""
+        return _succeeds("podman", "exec", self.name, *check)
+
+    def ended(self, seconds: int) -> int:
+        """Its exit status after SIGTERM; it is killed after so many seconds."""
+        ran("podman", "stop", f"--time={seconds}", self.name)
+        return int(json.loads(ran("podman", "inspect", self.name))[0]["State"]["ExitCode"])
+
+
+@contextmanager
+def container(
+    name: str, image: str, command: Sequence[str], environment: Mapping[str, str], log: Path, *, volume: str
+) -> Generator[Container]:
+    """A command in the image, limited as in production; gone with its block, its log kept."""
+    variables = [f"--env={key}={value}" for key, value in environment.items()]
+    ran(
+        "podman",
+        "run",
+        "--detach",
+        f"--name={name}",
+        "--init",
+        *LIMITED,
+        f"--volume={volume}",
+        *variables,
+        image,
+        *command,
+    )
+    try:
+        yield Container(name=name)
+    finally:
+        done = subprocess.run(["podman", "logs", name], capture_output=True, text=True, check=False)  # noqa: S607 - as usual
+        log.write_text(done.stdout + done.stderr)
+        ran("podman", "rm", "--force", "--time=0", name)

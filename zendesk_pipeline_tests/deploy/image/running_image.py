@@ -1,0 +1,161 @@
+"""The image as production has it: every part from it, read-only and without a right, an hour collected, and its end."""
+
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+import yaml
+
+from zendesk_pipeline.delivery.bucket import Store
+from zendesk_pipeline.delivery.object_keys import Layout
+from zendesk_pipeline.local.delivery_proof import Bucket, prove
+from zendesk_pipeline.local.services import LOOPBACK, local_s3, simulated_zendesk
+from zendesk_pipeline.model.streams import COLLECTED_BY_DEFAULT, STREAMS
+from zendesk_pipeline.model.windows import HOUR, Span, timestamp
+from zendesk_pipeline.orchestration.catch_up_sensor import UNDER_WAY, delivered_windows
+from zendesk_pipeline.settings.environment import Settings
+from zendesk_pipeline_tests.deploy.cluster.servers import NoServerError, postgres
+from zendesk_pipeline_tests.deploy.cluster.stage import found, newest
+from zendesk_pipeline_tests.deploy.image import containers
+from zendesk_pipeline_tests.deploy.image.containers import Container, container, said_by, size
+from zendesk_pipeline_tests.deploy.test_deployment import INSTANCES, OURS, SERVICES, commands
+
+PATIENCE = 240
+MEGABYTE = 1_000_000
+FOLDER = "/srv/dagster/postgres"
+
+
+@pytest.fixture(scope="module")
+def image() -> str:
+    if said := containers.missing():
+        pytest.exit(said, returncode=1)
+    return containers.built()
+
+
+def test_the_image_is_small(image: str) -> None:
+    """At most 300 MB above its base, which is somebody else's."""
+    assert (size(image) - size(containers.base())) / MEGABYTE <= 300
+
+
+def test_a_process_of_the_image_is_nobody_and_writes_to_tmp_alone(image: str) -> None:
+    """User 10001 without a right, and no file or folder that it could change but those in /tmp."""
+    assert said_by(image, "id", "--user").strip() == "10001"
+    looked = "find / -xdev -writable '(' -type f -o -type d ')' 2>/dev/null || true"  # some folders are root's alone
+    assert said_by(image, "sh", "-c", looked).split() == ["/tmp"]  # noqa: S108 - the one of the container
+    assert re.findall(r"Cap\w+:\s+(\w+)", said_by(image, "cat", "/proc/self/status")) == ["0000000000000000"] * 5
+
+
+def test_the_image_has_nothing_to_build_or_test_with(image: str) -> None:
+    """No compiler, no pip, no tests; and every module of the collector but what is for one machine can be imported."""
+    assert said_by(image, "sh", "-c", "command -v gcc cc make pip pip3 || true") == ""
+    assert said_by(image, "sh", "-c", "find /srv -name zendesk_pipeline_tests -o -name tests") == ""
+    code = "import dagster_k8s, dagster_webserver.app, google.auth.transport.requests, zendesk_pipeline.definitions"
+    assert said_by(image, "python", "-c", code) == ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Running:
+    """The parts of production, each a container."""
+
+    parts: Mapping[str, Container]
+    environment: Mapping[str, str]
+    span: Span
+    buckets: Mapping[str, Bucket]
+    control: Any
+    home: Path
+
+
+def _home(folder: Path) -> Path:
+    """The instance of the image, but for the port of PostgreSQL and looks every few seconds."""
+    home = folder / "dagster"
+    home.mkdir()
+    content = yaml.safe_load(INSTANCES["postgres"].read_text())
+    content["storage"]["postgres"]["postgres_db"]["port"] = {"env": "DAGSTER_PG_PORT"}
+    (home / "dagster.yaml").write_text(yaml.safe_dump(content))
+    home.chmod(0o755)
+    return home
+
+
+@pytest.fixture(scope="module")
+def running(image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """PostgreSQL, Zendesk and S3 of this machine, and code server, daemon and UI of the image, all healthy."""
+    folder, span = tmp_path_factory.mktemp("image"), newest(1)
+    with ExitStack() as up:
+        try:
+            database = up.enter_context(postgres(folder))
+        except NoServerError as absent:
+            pytest.exit(absent.message, returncode=1)
+        s3 = up.enter_context(local_s3(folder))
+        zendesk = up.enter_context(simulated_zendesk(folder, "--since", timestamp(span.start - 24 * HOUR)))
+        environment = {
+            **zendesk.environment,
+            **s3.environment,
+            **database.environment,
+            "DAGSTER_CODE_HOST": LOOPBACK,
+            "DAGSTER_LOG_BUCKET": s3.bucket,
+            "AWS_ENDPOINT_URL_S3": s3.endpoint,
+            "START_DATE": timestamp(span.start),
+        }
+        home = _home(folder)
+        parts: dict[str, Container] = {}
+        for name in ("code", *(each for each in OURS if each != "code")):
+            command = SERVICES[name].get("command") or commands()[name]
+            variables = {**environment, "DAGSTER_HOME": FOLDER}
+            parts[name] = up.enter_context(
+                container(
+                    f"tried-{name}", image, command, variables, folder / f"{name}.log", volume=f"{home}:{FOLDER}:ro"
+                )
+            )
+            check = SERVICES[name]["healthcheck"]["test"][1:]
+            found(lambda part=parts[name], check=check: part.healthy(check), within=PATIENCE)
+        chosen = Settings.model_validate(
+            {key.lower(): value for key, value in environment.items() if key.lower() in Settings.model_fields}
+        )
+        layout = Layout(feed=chosen.s3_prefix, state=chosen.state_prefix, quarantine=chosen.quarantine_prefix)
+        store = Store(client=s3.client(), bucket=s3.bucket, encryption={})
+        yield Running(
+            parts=parts,
+            environment=environment,
+            span=span,
+            buckets={name: Bucket(stream=STREAMS[name], store=store, layout=layout) for name in COLLECTED_BY_DEFAULT},
+            control=zendesk.control,
+            home=home,
+        )
+
+
+def test_an_hour_is_collected_by_containers(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody asks for it by hand: the sensor finds the hour missing, a run collects it, each record is in S3 once."""
+    for name, value in running.environment.items():
+        monkeypatch.setenv(name, value)
+    with dg.DagsterInstance.from_config(str(running.home)) as instance:
+        found(lambda: _whole(running, instance), within=PATIENCE)
+    for bucket in running.buckets.values():
+        proof = prove(bucket, running.span, running.control)
+        assert proof.holds
+        assert proof.at_source > 10
+
+
+def _whole(running: Running, instance: dg.DagsterInstance) -> bool:
+    keys = [dg.AssetKey(name) for name in COLLECTED_BY_DEFAULT]
+    done = all(delivered_windows(instance, key, among=running.span) == set(running.span) for key in keys)
+    return done and not instance.get_runs(dg.RunsFilter(statuses=list(UNDER_WAY)))
+
+
+def test_what_steps_print_is_in_the_bucket_of_logs(running: Running) -> None:
+    """Compute logs of the run are objects below `dagster/`, not files of a container that goes."""
+    store = next(iter(running.buckets.values())).store
+    assert any(key.endswith(".err") for key in store.keys("dagster/"))
+
+
+def test_each_part_ends_by_itself_when_it_is_asked_to(running: Running) -> None:
+    """SIGTERM, as every engine sends it: status 0 well within the time that compose.yaml gives it."""
+    assert {name: running.parts[name].ended(30) for name in ("webserver", "daemon", "code")} == {
+        "webserver": 0,
+        "daemon": 0,
+        "code": 0,
+    }
