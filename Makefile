@@ -11,8 +11,10 @@ INSTALLED := $(VENV)/.installed
 LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header $(ARGS)
 # For each direct dependency, the tests that would see it misbehave.
 LOWEST := settings/test_environment model/test_redaction_rules orchestration/test_assets zendesk/test_client delivery/test_bucket local/test_services orchestration/celery/test_launcher test_cli commands/secops/test_options test_definitions
+# What would see that a name of Dagster's which it does not promise has changed.
+NEWEST := project/test_dagster_names orchestration/test_instance orchestration/test_run_logs orchestration/celery/test_launcher alerts/test_dagster_problems test_definitions
 
-.PHONY: help demo dev install check format test clean browser cluster image lowest iac faults soak bench lock audit
+.PHONY: help demo dev install check format test clean browser cluster image lowest newest iac faults soak bench lock audit
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^## / {print "\n" substr($$0, 4)} /^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -85,6 +87,15 @@ lowest: ## Try the lowest versions that pyproject.toml admits, in an environment
 	$$pip --require-hashes --no-deps -r requirements/lowest.txt; \
 	$$pip --no-deps --no-build-isolation -e .; \
 	"$$where/bin/python" -m pytest -q $(PARALLEL) -p no:cacheprovider $(LOWEST:%=zendesk_pipeline_tests/%.py) $(ARGS)
+
+# Over what is installed: only what has a newer release is downloaded.
+newest: $(INSTALLED) ## Try the newest releases that pyproject.toml admits, in an environment that is removed again
+	@set -e; where=$$(mktemp -d); trap 'rm -rf "$$where"' EXIT; \
+	$(BIN)/python -m venv "$$where"; \
+	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > "$$(echo "$$where"/lib/python*/site-packages)/locked.pth"; \
+	"$$where/bin/python" -m pip install --quiet --disable-pip-version-check --no-build-isolation --upgrade --upgrade-strategy eager -e '.[test]'; \
+	"$$where/bin/python" -m pip list --disable-pip-version-check | grep '^dagster'; \
+	"$$where/bin/python" -m pytest -q $(PARALLEL) -p no:cacheprovider $(NEWEST:%=zendesk_pipeline_tests/%.py) $(ARGS)
 
 iac: $(IAC)/.installed $(INSTALLED) ## Lint what is in deploy/ and look it over for what is not safe
 	@$(IAC)/bin/cfn-lint --non-zero-exit-code informational deploy/aws/*.yaml

@@ -9,8 +9,6 @@ from textwrap import dedent
 from typing import Annotated, Any, Literal, Self
 
 import dagster as dg
-from dagster.components import Scaffolder, ScaffoldRequest
-from dagster.components.component_scaffolding import scaffold_component
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -170,12 +168,12 @@ def _model() -> type[BaseModel]:
 # What it stands for
 
 
-class DefsYaml(Scaffolder[Any]):
+class DefsYaml(dg.Scaffolder[Any]):
     """Writes a defs.yaml to be filled in."""
 
-    def scaffold(self, request: ScaffoldRequest[Any]) -> None:
+    def scaffold(self, request: dg.ScaffoldRequest[Any]) -> None:
         if request.scaffold_format != "yaml":
-            scaffold_component(request)
+            dg.scaffold_component(request)
             return
         name = "_".join("".join(c if c.isalnum() else " " for c in request.target_path.stem.lower()).split())
         text = _scaffolded(request.type_name, "acme" if request.append else name, Clock().now())

@@ -13,28 +13,25 @@ from typing import Literal, assert_never
 from urllib.parse import quote
 
 import dagster as dg
-from dagster._core.definitions.freshness import FreshnessState
-from dagster._core.definitions.selector import RepositorySelector
-from dagster._core.scheduler.instigation import (
-    InstigatorState,
-    InstigatorStatus,
-    InstigatorTick,
-    ScheduleInstigatorData,
-    SensorInstigatorData,
-    TickStatus,
-)
-from dagster._core.storage.asset_check_execution_record import (
-    AssetCheckExecutionRecord,
-    AssetCheckExecutionRecordStatus,
-)
-from dagster._core.storage.dagster_run import FINISHED_STATUSES
-from dagster._utils.schedules import get_latest_completed_cron_tick
-from dagster_shared.error import SerializableErrorInfo
 
 from zendesk_pipeline.alerts.messages import some_words
 from zendesk_pipeline.alerts.problems import DAY, MINUTE, Problem, Severity, error_chain, first_line, moment
 from zendesk_pipeline.delivery.inspection import NO_LEDGER
 from zendesk_pipeline.orchestration.comparison import LEDGER_LOST, NONE_FINISHED, NOT_COMPARED
+from zendesk_pipeline.orchestration.instance import (
+    AssetCheckExecutionRecord,
+    AssetCheckExecutionRecordStatus,
+    FreshnessState,
+    InstigatorState,
+    InstigatorStatus,
+    InstigatorTick,
+    ScheduleInstigatorData,
+    SensorInstigatorData,
+    SerializableErrorInfo,
+    TickStatus,
+    get_latest_completed_cron_tick,
+)
+from zendesk_pipeline.orchestration.run_history import FINISHED
 from zendesk_pipeline.orchestration.run_logs import JOB as PRUNING
 from zendesk_pipeline.settings.environment import AuthMode
 
@@ -274,7 +271,7 @@ def _latest_cron_tick(schedule: dg.ScheduleDefinition, before: float) -> float:
 
 def automation(instance: dg.DagsterInstance, watched: Automation, now: float, awake_since: float) -> Iterator[Problem]:
     """Schedules and sensors that fail, do not run or are switched off."""
-    selector = RepositorySelector(location_name=watched.location, repository_name=watched.repository)
+    selector = dg.RepositorySelector(location_name=watched.location, repository_name=watched.repository)
     known = instance.all_instigator_state(repository_selector_id=selector.selector_id if watched.location else None)
     states = {state.name: state for state in known}
     for each in _instigators(watched, now):
@@ -359,7 +356,7 @@ def daemons(instance: dg.DagsterInstance, now: float, awake_since: float) -> Ite
 
 def pruning(instance: dg.DagsterInstance, location: str) -> Iterator[Problem]:
     """The nightly job that keeps Dagster's own records small, where its latest run failed: no asset shows that."""
-    ended = dg.RunsFilter(job_name=PRUNING, statuses=FINISHED_STATUSES)
+    ended = dg.RunsFilter(job_name=PRUNING, statuses=FINISHED)
     for record in instance.get_run_records(ended, limit=MOST_PRUNINGS):
         run = record.dagster_run
         if run.remote_job_origin and run.remote_job_origin.location_name == location:

@@ -15,13 +15,12 @@ from typing import Literal
 from urllib.parse import quote
 
 import dagster as dg
-from dagster._core.events import JobFailureData
-from dagster_shared.error import SerializableErrorInfo
 
 from zendesk_pipeline.alerts.messages import some_words
 from zendesk_pipeline.model.windows import DAY, HOUR, Span, Window, ranges, some, timestamp
 from zendesk_pipeline.orchestration.backfill_commands import backfills
 from zendesk_pipeline.orchestration.catch_up import SUSPICIOUS, Attempt, settled, troubles
+from zendesk_pipeline.orchestration.instance import SerializableErrorInfo
 from zendesk_pipeline.orchestration.run_history import UNDER_WAY, Ours, redelivers, stays, took_back, windows_of
 
 Severity = Literal["info", "warning", "error"]
@@ -226,13 +225,15 @@ def _most_runs(assets: Collection[dg.AssetKey]) -> int:
 def _reason(entry: dg.EventLogEntry) -> str:
     """Our own sentence where there is one; else Dagster's message, and of an exception its kind alone."""
     event = entry.get_dagster_event()
-    data = event.event_specific_data if isinstance(event.event_specific_data, JobFailureData) else JobFailureData(None)
-    failure = data.first_step_failure_event and data.first_step_failure_event.step_failure_data.user_failure_data
+    data = event.job_failure_data if event.event_specific_data else None  # none where a launcher reports the failure
+    step = data and data.first_step_failure_event
+    failure = step and step.step_failure_data.user_failure_data
     if failure and failure.description:
         said = re.sub(r" \[[^\[\]]*\]$", "", failure.description.strip().split("\n", 1)[0])
         return some_words(said, LONGEST_SENTENCE)
     said = re.sub(r'^Execution of run for "[^"]*" failed\. ', "", first_line(event.message or "The run failed."))
-    return f"{said} ({error_chain(data.error)[-1].cls_name}; the run's log says more.)" if data.error else said
+    causes = error_chain(data and data.error)
+    return f"{said} ({causes[-1].cls_name}; the run's log says more.)" if causes else said
 
 
 def error_chain(error: SerializableErrorInfo | None) -> list[SerializableErrorInfo]:

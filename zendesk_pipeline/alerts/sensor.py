@@ -14,7 +14,6 @@ from typing import Any
 
 import dagster as dg
 import msgspec
-from dagster._core.definitions.freshness import FreshnessState
 from pydantic import Field
 
 from zendesk_pipeline.alerts import dagster_problems
@@ -58,6 +57,7 @@ from zendesk_pipeline.model.windows import HOUR, Span, Window
 from zendesk_pipeline.orchestration.accounts import Account
 from zendesk_pipeline.orchestration.catch_up_sensor import newest_delivered
 from zendesk_pipeline.orchestration.freshness import state_of
+from zendesk_pipeline.orchestration.instance import FreshnessState
 from zendesk_pipeline.orchestration.missing_windows import began, missing_before, split, to_count
 from zendesk_pipeline.orchestration.missing_windows import count as count_holes
 from zendesk_pipeline.orchestration.run_history import Ours, cancelled_spans, ours_in

@@ -7,12 +7,12 @@ from typing import Any
 
 import dagster as dg
 import yaml
-from dagster.components.resolved.errors import ResolutionException
 from pydantic import ValidationError
 
 from zendesk_pipeline.components import ZendeskToS3Component
 from zendesk_pipeline.model.errors import SettingsError
 from zendesk_pipeline.orchestration.accounts import SECRETS, Account, secret_value
+from zendesk_pipeline.orchestration.instance import ResolutionException
 from zendesk_pipeline.settings.environment import CREDENTIALS, OF_THE_LOCATION, Settings
 
 TYPE = f"{ZendeskToS3Component.__module__}.{ZendeskToS3Component.__qualname__}"

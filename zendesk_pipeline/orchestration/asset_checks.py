@@ -14,10 +14,6 @@ from typing import Any
 
 import dagster as dg
 import msgspec
-from dagster._core.storage.asset_check_execution_record import (
-    AssetCheckExecutionRecord,
-    AssetCheckExecutionRecordStatus,
-)
 
 from zendesk_pipeline.delivery.inspection import Finding, Inspector
 from zendesk_pipeline.model.clock import Clock
@@ -46,6 +42,7 @@ from zendesk_pipeline.orchestration.comparison import (
     reach,
     remembered,
 )
+from zendesk_pipeline.orchestration.instance import AssetCheckExecutionRecord, AssetCheckExecutionRecordStatus
 from zendesk_pipeline.orchestration.io_manager import Comparison, PageStream
 from zendesk_pipeline.orchestration.resources import bucket_key, bucket_of, zendesk_key, zendesk_of
 

@@ -6,12 +6,12 @@ from datetime import datetime
 from math import ceil
 
 import dagster as dg
-from dagster._core.execution.context.metadata_logging import AssetMetadataHandle, OutputMetadataAccumulator
 
 from zendesk_pipeline.model.streams import Stream
 from zendesk_pipeline.model.windows import Span, Window
 from zendesk_pipeline.orchestration.accounts import Account
 from zendesk_pipeline.orchestration.external_assets import location
+from zendesk_pipeline.orchestration.instance import add_metadata_at_once
 from zendesk_pipeline.orchestration.io_manager import Metadata, PageStream
 from zendesk_pipeline.orchestration.long_runs import begun_by, finished_before, put_off_end
 from zendesk_pipeline.orchestration.resources import bucket_key, zendesk_key, zendesk_of
@@ -116,15 +116,7 @@ def asked_span(context: dg.AssetExecutionContext) -> Span:
 
 def describe(context: dg.AssetExecutionContext, told: Mapping[Window, Metadata]) -> None:
     """Give windows of the run the metadata of their materializations."""
-    if len(told) < MANY_WINDOWS:
-        for window, metadata in told.items():
-            context.add_asset_metadata(metadata, partition_key=window.partition_key)
+    if len(told) >= MANY_WINDOWS and add_metadata_at_once(context, {each.partition_key: told[each] for each in told}):
         return
-    # what that call does, without all of the range's keys and a copy of all metadata so far for each window
-    step = context.get_step_execution_context()
-    added = {
-        AssetMetadataHandle(asset_key=context.asset_key, partition_key=window.partition_key): metadata
-        for window, metadata in told.items()
-    }
-    given = step._metadata_accumulator.per_output_metadata  # noqa: SLF001  # no public way takes more than one
-    step._metadata_accumulator = OutputMetadataAccumulator(per_output_metadata={**given, **added})  # noqa: SLF001  # same
+    for window, metadata in told.items():
+        context.add_asset_metadata(metadata, partition_key=window.partition_key)

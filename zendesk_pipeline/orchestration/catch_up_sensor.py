@@ -7,7 +7,6 @@ from itertools import zip_longest
 
 import dagster as dg
 import msgspec
-from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 
 from zendesk_pipeline.model.clock import Clock
 from zendesk_pipeline.model.streams import Stream
@@ -26,6 +25,7 @@ from zendesk_pipeline.orchestration.catch_up import (
     settled,
     troubles,
 )
+from zendesk_pipeline.orchestration.instance import RANGE_END_TAG, RANGE_START_TAG
 from zendesk_pipeline.orchestration.lost_runs import is_forgiven
 from zendesk_pipeline.orchestration.missing_windows import Counted, count, missing_before, to_count
 from zendesk_pipeline.orchestration.run_history import (
@@ -320,7 +320,7 @@ def _request(account: Account, key: dg.AssetKey, span: Span, look_back: int | No
         return dg.RunRequest(
             asset_selection=[key], run_config=config, partition_key=first.partition_key, tags=account.tags
         )
-    bounds = {ASSET_PARTITION_RANGE_START_TAG: first.partition_key, ASSET_PARTITION_RANGE_END_TAG: last.partition_key}
+    bounds = {RANGE_START_TAG: first.partition_key, RANGE_END_TAG: last.partition_key}
     return dg.RunRequest(asset_selection=[key], run_config=config, tags={**bounds, **account.tags})
 
 

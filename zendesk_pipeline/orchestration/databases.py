@@ -17,7 +17,8 @@ from zendesk_pipeline.model.errors import PipelineError
 
 if TYPE_CHECKING:
     from dagster import DagsterInstance
-    from dagster._core.instance.ref import InstanceRef
+
+    from zendesk_pipeline.orchestration.instance import InstanceRef
 
 HOW = "docs/production.md says how the instance is made."
 SQLITE = ("history/runs.db", "history/runs/index.db", "schedules/schedules.db")
@@ -84,8 +85,9 @@ def _alone(folder: Path) -> Generator[None]:
 
 
 def _ref(folder: Path) -> "InstanceRef":
-    from dagster._core.instance.ref import InstanceRef  # noqa: PLC0415 - slow to import
-    from dagster_shared.error import DagsterError  # noqa: PLC0415 - the same
+    from dagster import DagsterError  # noqa: PLC0415 - slow to import
+
+    from zendesk_pipeline.orchestration.instance import InstanceRef  # noqa: PLC0415 - the same
 
     try:
         return InstanceRef.from_dir(str(folder))
@@ -105,9 +107,7 @@ def _databases(ref: "InstanceRef") -> list[Path]:
 
 def _put_right(database: Path, say: Callable[[str], None]) -> None:
     """Take away the version that the slower of two processes has stamped: the tables are those of the other one."""
-    from dagster._core.storage.sqlite import (  # noqa: PLC0415 - slow to import
-        LAST_KNOWN_STAMPED_SQLITE_ALEMBIC_REVISION as STAMPED,
-    )
+    from zendesk_pipeline.orchestration.instance import STAMPED_VERSION  # noqa: PLC0415 - slow to import
 
     if not database.exists():
         return
@@ -117,12 +117,12 @@ def _put_right(database: Path, say: Callable[[str], None]) -> None:
         versions = {version for (version,) in opened.execute("select version_num from alembic_version")}
         if len(versions) <= 1:
             return
-        if len(versions - {STAMPED}) > 1:
+        if len(versions - {STAMPED_VERSION}) > 1:
             raise InstanceError(
                 f"{database} has {len(versions)} versions, and nobody can say which is right. Move it away, or put a"
                 " backup in its place, and start this command again. What is in S3 is remembered by the ledgers."
             )
-        opened.execute("delete from alembic_version where version_num = ?", [STAMPED])
+        opened.execute("delete from alembic_version where version_num = ?", [STAMPED_VERSION])
         opened.commit()
     say(f"{database}: two processes had made it at once, and Dagster refused it. It is put right; nothing was lost.")
 

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 import dagster as dg
-from dagster._core.definitions.freshness import FreshnessState, FreshnessStateChange
 
 from zendesk_pipeline.model.clock import Clock
 from zendesk_pipeline.model.windows import HOUR, Span, Window
 from zendesk_pipeline.orchestration.accounts import Account
 from zendesk_pipeline.orchestration.asset_checks import keep_verdicts
 from zendesk_pipeline.orchestration.catch_up_sensor import INTERVAL, newest_delivered
+from zendesk_pipeline.orchestration.instance import FreshnessState, FreshnessStateChange
 
 WARN_HOURS = 2
 """From the end of the newest delivered window on: the next one ended an hour ago."""

@@ -18,8 +18,7 @@ from typing import TYPE_CHECKING, Literal
 from zendesk_pipeline.model.clock import Clock
 
 if TYPE_CHECKING:
-    from dagster import DagsterInstance, DagsterRun
-    from dagster._core.storage.dagster_run import RunRecord
+    from dagster import DagsterInstance, DagsterRun, RunRecord
 
 LOCATION, MODULE = "zendesk_pipeline", "zendesk_pipeline.definitions"
 THIS_MACHINE = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -54,8 +53,7 @@ def end(instance: "DagsterInstance", say: Callable[[str], None], place: Place = 
     most, until it has said what its process is. Runs of other launchers are left alone, as are those of other code
     locations, and those whose code server the daemon reaches by another name than this machine's.
     """
-    from dagster import DagsterRunStatus, RunsFilter  # noqa: PLC0415 - slow to import
-    from dagster._core.launcher import DefaultRunLauncher  # noqa: PLC0415 - the same
+    from dagster import DagsterRunStatus, DefaultRunLauncher, RunsFilter  # noqa: PLC0415 - slow to import
 
     if type(instance.run_launcher) is not DefaultRunLauncher:
         return
@@ -73,15 +71,14 @@ def end(instance: "DagsterInstance", say: Callable[[str], None], place: Place = 
 
 def is_forgiven(run: "DagsterRun") -> bool:
     """Whether it was ended here, and nobody but the catch-up sensor sees to its windows."""
-    from dagster._core.storage.tags import WILL_RETRY_TAG  # noqa: PLC0415 - slow to import
+    from zendesk_pipeline.orchestration.instance import WILL_RETRY_TAG  # noqa: PLC0415 - slow to import
 
     return run.tags.get(LOST) == run.run_id and run.tags.get(WILL_RETRY_TAG) != "true"
 
 
 def _is_here(instance: "DagsterInstance", run: "DagsterRun", place: Place) -> bool:
     """Whether a process of the run would be one of this machine, and the run is one of ours."""
-    from dagster._core.code_pointer import ModuleCodePointer  # noqa: PLC0415 - slow to import
-    from dagster._core.storage.tags import GRPC_INFO_TAG  # noqa: PLC0415 - the same
+    from zendesk_pipeline.orchestration.instance import GRPC_INFO_TAG, ModuleCodePointer  # noqa: PLC0415 - slow to import
 
     if launched := run.tags.get(GRPC_INFO_TAG):
         origin = run.remote_job_origin

@@ -10,13 +10,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 import dagster as dg
-from dagster._core.storage.tags import (
-    ASSET_PARTITION_RANGE_END_TAG,
-    ASSET_PARTITION_RANGE_START_TAG,
-    PARTITION_NAME_TAG,
-)
 
 from zendesk_pipeline.model.windows import Span, Window
+from zendesk_pipeline.orchestration.instance import PARTITION_TAG, RANGE_END_TAG, RANGE_START_TAG
 
 Assets = frozenset[dg.AssetKey]
 
@@ -28,6 +24,7 @@ UNDER_WAY = (
     dg.DagsterRunStatus.CANCELING,
 )
 BROKEN_OFF = (dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
+FINISHED = (dg.DagsterRunStatus.SUCCESS, *BROKEN_OFF)
 
 OUR_JOBS = ("hourly_collection", "__ASSET_JOB")
 """The job of the schedule, and the one in which Dagster runs assets by themselves (UI, sensors, command line)."""
@@ -95,9 +92,9 @@ def _planned(instance: dg.DagsterInstance, run: dg.DagsterRun) -> Assets:
 
 def windows_of(run: dg.DagsterRun) -> Span | None:
     """The windows that a run is about, by its tags; None where these name no hours."""
-    single = run.tags.get(PARTITION_NAME_TAG)
-    first = Window.if_hour(run.tags.get(ASSET_PARTITION_RANGE_START_TAG, single))
-    last = Window.if_hour(run.tags.get(ASSET_PARTITION_RANGE_END_TAG, single))
+    single = run.tags.get(PARTITION_TAG)
+    first = Window.if_hour(run.tags.get(RANGE_START_TAG, single))
+    last = Window.if_hour(run.tags.get(RANGE_END_TAG, single))
     return Span(first.start, last.end) if first and last and first <= last else None
 
 

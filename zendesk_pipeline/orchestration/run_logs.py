@@ -16,14 +16,18 @@ from pathlib import Path
 from typing import Any, cast
 
 import dagster as dg
-from dagster._core.events import ASSET_CHECK_EVENTS, ASSET_EVENTS, EVENT_TYPE_TO_PIPELINE_RUN_STATUS
-from dagster._core.storage.dagster_run import FINISHED_STATUSES
-from dagster._core.storage.event_log.schema import SqlEventLogStorageTable
-from dagster._core.storage.local_compute_log_manager import LocalComputeLogManager
 
 from zendesk_pipeline.model.clock import Clock
 from zendesk_pipeline.model.windows import DAY
 from zendesk_pipeline.orchestration.accounts import Account
+from zendesk_pipeline.orchestration.instance import (
+    ASSET_CHECK_EVENTS,
+    ASSET_EVENTS,
+    EVENT_TYPE_TO_PIPELINE_RUN_STATUS,
+    LocalComputeLogManager,
+    SqlEventLogStorageTable,
+)
+from zendesk_pipeline.orchestration.run_history import FINISHED
 
 JOB = "run_log_pruning"
 MINUTE, AT_HOUR = 50, 4
@@ -83,7 +87,7 @@ def prune(
     instance: dg.DagsterInstance, is_ours: Callable[[dg.DagsterRun], bool], before: float, location: str = ""
 ) -> int:
     """Delete the logs of runs that ended before then (seconds since the epoch), and give how many runs that were."""
-    ended = dg.RunsFilter(statuses=FINISHED_STATUSES, updated_before=datetime.fromtimestamp(before, UTC))
+    ended = dg.RunsFilter(statuses=FINISHED, updated_before=datetime.fromtimestamp(before, UTC))
     sharded = instance.event_log_storage.is_run_sharded
     found = _with_files(instance, ended) if sharded else _since_last_time(instance, ended, f"{CURSOR} {location}")
     count = 0

@@ -8,10 +8,10 @@ import time
 from typing import Any, cast
 
 import dagster as dg
-from dagster._core.launcher import CheckRunHealthResult, WorkerStatus
-from dagster_celery.launcher import CeleryRunLauncher
-from dagster_celery.tags import DAGSTER_CELERY_TASK_ID_TAG
 from typing_extensions import override
+
+from zendesk_pipeline.orchestration.celery.dagster_names import TASK_ID_TAG, CeleryRunLauncher
+from zendesk_pipeline.orchestration.instance import CheckRunHealthResult, WorkerStatus
 
 SILENCE = 120
 """Seconds that no worker may be at a run before it counts as lost: more than a lost connection to Redis takes."""
@@ -38,7 +38,7 @@ class WatchedCeleryRunLauncher(CeleryRunLauncher):
     @override
     def check_run_worker_health(self, run: dg.DagsterRun) -> CheckRunHealthResult:
         """Whether a worker is at the run. Raises what the broker's client raises: then nothing is known of any run."""
-        task_id = run.tags[DAGSTER_CELERY_TASK_ID_TAG]
+        task_id = run.tags[TASK_ID_TAG]
         celery: Any = self.celery  # half typed
         told = celery.backend.get_task_meta(task_id)
         state, result = told["status"], told["result"]

@@ -6,10 +6,8 @@ Broker and settings are those of the launcher in the dagster.yaml of DAGSTER_HOM
 """
 
 import dagster as dg
-from dagster_celery.tasks import (
-    create_execute_job_task,  # pyright: ignore[reportUnknownVariableType]  # half typed
-)
 
+from zendesk_pipeline.orchestration.celery.dagster_names import create_execute_job_task
 from zendesk_pipeline.orchestration.celery.launcher import WatchedCeleryRunLauncher
 
 instance = dg.DagsterInstance.get()
