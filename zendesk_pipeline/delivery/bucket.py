@@ -13,7 +13,6 @@ from itertools import count
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from botocore.auth import AUTH_TYPE_MAPS, S3SigV4Auth
 from botocore.exceptions import BotoCoreError, ClientError
 from urllib3.exceptions import HTTPError
 
@@ -31,7 +30,6 @@ from zendesk_pipeline.settings.aws_errors import (
 )
 
 if TYPE_CHECKING:
-    from botocore.awsrequest import AWSRequest
     from mypy_boto3_s3 import S3Client
 
 T = TypeVar("T")
@@ -46,31 +44,15 @@ LISTED = frozenset({"IsTruncated", "KeyCount", "Name"})
 """A listing has one of these at least, an empty one as well."""
 
 
-class _ChecksumSigner(S3SigV4Auth):
-    """Signs the SHA-256 that goes along as the body's checksum, where botocore would hash the body a second time."""
-
-    NAME = "s3v4-checksum"
-
-    def payload(self, request: "AWSRequest") -> str:
-        checksum = request.headers.get("x-amz-checksum-sha256")
-        return super().payload(request) if checksum is None else base64.b64decode(checksum).hex()
-
-
-AUTH_TYPE_MAPS[_ChecksumSigner.NAME] = _ChecksumSigner
-
-
 def signed_once(client: "S3Client") -> "S3Client":
-    """The client, from now on hashing no body whose checksum it is given; what goes over the wire stays the same.
+    """The client, from now on hashing no body that it sends by TLS: the checksum, a signed header, says what is sent.
 
-    Directory buckets and access points over several regions, which sign in other ways, are left to botocore.
-    https://docs.aws.amazon.com/boto3/latest/guide/events.html
+    Over plain HTTP botocore hashes and signs the body as well. What a profile says of `payload_signing_enabled` stands.
+    https://docs.aws.amazon.com/botocore/latest/reference/config.html
     """
-
-    def signer(context: Mapping[str, Any], **_: object) -> str | None:
-        return _ChecksumSigner.NAME if context.get("auth_type") == "v4" else None
-
-    events: Any = client.meta.events  # its stubs know no handler that answers
-    events.register("choose-signer.s3.PutObject", signer)
+    if client.meta.endpoint_url.startswith("https://"):
+        config: Any = client.meta.config  # of this client alone
+        config.s3 = {"payload_signing_enabled": False, **(config.s3 or {})}
     return client
 
 

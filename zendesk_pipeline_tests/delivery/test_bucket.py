@@ -3,13 +3,16 @@
 import re
 import socket
 import threading
-from collections.abc import Callable
+from base64 import b64decode
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 import boto3
 import pytest
+from botocore.auth import AUTH_TYPE_MAPS
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 from botocore.exceptions import ConnectionClosedError
 
@@ -18,7 +21,7 @@ from zendesk_pipeline.delivery.bucket import TRIES, Store, signed_once
 from zendesk_pipeline.delivery.object_keys import Layout
 from zendesk_pipeline.local.services import ACCESS_KEY, LocalS3
 from zendesk_pipeline.model.errors import DeliveryError, DeniedError, PipelineError, SettingsError
-from zendesk_pipeline_tests.fakes.s3_wire import Fault, Sent, Wire, denying, refusal, refusing
+from zendesk_pipeline_tests.fakes.s3_wire import Fault, Sent, Wire, denying, refusal, refusing, stored
 
 WRITERS = 6
 JSON = "application/json"
@@ -183,6 +186,53 @@ def test_what_is_signed_is_the_digest_of_what_is_sent(bucket: Store, layout: Lay
     _put(bucket, f"{layout.feed}a", b"x\n")
     assert bucket.put_over(f"{layout.state}b", b"y", None)
     assert signed == [sha256(body).hexdigest().encode() for body in (b"x\n", b"y")]
+
+
+def _sent_by_tls(layout: Layout) -> Mapping[str, str]:
+    """The headers of a write to AWS, which is answered here."""
+    session = boto3.session.Session(aws_access_key_id="any", aws_secret_access_key="any", region_name="us-east-1")
+    client: Any = session.client("s3")  # its stubs know no handler that answers
+    sent: list[Any] = []
+
+    def answer(request: AWSPreparedRequest, **_: object) -> AWSResponse:
+        sent.append(request.headers)
+        return stored()
+
+    client.meta.events.register("before-send.s3.PutObject", answer)
+    assert _put(Store(client=signed_once(client), bucket="b", encryption={}), f"{layout.feed}a", b"x\n")
+    (headers,) = sent
+    return {name.lower(): value.decode() if isinstance(value, bytes) else str(value) for name, value in headers.items()}
+
+
+@pytest.fixture
+def aws_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Nothing that leads boto3 to a local server; the file of profiles that it reads."""
+    monkeypatch.delenv("AWS_ENDPOINT_URL_S3", raising=False)
+    monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    return tmp_path / "config"
+
+
+@pytest.mark.usefixtures("aws_configuration")
+def test_by_tls_the_checksum_is_signed_in_the_place_of_the_body(layout: Layout) -> None:
+    """The SHA-256 of the body goes along in a header that is signed, so that it is made once."""
+    headers = _sent_by_tls(layout)
+    signed = re.search("SignedHeaders=([^,]+)", headers["authorization"])
+    assert signed
+    assert "x-amz-checksum-sha256" in signed[1].split(";")
+    assert b64decode(headers["x-amz-checksum-sha256"]) == sha256(b"x\n").digest()
+    assert headers["x-amz-content-sha256"] == "UNSIGNED-PAYLOAD"
+
+
+def test_a_profile_can_ask_for_signed_bodies(layout: Layout, aws_configuration: Path) -> None:
+    """A bucket's policy may refuse unsigned bodies: `payload_signing_enabled` of the AWS configuration is obeyed."""
+    aws_configuration.write_text("[default]\ns3 =\n  payload_signing_enabled = true\n")
+    assert _sent_by_tls(layout)["x-amz-content-sha256"] == sha256(b"x\n").hexdigest()
+
+
+def test_how_other_clients_sign_is_left_alone() -> None:
+    """In a process that has loaded the pipeline, botocore has its own signers and no others."""
+    assert {signer.__module__.partition(".")[0] for signer in AUTH_TYPE_MAPS.values() if signer} == {"botocore"}
 
 
 # Conflicts and lost answers

@@ -62,6 +62,11 @@ class _Body:
         return [self._content]
 
 
+def stored() -> AWSResponse:
+    """What S3 answers to a write that it has done."""
+    return AWSResponse("", 200, {"ETag": '"1"'}, _Body(b""))  # pyright: ignore[reportArgumentType]  # it only streams
+
+
 def refusal(status: int, code: str) -> AWSResponse:
     """An error as S3 answers it."""
     body = f'<?xml version="1.0" encoding="UTF-8"?><Error><Code>{code}</Code><Message>simulated</Message></Error>'
