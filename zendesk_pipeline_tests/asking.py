@@ -12,9 +12,10 @@ from zendesk_pipeline.model.rate_budgets import BUDGETS
 from zendesk_pipeline.model.records import PageBody, page_reader
 from zendesk_pipeline.model.streams import INCREMENTAL_TICKETS, Stream
 from zendesk_pipeline.model.windows import Span, Window
-from zendesk_pipeline.zendesk.client import Transport, ZendeskClient
+from zendesk_pipeline.zendesk.client import ZendeskClient
 from zendesk_pipeline.zendesk.credentials import ApiToken, Credential
 from zendesk_pipeline.zendesk.rate_limits import RateLimiter
+from zendesk_pipeline.zendesk.transport import Transport
 from zendesk_pipeline.zendesk.walk import Walk
 
 NOW = 1_794_657_600

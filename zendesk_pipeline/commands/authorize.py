@@ -20,8 +20,10 @@ from zendesk_pipeline.orchestration.zendesk_resource import HOW_TO_GET, PAIR, ch
 from zendesk_pipeline.settings import environment
 from zendesk_pipeline.settings.environment import Settings
 from zendesk_pipeline.settings.secret_references import resolved
-from zendesk_pipeline.zendesk.client import Grant, InvalidGrantError, Transport, request_grant
-from zendesk_pipeline.zendesk.shared_token import ACCESS_SECONDS, REFRESH_SECONDS, pair_of, pair_store
+from zendesk_pipeline.zendesk.oauth import Grant, InvalidGrantError, request_grant
+from zendesk_pipeline.zendesk.shared_token import ACCESS_SECONDS, REFRESH_SECONDS
+from zendesk_pipeline.zendesk.token_pair_store import TokenPair, TokenPairStore
+from zendesk_pipeline.zendesk.transport import Transport
 
 REDIRECT = "http://localhost:8000/"
 
@@ -33,7 +35,7 @@ def authorize(redirect: str) -> None:
     chosen = environment.load()
     if not chosen.zendesk_base_url:
         raise environment.not_set("ZENDESK_BASE_URL", "the account's address, such as https://acme.zendesk.com")
-    pairs = pair_store(pair_reference(_setting(PAIR)))
+    pairs = TokenPairStore.of(pair_reference(_setting(PAIR)))
     pairs.current()  # to hear of a secret that is not there before anything is given away
     client = {name: _value(f"ZENDESK_{name.upper()}") for name in ("client_id", "client_secret")}
     state, verifier = secrets.token_urlsafe(16), secrets.token_urlsafe(48)
@@ -45,7 +47,7 @@ def authorize(redirect: str) -> None:
     code = {"code": _code(pasted, state), "redirect_uri": redirect, "code_verifier": verifier}
     lives = {"expires_in": ACCESS_SECONDS, "refresh_token_expires_in": REFRESH_SECONDS}
     asked = {"grant_type": "authorization_code", "scope": chosen.zendesk_oauth_scope, **client, **code, **lives}
-    pairs.replace(pair_of(_granted(transport, asked), ""))
+    pairs.replace(TokenPair.of(_granted(transport, asked), ""))
     click.echo(f"Stored in {pairs.reference}. Runs with AUTH_MODE=oauth_refresh renew the tokens from now on.")
 
 

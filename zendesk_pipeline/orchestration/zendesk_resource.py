@@ -17,7 +17,7 @@ from zendesk_pipeline.model.windows import Span
 from zendesk_pipeline.settings.environment import CREDENTIALS, AuthMode, auth_mode_of, checked_base_url, not_set
 from zendesk_pipeline.settings.secret_references import Reference, reference, resolved
 from zendesk_pipeline.zendesk import parallel_walk
-from zendesk_pipeline.zendesk.client import Transport, ZendeskClient, token_endpoint
+from zendesk_pipeline.zendesk.client import ZendeskClient
 from zendesk_pipeline.zendesk.credentials import (
     ApiToken,
     BearerToken,
@@ -26,8 +26,10 @@ from zendesk_pipeline.zendesk.credentials import (
     OneAtATime,
     Reread,
 )
+from zendesk_pipeline.zendesk.oauth import token_endpoint
 from zendesk_pipeline.zendesk.rate_limits import limiters
 from zendesk_pipeline.zendesk.shared_token import shared_token
+from zendesk_pipeline.zendesk.transport import Transport
 from zendesk_pipeline.zendesk.walk import Walk
 
 PAIR = "ZENDESK_TOKEN_PAIR"

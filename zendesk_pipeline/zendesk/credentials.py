@@ -1,4 +1,4 @@
-"""The ways to prove to Zendesk who we are, as `requests` authentication; `token_pair` has the fourth.
+"""The ways to prove to Zendesk who we are, as `requests` authentication; `shared_token` has the fourth.
 
 https://developer.zendesk.com/api-reference/introduction/security-and-auth/
 """

@@ -66,7 +66,7 @@ def web_page(headers: Mapping[str, str], body: bytes) -> str:
     return "a web page" + (f" titled {title}" if title else "") + (f", sent by {server}" if server else "")
 
 
-def refusal(  # noqa: C901, PLR0911  # a case a line
+def error_of(  # noqa: C901, PLR0911  # a case a line
     path: str, status: int, headers: Mapping[str, str], body: bytes, *, remedy: str, now: float
 ) -> ZendeskError:
     """The error for an answer to `path`; `remedy` is what to do about the credential where that is the cause."""

@@ -26,10 +26,11 @@ from zendesk_pipeline.model.records import Page
 from zendesk_pipeline.model.streams import STREAMS, Stream
 from zendesk_pipeline.model.windows import HOUR, Span
 from zendesk_pipeline.zendesk import parallel_walk
-from zendesk_pipeline.zendesk.client import Transport, ZendeskClient
+from zendesk_pipeline.zendesk.client import ZendeskClient
 from zendesk_pipeline.zendesk.credentials import ApiToken
 from zendesk_pipeline.zendesk.prefetch import prefetched
 from zendesk_pipeline.zendesk.rate_limits import RateLimiter
+from zendesk_pipeline.zendesk.transport import Transport
 from zendesk_pipeline.zendesk.walk import Walk
 from zendesk_pipeline_tests.bench.account import Account
 

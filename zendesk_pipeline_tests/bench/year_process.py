@@ -23,7 +23,7 @@ from dagster._core.definitions.reconstruct import ReconstructableJob, Reconstruc
 from dagster._core.execution.api import execute_run_iterator
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 
-from zendesk_pipeline.zendesk.client import Transport
+from zendesk_pipeline.zendesk.transport import Transport
 from zendesk_pipeline_tests.bench.counting import NOTE, peak_memory
 
 JOB = "__ASSET_JOB"

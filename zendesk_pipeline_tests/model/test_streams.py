@@ -21,8 +21,8 @@ from zendesk_pipeline.model.streams import (
     register,
 )
 from zendesk_pipeline.model.windows import HOUR, Span
-from zendesk_pipeline.zendesk.client import token_endpoint
 from zendesk_pipeline.zendesk.credentials import ClientCredentials
+from zendesk_pipeline.zendesk.oauth import token_endpoint
 from zendesk_pipeline_tests import collected
 from zendesk_pipeline_tests.asking import NOW, client_for, first_page
 from zendesk_pipeline_tests.conftest import FakeClock

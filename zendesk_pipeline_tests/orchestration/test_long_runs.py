@@ -32,7 +32,7 @@ from zendesk_pipeline.model.windows import HOUR, Span, Window, timestamp
 from zendesk_pipeline.orchestration import long_runs
 from zendesk_pipeline.orchestration.long_runs import FINISHED_BY, MOVES_ON, put_off_end
 from zendesk_pipeline.settings import environment as settings
-from zendesk_pipeline.zendesk import parallel_walk
+from zendesk_pipeline.zendesk import range_parts
 from zendesk_pipeline_tests.by_hand import FIRST, hours
 from zendesk_pipeline_tests.deliveries import Bucket
 from zendesk_pipeline_tests.fakes.s3_proxy import S3Proxy, S3Request, s3_proxy
@@ -76,7 +76,7 @@ def account(steady: SimulatedZendesk) -> SimulatedZendesk:
 @pytest.fixture(autouse=True)
 def _short_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """A range of some pages is read in several parts."""
-    monkeypatch.setattr(parallel_walk, "PAGES_OF_A_PART_ALONE", PAGES_OF_A_PART)
+    monkeypatch.setattr(range_parts, "PAGES_OF_A_PART_ALONE", PAGES_OF_A_PART)
 
 
 @pytest.fixture
@@ -271,7 +271,7 @@ def _collect(environment: dict[str, str], kept: Path, run_id: str, parent: str) 
     os.dup2(output, 2)
     os.environ.clear()
     os.environ.update({"HOME": os.devnull, **environment, "DAGSTER_HOME": str(kept)})
-    long_runs.REPORT_SECONDS, parallel_walk.PAGES_OF_A_PART_ALONE = 0, PAGES_OF_A_PART
+    long_runs.REPORT_SECONDS, range_parts.PAGES_OF_A_PART_ALONE = 0, PAGES_OF_A_PART
     tags = {PARENT_RUN_ID_TAG: parent, ROOT_RUN_ID_TAG: parent} if parent else {}
     ends = {RANGE_START: Window(SPAN.start).partition_key, RANGE_END: Window(SPAN.end - HOUR).partition_key}
     with dg.DagsterInstance.get() as instance:

@@ -6,7 +6,7 @@ import re
 import pytest
 
 from zendesk_pipeline.model import records
-from zendesk_pipeline.zendesk import client, error_answers, walk
+from zendesk_pipeline.zendesk import client, error_answers, transport, walk
 from zendesk_pipeline_tests.promise import test_bounds
 from zendesk_pipeline_tests.root import ROOT
 
@@ -44,11 +44,11 @@ def test_each_bound_is_the_one_in_force() -> None:
     """The numbers of the page are the code's."""
     bounds = PAGE[PAGE.index("## Bounds") : PAGE.index("## What is not stopped")]
     stated = {
-        f"{client.LARGEST_BODY // 2**20} MiB",
+        f"{transport.LARGEST_BODY // 2**20} MiB",
         f"{test_bounds.MEMORY // 2**20} MiB",
         f"{records.LONGEST_IDENTITY} characters",
         f"{walk.LONGEST_CURSOR:,} characters",
         f"{error_answers.LONGEST_ERROR:,} bytes, {error_answers.LONGEST_QUOTE} characters",
     }
     assert {text for text in stated if text not in bounds} == set()
-    assert (client.LONGEST_BODY_TIME, client.LONGEST_WAIT) == (5, 3600)
+    assert (transport.LONGEST_BODY_TIME, client.LONGEST_WAIT) == (5, 3600)

@@ -43,9 +43,10 @@ from zendesk_pipeline.model.rate_budgets import BUDGETS
 from zendesk_pipeline.model.streams import Stream
 from zendesk_pipeline.model.windows import HOUR, Span, Window, timestamp
 from zendesk_pipeline.zendesk import parallel_walk
-from zendesk_pipeline.zendesk.client import Transport, ZendeskClient
+from zendesk_pipeline.zendesk.client import ZendeskClient
 from zendesk_pipeline.zendesk.credentials import ApiToken
 from zendesk_pipeline.zendesk.rate_limits import RateLimiter
+from zendesk_pipeline.zendesk.transport import Transport
 from zendesk_pipeline.zendesk.walk import Walk
 from zendesk_pipeline_tests.fakes.memory_s3 import Around, CrashError, MemoryBucket, MemoryS3, Trouble, Write, troubled
 

@@ -16,7 +16,8 @@ from zendesk_pipeline.local.simulator.faults import Kind, Rule
 from zendesk_pipeline.local.simulator.packing import Encoding, compressed
 from zendesk_pipeline.model.clock import Clock
 from zendesk_pipeline.model.errors import PageTooHeavyError, ProtocolError, TransientError
-from zendesk_pipeline.zendesk import client as client_module
+from zendesk_pipeline.zendesk import transport as transport_module
+from zendesk_pipeline.zendesk.client import LONGEST_WAIT
 from zendesk_pipeline.zendesk.error_answers import LONGEST_QUOTE, quote
 from zendesk_pipeline.zendesk.rate_limits import retry_after
 from zendesk_pipeline_tests.asking import client_for, first_page, walk_with
@@ -202,7 +203,7 @@ def test_a_drip_that_never_times_out_is_given_up(environment: dict[str, str], bu
 
 def test_bodies_given_up_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     """An error's trace leads to the body it is about: it is let go at once, not with the next garbage collection."""
-    monkeypatch.setattr(client_module, "LARGEST_BODY", 1_000_000)
+    monkeypatch.setattr(transport_module, "LARGEST_BODY", 1_000_000)
     with answering(Reply(b" " * 2_000_000)) as server, pytest.raises(PageTooHeavyError) as raised:
         first_page(client_for(server.url, FakeClock(NOW).clock))
     held: list[int] = []
@@ -210,7 +211,7 @@ def test_bodies_given_up_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     while trace:
         held += [len(value) for value in trace.tb_frame.f_locals.values() if isinstance(value, bytes | bytearray)]
         trace = trace.tb_next
-    assert sum(held) <= client_module.CHUNK
+    assert sum(held) <= transport_module.CHUNK
 
 
 # Small things without end
@@ -254,7 +255,7 @@ def test_no_header_is_too_strange(told: str) -> None:
             assert "503" in str(problem)  # noqa: PT017  # either way is fine
         else:
             assert len(pages) == 1
-    assert sum(fake.slept) <= client_module.LONGEST_WAIT
+    assert sum(fake.slept) <= LONGEST_WAIT
 
 
 def test_a_cursor_that_no_request_can_hold_is_an_error() -> None:

@@ -25,7 +25,9 @@ from zendesk_pipeline.model.paging import CursorList, Params
 from zendesk_pipeline.model.records import Page
 from zendesk_pipeline.model.streams import Stream
 from zendesk_pipeline.model.windows import HOUR, Span, TimeRange, Window
-from zendesk_pipeline.zendesk.walk import Turn, Walk
+from zendesk_pipeline.zendesk.page_order import PageOrder
+from zendesk_pipeline.zendesk.settled_range import SettledRange
+from zendesk_pipeline.zendesk.walk import Walk
 from zendesk_pipeline_tests.collected import STREAMS
 from zendesk_pipeline_tests.fakes.memory_s3 import MemoryBucket, MemoryS3, Trouble
 from zendesk_pipeline_tests.promise.histories import BEGIN, LONGEST_LINE, Run, World
@@ -329,7 +331,7 @@ def _impatience(patch: pytest.MonkeyPatch) -> None:
     def had_to_wait(*_: object) -> bool:
         return False
 
-    patch.setattr(Walk, "_wait_until_settled", had_to_wait)
+    patch.setattr(SettledRange, "_wait", had_to_wait)
 
 
 def _last_record_as_proof(patch: pytest.MonkeyPatch) -> None:
@@ -345,7 +347,7 @@ def _last_record_as_proof(patch: pytest.MonkeyPatch) -> None:
 
 def _one_record_as_end(patch: pytest.MonkeyPatch) -> None:
     """An export is left at the first record behind the range."""
-    patch.setattr(Turn, "ended", property(lambda turn: turn.behind > 0))
+    patch.setattr(PageOrder, "ended", property(lambda order: order.behind > 0))
 
 
 def _old_pages_believed(patch: pytest.MonkeyPatch) -> None:
@@ -354,7 +356,7 @@ def _old_pages_believed(patch: pytest.MonkeyPatch) -> None:
     def settled(*_: object) -> bool:
         return True
 
-    patch.setattr(Walk, "_still_settled", settled)
+    patch.setattr(SettledRange, "_is_still_settled", settled)
 
 
 def _nothing_taken_back(patch: pytest.MonkeyPatch) -> None:

@@ -14,8 +14,9 @@ from zendesk_pipeline.local.simulator.faults import Rule
 from zendesk_pipeline.model.clock import Clock
 from zendesk_pipeline.model.errors import RefusedError
 from zendesk_pipeline.model.streams import Stream
-from zendesk_pipeline.zendesk.client import ZendeskClient, token_endpoint
+from zendesk_pipeline.zendesk.client import ZendeskClient
 from zendesk_pipeline.zendesk.credentials import ApiToken, BearerToken, ClientCredentials
+from zendesk_pipeline.zendesk.oauth import token_endpoint
 from zendesk_pipeline_tests.asking import client_for, first_page
 from zendesk_pipeline_tests.by_hand import hours
 from zendesk_pipeline_tests.collected import STREAMS

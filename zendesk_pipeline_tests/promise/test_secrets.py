@@ -25,8 +25,9 @@ from zendesk_pipeline.local.simulator.faults import Rule
 from zendesk_pipeline.model.errors import PipelineError, SettingsError
 from zendesk_pipeline.orchestration.zendesk_resource import ZendeskResource
 from zendesk_pipeline.settings import environment as settings
-from zendesk_pipeline.zendesk.client import ZendeskClient, token_endpoint
+from zendesk_pipeline.zendesk.client import ZendeskClient
 from zendesk_pipeline.zendesk.credentials import ApiToken, BearerToken, ClientCredentials
+from zendesk_pipeline.zendesk.oauth import token_endpoint
 from zendesk_pipeline_tests.asking import client_for, first_page
 from zendesk_pipeline_tests.by_hand import FIRST, audit_log, hours, ticket
 from zendesk_pipeline_tests.conftest import SINCE, FakeClock

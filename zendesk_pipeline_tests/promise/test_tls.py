@@ -12,8 +12,9 @@ from zendesk_pipeline.local.services import LocalS3, SimulatedZendesk
 from zendesk_pipeline.local.simulator.accounts import CLIENT_ID, CLIENT_SECRET
 from zendesk_pipeline.model.clock import Clock
 from zendesk_pipeline.model.errors import RefusedError, SettingsError
-from zendesk_pipeline.zendesk.client import ZendeskClient, token_endpoint
+from zendesk_pipeline.zendesk.client import ZendeskClient
 from zendesk_pipeline.zendesk.credentials import ClientCredentials
+from zendesk_pipeline.zendesk.oauth import token_endpoint
 from zendesk_pipeline_tests.asking import client_for, first_page
 from zendesk_pipeline_tests.by_hand import hours
 from zendesk_pipeline_tests.conftest import SINCE

@@ -28,9 +28,9 @@ from zendesk_pipeline.model.errors import (
     TransientError,
 )
 from zendesk_pipeline.model.streams import AUDIT_LOGS, Stream
-from zendesk_pipeline.zendesk import client as client_module
-from zendesk_pipeline.zendesk.client import token_endpoint
+from zendesk_pipeline.zendesk import transport as transport_module
 from zendesk_pipeline.zendesk.credentials import BearerToken, ClientCredentials
+from zendesk_pipeline.zendesk.oauth import token_endpoint
 from zendesk_pipeline.zendesk.rate_limits import RateLimiter
 from zendesk_pipeline_tests.asking import NOW, client_for, first_page
 from zendesk_pipeline_tests.collected import STREAMS
@@ -71,7 +71,7 @@ def test_a_429_is_waited_out_as_told(headers: dict[str, str], pause: float, fake
         client = client_for(server.url, fake.clock, retries=0)
         first_page(client)
     assert fake.slept == [pause]
-    assert (client.spent.requests, client.spent.waited) == (2, pause)
+    assert (client.stats.requests, client.stats.waited) == (2, pause)
     assert server.received[0].query == server.received[1].query
 
 
@@ -111,7 +111,7 @@ def test_each_request_may_wait_anew(fake_clock: Clocks) -> None:
         client = client_for(server.url, fake.clock)
         first_page(client)
         first_page(client)
-    assert client.spent.waited == sum(fake.slept) == 6000
+    assert client.stats.waited == sum(fake.slept) == 6000
 
 
 @pytest.mark.parametrize("family", ["ratelimit", "rate-limit", "both"])
@@ -127,7 +127,7 @@ def test_the_share_of_the_account_follows_its_headers(
         first_page(client, AUDIT_LOGS)
     assert fake.slept == []
     first_page(client, AUDIT_LOGS)
-    assert sum(fake.slept) == client.spent.waited == 60
+    assert sum(fake.slept) == client.stats.waited == 60
 
 
 def test_the_client_stands_back_where_others_use_the_account_up(zendesk: SimulatedZendesk, fake_clock: Clocks) -> None:
@@ -195,7 +195,7 @@ def test_a_fault_is_tried_again_until_it_is_over(fault: Rule, zendesk: Simulated
     client = client_for(zendesk.url, fake_clock(NOW).clock, retries=2, timeout=0.2)
     assert len(first_page(client).records) == 1000
     assert [seen.fault for seen in zendesk.control.requests()] == [fault.kind, fault.kind, None]
-    assert client.spent.requests == 3
+    assert client.stats.requests == 3
 
 
 @pytest.mark.parametrize("fault", FAULTS)
@@ -293,7 +293,7 @@ def test_a_body_is_bounded(
     kind: Kind, zendesk: SimulatedZendesk, fake_clock: Clocks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A body without end, or one that unpacks to no end, is given up at LARGEST_BODY; memory holds no more of it."""
-    monkeypatch.setattr(client_module, "LARGEST_BODY", 4_000_000)
+    monkeypatch.setattr(transport_module, "LARGEST_BODY", 4_000_000)
     zendesk.control.add_faults(Rule(path=EXPORT, kind=kind, size=1 << 28))
     tracemalloc.start()
     with pytest.raises(PageTooHeavyError, match="more than 4,000,000 bytes"):

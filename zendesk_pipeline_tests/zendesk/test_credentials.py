@@ -14,7 +14,7 @@ from zendesk_pipeline.local.simulator.faults import Rule
 from zendesk_pipeline.model.clock import Clock
 from zendesk_pipeline.model.errors import RefusedError, TransientError
 from zendesk_pipeline.model.streams import STREAMS
-from zendesk_pipeline.zendesk.client import ZendeskClient, token_endpoint
+from zendesk_pipeline.zendesk.client import ZendeskClient
 from zendesk_pipeline.zendesk.credentials import (
     AccessToken,
     ApiToken,
@@ -23,6 +23,7 @@ from zendesk_pipeline.zendesk.credentials import (
     Credential,
     OneAtATime,
 )
+from zendesk_pipeline.zendesk.oauth import token_endpoint
 from zendesk_pipeline_tests.asking import NOW, client_for, first_page, walk_with
 from zendesk_pipeline_tests.conftest import FakeClock
 from zendesk_pipeline_tests.fakes.scripted_server import Received, Reply, answering, tickets_page

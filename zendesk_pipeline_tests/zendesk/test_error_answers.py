@@ -17,7 +17,7 @@ from zendesk_pipeline.model.errors import (
     TransientError,
     ZendeskError,
 )
-from zendesk_pipeline.zendesk.error_answers import LONGEST_QUOTE, is_web_page, quote, refusal, web_page
+from zendesk_pipeline.zendesk.error_answers import LONGEST_QUOTE, error_of, is_web_page, quote, web_page
 from zendesk_pipeline_tests.asking import NOW
 from zendesk_pipeline_tests.model.test_records import RECORDED
 
@@ -34,7 +34,7 @@ TOO_RECENT = b'{"error":"InvalidValue","description":"Too recent start_time. Use
 
 
 def _refusal(status: int, body: bytes = b"", headers: dict[str, str] | None = None) -> ZendeskError:
-    return refusal(PATH, status, CaseInsensitiveDict(headers or {}), body, remedy="Check the key.", now=NOW)
+    return error_of(PATH, status, CaseInsensitiveDict(headers or {}), body, remedy="Check the key.", now=NOW)
 
 
 @pytest.mark.parametrize(

@@ -35,9 +35,9 @@ from zendesk_pipeline.model.paging import AccessLogList
 from zendesk_pipeline.model.records import BYTES_BESIDE_A_LINE, Page
 from zendesk_pipeline.model.streams import ACCESS_LOGS, AUDIT_LOGS, STREAMS, Stream
 from zendesk_pipeline.model.windows import HOUR, Span, timestamp
-from zendesk_pipeline.zendesk import parallel_walk
+from zendesk_pipeline.zendesk import parallel_walk, range_parts
 from zendesk_pipeline.zendesk.client import ZendeskClient
-from zendesk_pipeline.zendesk.parallel_walk import (
+from zendesk_pipeline.zendesk.range_parts import (
     LONGEST_PART,
     MOST_CURSORS,
     MOST_PAGES_WAITING,
@@ -402,7 +402,7 @@ def test_what_is_proven_when_a_walk_breaks_was_shown(
 ) -> None:
     """In whatever order, with one cursor or several: what counts as passed when requests begin to fail is all there."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(parallel_walk, "PAGES_OF_A_PART_ALONE", alone)
+        patch.setattr(range_parts, "PAGES_OF_A_PART_ALONE", alone)
         account = _account(times, tick=tick, audit_log_order=order)
         account.adapter.zendesk.faults.add([Rule(kind="status", code=500, skip=skip, times=9, probability=0.9)])
         shown, passed = set[str](), 0
@@ -441,7 +441,7 @@ def test_what_is_proven_of_access_logs_was_shown(logs: list[tuple[int, int]], sk
     account.adapter.zendesk.faults.add([Rule(kind="status", code=500, skip=skip, times=4)])
     shown, passed = set[str](), 0
     with pytest.MonkeyPatch.context() as patch, suppress(TransientError):
-        patch.setattr(parallel_walk, "PAGES_OF_A_PART_ALONE", alone)
+        patch.setattr(range_parts, "PAGES_OF_A_PART_ALONE", alone)
         for page in parallel_walk.pages(account.walk(replace(ACCESS_LOGS, page_size=2))):
             shown.update(record.identity for record in page.records)
             passed = max(passed, page.passed)
@@ -641,7 +641,7 @@ def test_what_is_read_ahead_is_bounded() -> None:
 def test_what_is_read_ahead_is_bounded_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where nobody takes pages, the cursors stop at so many bytes, whatever the number of pages; none is lost by it."""
     page = 2 * BYTES_BESIDE_A_LINE + 200  # two records, and what is around them
-    monkeypatch.setattr(parallel_walk, "MOST_BYTES", 20 * page)
+    monkeypatch.setattr(range_parts, "MOST_BYTES", 20 * page)
     times = range(0, HOURS * HOUR, 8)
     account = _account(times, tick=5.0)
     pages = parallel_walk.pages(account.walk(replace(AUDIT_LOGS, page_size=2)))
@@ -654,7 +654,7 @@ def test_what_is_read_ahead_is_bounded_in_bytes(monkeypatch: pytest.MonkeyPatch)
 
 def test_one_of_several_cursors_takes_no_giant_page(monkeypatch: pytest.MonkeyPatch) -> None:
     """It asks for fewer records; one record that is larger still is read when it is wanted next. None is lost."""
-    monkeypatch.setattr(parallel_walk, "LARGEST_OF_SEVERAL", 100)  # less than a page of one record
+    monkeypatch.setattr(range_parts, "LARGEST_OF_SEVERAL", 100)  # less than a page of one record
     times = range(0, HOURS * HOUR, 20)
     account = _account(times, tick=5.0)
     shown = list(parallel_walk.pages(account.walk(replace(AUDIT_LOGS, page_size=20))))

@@ -26,18 +26,15 @@ from zendesk_pipeline.local.simulator.faults import Rule
 from zendesk_pipeline.model.clock import Clock
 from zendesk_pipeline.model.errors import PipelineError, RefusedError, SecretStoreError, SettingsError, TransientError
 from zendesk_pipeline.settings.secret_references import Reference, reference
-from zendesk_pipeline.zendesk.client import Transport
 from zendesk_pipeline.zendesk.shared_token import (
     ACCESS_SECONDS,
-    CLAIM,
-    NEXT,
     REFRESH_SECONDS,
     STORE_SECONDS,
     SharedToken,
-    claim_id,
-    next_id,
     shared_token,
 )
+from zendesk_pipeline.zendesk.token_pair_store import CLAIM, NEXT, claim_id, next_id
+from zendesk_pipeline.zendesk.transport import Transport
 from zendesk_pipeline_tests.asking import NOW, client_for, first_page
 from zendesk_pipeline_tests.by_hand import hours
 from zendesk_pipeline_tests.conftest import SINCE, FakeClock
@@ -421,7 +418,7 @@ def _moving(fake: FakeClock, proxy: SecretsProxy) -> Callable[[float], None]:
 
 CANCELLED = """
 import sys, time
-from zendesk_pipeline.zendesk.client import Transport
+from zendesk_pipeline.zendesk.transport import Transport
 from zendesk_pipeline.model.clock import Clock
 from zendesk_pipeline.zendesk.prefetch import prefetched
 from zendesk_pipeline.settings.secret_references import reference

@@ -29,18 +29,13 @@ from zendesk_pipeline.model.records import Page
 from zendesk_pipeline.model.streams import AUDIT_LOGS, INCREMENTAL_TICKETS, INCREMENTAL_USERS, Stream
 from zendesk_pipeline.model.streams import STREAMS as EVERY
 from zendesk_pipeline.model.windows import HOUR, Span, TimeRange, Window, timestamp
-from zendesk_pipeline.zendesk import client as client_module
-from zendesk_pipeline.zendesk.client import Transport, token_endpoint
+from zendesk_pipeline.zendesk import transport as transport_module
 from zendesk_pipeline.zendesk.credentials import ClientCredentials
-from zendesk_pipeline.zendesk.walk import (
-    PAGES_BEFORE_GROWING,
-    PAGES_OF_A_DOUBTFUL_END,
-    PAUSE_OF_AN_OLD_PAGE,
-    RECORDS_OF_AN_END,
-    TRIES_OF_AN_OLD_PAGE,
-    PageSize,
-    Turn,
-)
+from zendesk_pipeline.zendesk.oauth import token_endpoint
+from zendesk_pipeline.zendesk.page_order import PAGES_OF_A_DOUBTFUL_END, RECORDS_OF_AN_END, PageOrder
+from zendesk_pipeline.zendesk.page_size import PAGES_BEFORE_GROWING, PageSize
+from zendesk_pipeline.zendesk.settled_range import PAUSE_OF_AN_OLD_PAGE, TRIES_OF_AN_OLD_PAGE
+from zendesk_pipeline.zendesk.transport import Transport
 from zendesk_pipeline_tests.asking import DAY, NOW, client_for, first_page, machine_in, walk_with
 from zendesk_pipeline_tests.collected import STREAMS
 from zendesk_pipeline_tests.conftest import FakeClock
@@ -347,11 +342,11 @@ def test_as_many_early_records_as_a_page_holds_prove_nothing(
     place, early = ahead
     here = times[min(place, len(times) - 1)]
     times[place:place] = [here + each for each in early[:full]]
-    turn, left = Turn.of(dataclasses.replace(INCREMENTAL_TICKETS, page_size=full), 0, 1000), times
+    order, left = PageOrder.of(dataclasses.replace(INCREMENTAL_TICKETS, page_size=full), 0, 1000), times
     for size in itertools.cycle(sizes):
         page, left = left[: min(size, full)], left[min(size, full) :]
-        turn.takes(page)
-        assert turn.passed <= min(left, default=1000)
+        order.add(page)
+        assert order.passed <= min(left, default=1000)
         if not left:
             break
 
@@ -796,7 +791,7 @@ def test_a_page_larger_than_we_take_is_asked_for_in_parts(
     zendesk: SimulatedZendesk, fake_clock: Clocks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A body beyond LARGEST_BODY is halved like one that Zendesk cannot build, and every record comes."""
-    monkeypatch.setattr(client_module, "LARGEST_BODY", 600_000)
+    monkeypatch.setattr(transport_module, "LARGEST_BODY", 600_000)
     span = Span(DAY.start, DAY.start + 6 * HOUR)
     pages = list(walk_with(client_for(zendesk.url, fake_clock(NOW).clock), span=span).pages())
     assert _sizes(zendesk)[:3] == [1000, 500, 250]

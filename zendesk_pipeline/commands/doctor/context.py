@@ -19,7 +19,8 @@ from zendesk_pipeline.model.errors import StarvedError
 from zendesk_pipeline.model.windows import Span, Window
 from zendesk_pipeline.settings import environment as settings
 from zendesk_pipeline.settings.environment import Settings
-from zendesk_pipeline.zendesk.client import Answer, NoCredential, ZendeskClient
+from zendesk_pipeline.zendesk.client import ZendeskClient
+from zendesk_pipeline.zendesk.transport import HttpAnswer, NoCredential
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -31,7 +32,7 @@ ME = "/api/v2/users/me"
 class Hello:
     """What the account's host answers without a credential."""
 
-    answer: Answer
+    answer: HttpAnswer
     certificate_ends_at: float | None
     """Seconds since the epoch; None without TLS, and where the library does not show it."""
     heard_at: float
@@ -98,7 +99,7 @@ class Context:
             hooks["response"].remove(keep_certificate)
         return Hello(answer=answer, certificate_ends_at=ends[0] if ends else None, heard_at=self.clock.now())
 
-    def asked(self, path: str) -> Answer:
+    def asked(self, path: str) -> HttpAnswer:
         """One request with the credential, whatever comes back; raises ZendeskError where nothing does."""
         return self.zendesk.transport.send("GET", path, auth=self.zendesk.credential)
 

@@ -22,7 +22,7 @@ from zendesk_pipeline.model.rate_budgets import EXPORT_RATE, HIGH_VOLUME_EXPORT_
 from zendesk_pipeline.model.streams import STREAMS, Stream
 from zendesk_pipeline.model.windows import HOUR, Span
 from zendesk_pipeline.settings.environment import Settings
-from zendesk_pipeline.zendesk.error_answers import IN_FRONT, SCOPE_IS_NARROW, is_web_page, quote, refusal
+from zendesk_pipeline.zendesk.error_answers import IN_FRONT, SCOPE_IS_NARROW, error_of, is_web_page, quote
 from zendesk_pipeline.zendesk.rate_limits import HEADROOM, account_budget, moment_of
 
 DAY = 86_400.0
@@ -70,10 +70,10 @@ def host(context: Context) -> Verdict:
     hello = context.hello
     answer, ends_at = hello.answer, hello.certificate_ends_at
     if is_web_page(answer.headers, answer.body):
-        problem = refusal(ME, answer.status, answer.headers, answer.body, remedy="", now=hello.heard_at)
+        problem = error_of(ME, answer.status, answer.headers, answer.body, remedy="", now=hello.heard_at)
         return failed(problem.message, "" if IN_FRONT in problem.message else IN_FRONT)
     if answer.status not in {HTTPStatus.OK, *NOT_ACCEPTED}:
-        problem = refusal(ME, answer.status, answer.headers, b"", remedy="", now=hello.heard_at)
+        problem = error_of(ME, answer.status, answer.headers, b"", remedy="", now=hello.heard_at)
         theirs = answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR
         return failed(problem.message, "Look at https://status.zendesk.com, and try again." if theirs else OWN_ADDRESS)
     if context.settings.zendesk_base_url.startswith("http:"):

@@ -24,8 +24,8 @@ from google.oauth2 import service_account
 from zendesk_pipeline.commands.secops.feed_model import SECRET_FIELD, Feed
 from zendesk_pipeline.commands.secops.instance import LOG_TYPE, Instance, SecopsError
 from zendesk_pipeline.settings.programs import ours
-from zendesk_pipeline.zendesk.client import NoCredential
 from zendesk_pipeline.zendesk.error_answers import quote
+from zendesk_pipeline.zendesk.transport import NoCredential
 
 Kind = TypeVar("Kind", bound=msgspec.Struct)
 
