@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from zendesk_pipeline.model.malformed import top_fields, without_halves
+from zendesk_pipeline.model.json_text import top_fields, without_halves
 from zendesk_pipeline.model.streams import Stream
 
 MARK = "zendesk_pipeline"

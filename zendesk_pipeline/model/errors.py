@@ -1,7 +1,7 @@
 """What can go wrong, by what has to be done about it.
 
     PipelineError
-    ├── SettingsError       a setting is missing or wrong: a person mends it
+    ├── SettingsError       a setting is missing or wrong: a person fixes it
     ├── ZendeskError        Zendesk's side
     │   ├── TransientError  a connection, a 5xx, a broken body: trying again may help
     │   │   ├── PageTooHeavyError  504, or a body without end: a smaller page may help
@@ -67,7 +67,7 @@ class RefusedError(ZendeskError):
     """The request is refused, by Zendesk or by what is on the way to it."""
 
     def __init__(self, message: str, *, unclear: int | None = None) -> None:
-        """`unclear` is the status of an answer that can mean several things: whoever gets it may ask on."""
+        """`unclear` is the status of an answer that can mean several things: whoever catches it may ask further."""
         super().__init__(message)
         self.unclear = unclear
 
@@ -89,7 +89,7 @@ class PageLimitError(ZendeskError):
 
 
 class SecretStoreError(PipelineError):
-    """The store that a secret is read from gave no answer, or one that trying again may mend."""
+    """The store that a secret is read from gave no answer, or one that passes."""
 
 
 class DeliveryError(PipelineError):

@@ -1,55 +1,18 @@
 """The ways Zendesk pages what we collect: which parameters ask for a page, and where the next one is.
 
-Pure: no HTTP, no waiting. A stream names one of them.
+Pure: no HTTP, no waiting. A stream names one of them; each is a `Paging`.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Optional, Protocol
+from typing import Annotated, Any, Optional
 from urllib.parse import parse_qsl, urlsplit
 
 import msgspec
 
+from zendesk_pipeline.model.stream import Paging, Params
 from zendesk_pipeline.model.windows import LAST_TIME, TimeRange, timestamp
 
-Params = list[tuple[str, str]]
-"""Query parameters in order; a list, because `filter[created_at][]` has to be sent twice."""
-
-
-class Paging(Protocol):
-    """How one kind of Zendesk list is read in ascending order."""
-
-    @property
-    def envelope(self) -> Sequence[tuple[str, object] | tuple[str, object, object]]:
-        """The fields around the records that decide where the next page is: name, type, perhaps a default."""
-        ...
-
-    @property
-    def bounded(self) -> bool:
-        """Whether the query names the range's end. Then Zendesk's flag alone ends a walk, whatever the last time is."""
-        ...
-
-    @property
-    def spread(self) -> int:
-        """Seconds beyond the ends asked for in which a list with both ends can show records."""
-        ...
-
-    @property
-    def late(self) -> int:
-        """Seconds after its event time in which a list with both ends takes up a record: what lies behind shows it."""
-        ...
-
-    def params(self, asked: TimeRange, cursor: str | None, size: int) -> Params:
-        """The query for the page after `cursor`, or for the first one."""
-        ...
-
-    def following(self, page: Any) -> tuple[bool, str | None]:
-        """Whether there is more, and the cursor that leads there."""
-        ...
-
-    def repeated(self, cursor: str) -> str:
-        """What it means that `cursor` came twice, and what to do, as a sentence or two."""
-        ...
+__all__ = ["AccessLogList", "CursorExport", "CursorList", "CursorListFrom", "Paging", "Params", "TimeExport"]
 
 
 class _Meta(msgspec.Struct):
@@ -172,25 +135,10 @@ class CursorExport:
     always: tuple[tuple[str, str], ...] = ()
     """Parameters that are sent with every page."""
 
-    @property
-    def envelope(self) -> Sequence[tuple[str, object]]:
-        """The end's flag and the cursor."""
-        return (("end_of_stream", bool), ("after_cursor", str | None))
-
-    @property
-    def bounded(self) -> bool:
-        """There is no end to ask for."""
-        return False
-
-    @property
-    def spread(self) -> int:
-        """There are no ends to go beyond."""
-        return 0
-
-    @property
-    def late(self) -> int:
-        """There is no end to be behind."""
-        return 0
+    envelope = (("end_of_stream", bool), ("after_cursor", str | None))
+    bounded = False
+    spread = late = 0
+    repeated = staticmethod(_same_cursor_twice)
 
     def params(self, asked: TimeRange, cursor: str | None, size: int) -> Params:
         """The start is sent for the first page only."""
@@ -200,10 +148,6 @@ class CursorExport:
     def following(self, page: Any) -> tuple[bool, str | None]:
         """`end_of_stream` decides."""
         return not page.end_of_stream, page.after_cursor
-
-    def repeated(self, cursor: str) -> str:
-        """As everywhere but in exports by time."""
-        return _same_cursor_twice(cursor)
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,7 +50,7 @@ _text = json.JSONDecoder(strict=False).decode
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rule:
+class RedactionRule:
     """What happens to the values at a path; of `keep`, what becomes of everything else beside it."""
 
     action: Action
@@ -111,7 +111,7 @@ class _Pattern:
 class Redaction:
     """The rules of one stream, ready to be applied."""
 
-    def __init__(self, rules: Sequence[Rule], *, always: Sequence[str], key: bytes = b"") -> None:
+    def __init__(self, rules: Sequence[RedactionRule], *, always: Sequence[str], key: bytes = b"") -> None:
         """Make it of rules.
 
         Args:
@@ -220,7 +220,7 @@ def hashed(value: bytes, key: bytes) -> bytes:
     return f"{HASH_PREFIX}{hmac.digest(key, value, 'sha256').hex()[:HASH_LENGTH]}".encode()
 
 
-def digest(rules: Sequence[Rule], key: bytes) -> str:
+def digest(rules: Sequence[RedactionRule], key: bytes) -> str:
     """What is remembered of the rules: 32 hexadecimal digits; their order does not count, the key of a hash does."""
     texts = sorted([rule.action, written(rule.within), written(rule.path)] for rule in rules)
     check = hmac.digest(key, MEANING.encode(), "sha256").hex() if any(rule.action == "hash" for rule in rules) else ""

@@ -18,7 +18,7 @@ import msgspec
 import yaml
 
 from zendesk_pipeline.model.errors import SettingsError
-from zendesk_pipeline.model.redaction import Action, Path, Redaction, Rule, Step, written
+from zendesk_pipeline.model.redaction import Action, Path, Redaction, RedactionRule, Step, written
 from zendesk_pipeline.model.streams import STREAMS, Stream
 
 KEY = "REDACTION_KEY"
@@ -35,7 +35,7 @@ FOLDER = File(__file__).parent / "rule_sets"
 
 _STEP = re.compile(r"""\.?(?P<name>[\w-]+)|\.?(?P<any>\*)|(?P<item>\[\*\])|\[(?P<quoted>"(?:[^"\\]|\\.)*")\]""")
 
-RulesOf = Mapping[str, Sequence[Rule]]
+RulesOf = Mapping[str, Sequence[RedactionRule]]
 """By the stream's name; of one that is `whole`, none. Of a stream that is not in it, nothing is said."""
 
 
@@ -83,7 +83,7 @@ def parsed(content: str) -> RulesOf:
     except (yaml.YAMLError, RecursionError):
         raise ValueError("it is no YAML") from None
     wrong: list[_Node] = []
-    rules: dict[str, list[Rule]] = {}
+    rules: dict[str, list[RedactionRule]] = {}
     for key, value in _members(root, "names of streams, each with a list of rules, are", wrong):
         stream = STREAMS.get(key.value)
         if stream is None:
@@ -167,7 +167,7 @@ def _content(setting: str) -> str:
         raise ValueError("the file is no text in UTF-8") from None
 
 
-def _rules(stream: Stream, node: yaml.SequenceNode, wrong: list[_Node]) -> Iterator[Rule]:
+def _rules(stream: Stream, node: yaml.SequenceNode, wrong: list[_Node]) -> Iterator[RedactionRule]:
     seen: dict[Path, int] = {}
     for item in node.value:
         members = {key.value: (key, value) for key, value in _members(item, "an action and its paths are", wrong)}
@@ -179,7 +179,7 @@ def _rules(stream: Stream, node: yaml.SequenceNode, wrong: list[_Node]) -> Itera
                 wrong.append(_at(key, f"there is no action {name}; there are {', '.join(ACTIONS)}"))
                 continue
             for each, where in _paths(value, wrong):
-                rule = Rule(action=name, path=each, within=within if name == "keep" else ())
+                rule = RedactionRule(action=name, path=each, within=within if name == "keep" else ())
                 problem = _problem(stream, rule, seen)
                 if problem:
                     wrong.append(_at(where, problem))
@@ -188,7 +188,7 @@ def _rules(stream: Stream, node: yaml.SequenceNode, wrong: list[_Node]) -> Itera
                     yield rule
 
 
-def _problem(stream: Stream, rule: Rule, seen: Mapping[Path, int]) -> str:
+def _problem(stream: Stream, rule: RedactionRule, seen: Mapping[Path, int]) -> str:
     if rule.whole in seen:
         return f"{written(rule.whole)} has a rule already, in line {seen[rule.whole]}"
     return "" if rule.action == "keep" else _untouchable(stream, rule.path)

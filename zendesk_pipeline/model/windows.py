@@ -109,6 +109,11 @@ def timestamp(seconds: int) -> str:
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
+def seconds_of(time: datetime) -> int:
+    """Whole seconds since the epoch of a date and time, which is UTC where it names no zone."""
+    return int((time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp())
+
+
 def ranges(windows: Iterable[Window]) -> Iterator[Span]:
     """Windows as ranges of neighbours, in order."""
     numbered = enumerate(sorted(windows))

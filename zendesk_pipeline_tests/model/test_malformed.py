@@ -19,7 +19,8 @@ from zendesk_pipeline.delivery.object_keys import Layout
 from zendesk_pipeline.local.services import LocalS3, SimulatedZendesk, simulated_zendesk
 from zendesk_pipeline.local.simulator.faults import MALFORMED, Form, Rule
 from zendesk_pipeline.model.errors import TransientError
-from zendesk_pipeline.model.malformed import SHARE, split, without_halves
+from zendesk_pipeline.model.json_text import split, without_halves
+from zendesk_pipeline.model.malformed import SHARE
 from zendesk_pipeline.model.records import Page, PageBody, page_reader
 from zendesk_pipeline.model.streams import AUDIT_LOGS, INCREMENTAL_TICKETS
 from zendesk_pipeline.model.windows import HOUR, Window

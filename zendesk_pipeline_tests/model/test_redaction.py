@@ -22,7 +22,7 @@ from zendesk_pipeline.delivery.object_keys import Layout
 from zendesk_pipeline.local.services import LocalS3
 from zendesk_pipeline.model.errors import DeliveryError, RedactionError
 from zendesk_pipeline.model.records import Record, record_reader
-from zendesk_pipeline.model.redaction import Path, Redaction, Rule, digest, hashed, written
+from zendesk_pipeline.model.redaction import Path, Redaction, RedactionRule, digest, hashed, written
 from zendesk_pipeline.model.redaction_rules import BUILTIN, always, builtin, load, parsed, path
 from zendesk_pipeline.model.streams import INCREMENTAL_TICKETS, STREAMS, Stream
 from zendesk_pipeline.model.windows import timestamp
@@ -327,8 +327,8 @@ trees: st.SearchStrategy[Any] = st.recursive(
 records = _objects(trees)
 steps = st.sampled_from([*(name.encode() for name in NAMES), "*", "[*]"])
 paths = st.lists(steps, min_size=1, max_size=3).map(tuple)
-rule = st.builds(Rule, action=st.sampled_from(["drop", "mask", "hash"]), path=paths) | st.builds(
-    Rule, action=st.just("keep"), path=paths, within=st.just(()) | paths
+rule = st.builds(RedactionRule, action=st.sampled_from(["drop", "mask", "hash"]), path=paths) | st.builds(
+    RedactionRule, action=st.just("keep"), path=paths, within=st.just(()) | paths
 )
 rule_lists = st.lists(rule, min_size=1, max_size=5)
 
@@ -348,7 +348,7 @@ def _leads_to(path: Path, place: Place) -> bool:
     return len(path) > len(place) and _fits(path[: len(place)], place)
 
 
-def _model(value: Leaf | Node, place: Place, rules: Sequence[Rule]) -> Leaf | Node | None:
+def _model(value: Leaf | Node, place: Place, rules: Sequence[RedactionRule]) -> Leaf | Node | None:
     """What has to be left of a value, said again in the slowest way."""
     actions = {each.action for each in rules if each.action != "keep" and _fits(each.path, place)}
     if "drop" in actions or (not actions and _is_unwanted(value, place, rules)):
@@ -366,7 +366,7 @@ def _model(value: Leaf | Node, place: Place, rules: Sequence[Rule]) -> Leaf | No
     return replace(value, members=tuple((key, name, each) for key, name, each in left if each is not None))
 
 
-def _is_unwanted(value: Leaf | Node, place: Place, rules: Sequence[Rule]) -> bool:
+def _is_unwanted(value: Leaf | Node, place: Place, rules: Sequence[RedactionRule]) -> bool:
     """Whether a list of what is kept leaves it out."""
     changing = any(each.action in {"mask", "hash"} and _leads_to(each.path, place) for each in rules)
     for within in {each.within for each in rules if each.action == "keep"}:
@@ -384,7 +384,7 @@ def _is_unwanted(value: Leaf | Node, place: Place, rules: Sequence[Rule]) -> boo
 
 @hypothesis_settings(UNHURRIED, max_examples=1000)
 @given(record=records, rules=rule_lists)
-def test_what_is_left_is_what_the_rules_say_to_the_byte(record: Node, rules: list[Rule]) -> None:
+def test_what_is_left_is_what_the_rules_say_to_the_byte(record: Node, rules: list[RedactionRule]) -> None:
     """Any rules on any record: what is kept is the original's bytes, and nothing else is there, however written."""
     expected = _model(record, (), rules)
     assert isinstance(expected, Node)
@@ -393,7 +393,7 @@ def test_what_is_left_is_what_the_rules_say_to_the_byte(record: Node, rules: lis
 
 @UNHURRIED
 @given(record=records, rules=rule_lists)
-def test_redacting_again_changes_nothing_more(record: Node, rules: list[Rule]) -> None:
+def test_redacting_again_changes_nothing_more(record: Node, rules: list[RedactionRule]) -> None:
     """What was redacted stays as it is under the same rules; only a hash is hashed again."""
     without_hashes = [each for each in rules if each.action != "hash"]
     redaction = Redaction(without_hashes, always=(), key=SECRET)
@@ -403,7 +403,7 @@ def test_redacting_again_changes_nothing_more(record: Node, rules: list[Rule]) -
 
 @UNHURRIED
 @given(record=records, rules=rule_lists)
-def test_hits_tell_whether_a_record_changed(record: Node, rules: list[Rule]) -> None:
+def test_hits_tell_whether_a_record_changed(record: Node, rules: list[RedactionRule]) -> None:
     """A record is counted as redacted where something was taken from it or replaced, and only there."""
     left, hits = Redaction(rules, always=(), key=SECRET).apply(record.raw())
     assert hits or left == record.raw()

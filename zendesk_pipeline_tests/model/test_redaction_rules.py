@@ -11,7 +11,7 @@ from zendesk_pipeline.delivery.bucket import Store
 from zendesk_pipeline.delivery.object_keys import Layout
 from zendesk_pipeline.local.services import LocalS3, SimulatedZendesk
 from zendesk_pipeline.model.errors import SettingsError
-from zendesk_pipeline.model.redaction import Rule, hashed, written
+from zendesk_pipeline.model.redaction import RedactionRule, hashed, written
 from zendesk_pipeline.model.redaction_rules import SHORTEST_KEY, builtin, load, parsed, path, redaction
 from zendesk_pipeline.model.streams import AUDIT_LOGS, INCREMENTAL_TICKETS, INCREMENTAL_USERS, STREAMS
 from zendesk_pipeline.settings import environment as settings
@@ -45,10 +45,10 @@ def test_a_file_is_read(rules: Path) -> None:
     """Streams, actions, one path or several; a stream that is `whole` has no rules."""
     assert load(str(rules)) == {
         "audit_logs": [
-            Rule(action="drop", path=(b"change_description",)),
-            Rule(action="hash", path=(b"ip_address",)),
-            Rule(action="hash", path=(b"actor_name",)),
-            Rule(action="keep", path=(b"id",), within=(b"a", b"b", "[*]")),
+            RedactionRule(action="drop", path=(b"change_description",)),
+            RedactionRule(action="hash", path=(b"ip_address",)),
+            RedactionRule(action="hash", path=(b"actor_name",)),
+            RedactionRule(action="keep", path=(b"id",), within=(b"a", b"b", "[*]")),
         ],
         "incremental_tickets": [],
     }

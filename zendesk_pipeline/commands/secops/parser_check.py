@@ -19,7 +19,7 @@ from zendesk_pipeline.commands.secops.instance import LOG_TYPE, SecopsError
 from zendesk_pipeline.commands.secops.options import access_of, access_options, connect
 from zendesk_pipeline.delivery.batches import BatchFormat
 from zendesk_pipeline.model.errors import SettingsError
-from zendesk_pipeline.model.malformed import without_halves
+from zendesk_pipeline.model.json_text import without_halves
 from zendesk_pipeline.model.streams import STREAMS, Stream
 from zendesk_pipeline.settings import environment
 
