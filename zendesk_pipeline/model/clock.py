@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Clock:
-    """Where the time comes from and how it is spent; seconds everywhere."""
+    """Where the time comes from, and how to wait; in seconds."""
 
     now: Callable[[], float] = time.time
     """Seconds since the epoch."""

@@ -15,16 +15,16 @@ import msgspec
 REPLACED, REPLACEMENT = "\ufffd", rb"\ufffd"
 """What stands for half of a pair where a text has to be read."""
 
-_STRING = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
-_MARK = re.compile(_STRING + rb'|["\[\]{},]', re.DOTALL)
+STRING = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
+_MARK = re.compile(STRING + rb'|["\[\]{},]', re.DOTALL)
 """What says where a value ends: whole strings, brackets and commas; a quotation mark alone opens one without an end."""
-_BLANK = rb"[ \t\n\r]*+"
+BLANK = rb"[ \t\n\r]*+"
 _MEMBER = re.compile(
-    _BLANK + rb"(" + _STRING + rb")" + _BLANK + rb":" + _BLANK + rb"(" + _STRING + rb"|[-+.\w]++)?", re.DOTALL
+    BLANK + rb"(" + STRING + rb")" + BLANK + rb":" + BLANK + rb"(" + STRING + rb"|[-+.\w]++)?", re.DOTALL
 )
-_LIST = re.compile(_BLANK + rb":" + _BLANK + rb"\[")
+_LIST = re.compile(BLANK + rb":" + BLANK + rb"\[")
 _SURROGATE = re.compile(rb"\\u[dD](?:[89abAB]..\\u[dD][c-fC-F]..|[89a-fA-F]..)", re.DOTALL)
-_STRING_OR_BLANK = re.compile(rb"(" + _STRING + rb")|[ \t\n\r]++", re.DOTALL)
+_STRING_OR_BLANK = re.compile(rb"(" + STRING + rb")|[ \t\n\r]++", re.DOTALL)
 _OPENING, _CLOSING, _BEFORE_MEMBERS = frozenset(b"[{"), frozenset(b"]}"), frozenset(b"{,")
 _COMMA, _QUOTE, _BACKSLASH = b',"\\'
 
@@ -80,7 +80,7 @@ def as_sent(parts: Iterable[bytes], whole: bytes, body: bytes) -> list[bytes]:
 
 
 def in_one_line(line: bytes) -> bytes:
-    """The record without white space between its parts."""
+    """A JSON value without white space between its parts."""
     return _STRING_OR_BLANK.sub(rb"\1", line)
 
 

@@ -131,7 +131,7 @@ def _why(problem: Exception) -> str:
     if isinstance(problem, UnicodeDecodeError):
         return "it is not UTF-8"
     if isinstance(problem, RecursionError):
-        return "its values lie too deep in each other"
+        return "its values are nested too deeply"
     return str(problem)  # msgspec names the place and the types, never the value
 
 

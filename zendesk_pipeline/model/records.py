@@ -14,14 +14,14 @@ from zendesk_pipeline.model.stream import Stream
 from zendesk_pipeline.model.windows import LAST_TIME, seconds_of
 
 BYTES_BESIDE_A_LINE = 200
-"""That a record takes in memory, about."""
+"""Memory that a record takes beside its bytes, about."""
 LONGEST_IDENTITY = 100
 """Characters; Zendesk's are numbers or as short as a UUID, and a ledger holds them all."""
 PAGES_OF_PROOF = 3
-"""So many pages of an export in a row lie behind a moment, each in its turn, before all that is earlier counts as read.
+"""So many pages of an export in a row, in order, are later than a time before all that is earlier counts as read.
 
-Exports by cursor ascend by time, as recorded answers do; who shows one record, or one page, early is found out by then.
-Together they hold more records than a full page: where pages were too heavy, three of them may be three records.
+Exports by cursor ascend by time, as recorded answers do; one record, or one page, that is shown early is noticed by
+then. Together they hold more records than a full page: where pages were too heavy, three of them may be three records.
 """
 
 
@@ -63,15 +63,15 @@ class Page:
     more: bool = False
     """Whether Zendesk says that there is another one behind it."""
     passed: int = 0
-    """A time before which every record has been shown, as far as that is proven."""
+    """The time before which every record has been shown, as far as that is proven."""
     older: int = 0
-    """Of the records, those from before the time that was asked for: Zendesk lists them by another time than ours."""
+    """Of the records, those from before the time that was asked for, which Zendesk lists by another time than ours."""
     ahead: int = 0
     """Records of the future, which are not among `records`."""
     malformed: Sequence[Malformed] = ()
     """Records that cannot be delivered, which are not among them either."""
     size: int = 0
-    """Bytes of memory that it holds, about, until whoever uses it up clears `records`: others may still name it."""
+    """Bytes of memory that it holds, about, until its user clears `records`."""
 
 
 def page_reader(stream: Stream) -> Callable[[bytes], PageBody]:

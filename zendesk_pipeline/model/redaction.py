@@ -16,6 +16,7 @@ from typing import Literal
 import msgspec
 
 from zendesk_pipeline.model.errors import RedactionError
+from zendesk_pipeline.model.json_text import BLANK, STRING, in_one_line
 
 Action = Literal["drop", "hash", "mask", "keep"]
 Step = bytes | Literal["*", "[*]"]
@@ -35,17 +36,14 @@ MEANING = "zendesk_pipeline redaction 2"
 COMMA = ord(",")
 _STRICTEST_FIRST: tuple[Action, ...] = ("drop", "mask", "hash")
 
-_BLANK = rb"[ \t\n\r]*+"
-_STRING = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
-_SCALAR = rb"(?:(" + _STRING + rb"|[-+.\w]++)" + _BLANK
-_MEMBER = re.compile(_BLANK + rb"(" + _STRING + rb")" + _BLANK + rb":" + _BLANK + _SCALAR + rb"[,}])?", re.DOTALL)
-_ITEM = re.compile(_BLANK + rb"()" + _SCALAR + rb"[,\]])?", re.DOTALL)
-_END_OF_MEMBER, _END_OF_ITEM = re.compile(_BLANK + rb"[,}]"), re.compile(_BLANK + rb"[,\]]")
-_NOTHING = re.compile(_BLANK + rb"[\]}]")
-_FLAT = rb'[\[{](?:[^"\[\]{}]++|' + _STRING + rb")*+[\]}]"
+_SCALAR = rb"(?:(" + STRING + rb"|[-+.\w]++)" + BLANK
+_MEMBER = re.compile(BLANK + rb"(" + STRING + rb")" + BLANK + rb":" + BLANK + _SCALAR + rb"[,}])?", re.DOTALL)
+_ITEM = re.compile(BLANK + rb"()" + _SCALAR + rb"[,\]])?", re.DOTALL)
+_END_OF_MEMBER, _END_OF_ITEM = re.compile(BLANK + rb"[,}]"), re.compile(BLANK + rb"[,\]]")
+_NOTHING = re.compile(BLANK + rb"[\]}]")
+_FLAT = rb'[\[{](?:[^"\[\]{}]++|' + STRING + rb")*+[\]}]"
 _FLAT_CONTAINER = re.compile(_FLAT, re.DOTALL)
-_TOKEN = re.compile(_FLAT + rb"|" + _STRING + rb"|[\[\]{}]", re.DOTALL)
-_STRING_OR_BLANK = re.compile(rb"(" + _STRING + rb")|[ \t\n\r]++", re.DOTALL)
+_TOKEN = re.compile(_FLAT + rb"|" + STRING + rb"|[\[\]{}]", re.DOTALL)
 _text = json.JSONDecoder(strict=False).decode
 
 
@@ -216,7 +214,7 @@ def hashed(value: bytes, key: bytes) -> bytes:
     if value.startswith(b'"'):
         value = _name(value)
     elif value[:1] in b"{[":
-        value = _STRING_OR_BLANK.sub(rb"\1", value)
+        value = in_one_line(value)
     return f"{HASH_PREFIX}{hmac.digest(key, value, 'sha256').hex()[:HASH_LENGTH]}".encode()
 
 

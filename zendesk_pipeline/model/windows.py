@@ -8,7 +8,7 @@ from itertools import groupby
 HOUR = 3600
 DAY = 24 * HOUR
 LAST_TIME = 253_402_300_799
-"""The end of the year 9999: later than that no window can be named."""
+"""The end of the year 9999: no later window has a name."""
 MOST_SHOWN = 5
 """Of a list that goes into a sentence."""
 PARTITION_KEY_FORMAT = "%Y-%m-%d-%H:%M"
@@ -48,7 +48,7 @@ class Window:
 
     @classmethod
     def around(cls, key: str) -> "Window":
-        """The window that the time of a key lies in, on the hour or not; raises ValueError for what is no time."""
+        """The window of the time that a key names, on the hour or not; raises ValueError for what is no time."""
         return cls.of(int(datetime.strptime(key, PARTITION_KEY_FORMAT).replace(tzinfo=UTC).timestamp()))
 
     @property
@@ -69,7 +69,7 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class TimeRange:
-    """Seconds `[start, end)`, which need not begin or end with a window: what a query asks for."""
+    """Seconds `[start, end)`, on the hour or not: what a query asks for."""
 
     start: int
     end: int

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from http import HTTPStatus
 
 from zendesk_pipeline.model.errors import ForbiddenError, RefusedError, ZendeskError
-from zendesk_pipeline.model.streams import Stream
+from zendesk_pipeline.model.stream import Stream
 from zendesk_pipeline.zendesk.error_answers import CHECK_ADDRESS, IN_FRONT
 
 

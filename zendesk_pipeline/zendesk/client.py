@@ -16,9 +16,8 @@ from zendesk_pipeline.model.errors import (
     StarvedError,
     TransientError,
 )
-from zendesk_pipeline.model.paging import Params
 from zendesk_pipeline.model.rate_budgets import Budget
-from zendesk_pipeline.model.streams import Stream
+from zendesk_pipeline.model.stream import Params, Stream
 from zendesk_pipeline.zendesk.access_problems import explained
 from zendesk_pipeline.zendesk.credentials import Credential
 from zendesk_pipeline.zendesk.error_answers import TOO_MANY_FOR_OTHERS, error_of, is_web_page, web_page

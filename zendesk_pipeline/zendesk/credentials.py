@@ -106,9 +106,9 @@ class ClientCredentials(AuthBase):
 
 
 class Reread(AuthBase):
-    """A credential whose secrets lie elsewhere: where it is refused, they are read once more.
+    """A credential whose secrets are stored elsewhere: after a refusal they are read again.
 
-    A secret that was rotated while a run was under way is found so.
+    So a run goes on when a secret is rotated.
     """
 
     def __init__(self, values: Callable[[], dict[str, str]], make: Callable[[dict[str, str]], Credential]) -> None:
@@ -141,9 +141,9 @@ class Reread(AuthBase):
 
 
 class OneAtATime(AuthBase):
-    """A credential that several cursors share: it is made and renewed by one thread, and the others wait for that.
+    """A credential that several cursors share: one thread at a time makes and renews it, and the others wait.
 
-    Where a token ends, all cursors are refused at once: the first one renews it, and for the others that is done.
+    Where a token ends, all cursors are refused at once: the first renews it, and the others use the new one.
     """
 
     def __init__(self, credential: Credential) -> None:

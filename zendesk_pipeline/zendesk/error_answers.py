@@ -75,16 +75,16 @@ def error_of(  # noqa: C901, PLR0911  # a case a line
     if status == HTTPStatus.GATEWAY_TIMEOUT:
         return PageTooHeavyError(f"{what}: it could not build the page in time.")
     if _may_be_too_heavy(status, body):
-        told = retry_after(headers, now)
-        return MaybeTooHeavyError(f"{what}: a fault on Zendesk's side, or too much for one page.", retry_after=told)
+        wait = retry_after(headers, now)
+        return MaybeTooHeavyError(f"{what}: a fault on Zendesk's side, or too much for one page.", retry_after=wait)
     if is_web_page(headers, body) and status not in SERVER_ERRORS and status not in REDIRECTS:
         return _of_a_web_page(f"{path} was answered {status} with {web_page(headers, body)}", status, headers, now)
     if status in SERVER_ERRORS or status == HTTPStatus.CONFLICT:
         page = f", or of what sent {web_page(headers, body)}" if is_web_page(headers, body) else ""
         return TransientError(f"{what}: a fault on Zendesk's side{page}.", retry_after=retry_after(headers, now))
     if status == HTTPStatus.TOO_MANY_REQUESTS:
-        told = retry_after(headers, now)
-        return TransientError(f"{what}: the rate limit.", retry_after=MINUTE if told is None else told)
+        wait = retry_after(headers, now)
+        return TransientError(f"{what}: the rate limit.", retry_after=MINUTE if wait is None else wait)
     if status == HTTPStatus.UNAUTHORIZED:
         return RefusedError(f"{what}: the credential is not accepted. {remedy}")
     if status == HTTPStatus.FORBIDDEN and said and not _is_json(body):  # such as Envoy's `RBAC: access denied`
@@ -122,8 +122,8 @@ def _is_json(body: bytes) -> bool:
 def _of_a_web_page(what: str, status: int, headers: Mapping[str, str], now: float) -> ZendeskError:
     what = f"{what}, which is no answer of Zendesk's API."
     if status == HTTPStatus.TOO_MANY_REQUESTS:
-        told = retry_after(headers, now)
-        return TransientError(f"{what} {TOO_MANY_FOR_OTHERS}", retry_after=MINUTE if told is None else told)
+        wait = retry_after(headers, now)
+        return TransientError(f"{what} {TOO_MANY_FOR_OTHERS}", retry_after=MINUTE if wait is None else wait)
     if status == HTTPStatus.FORBIDDEN:
         return RefusedError(what, unclear=status)
     if status == HTTPStatus.UNAUTHORIZED:
@@ -144,7 +144,7 @@ def _of_a_web_page(what: str, status: int, headers: Mapping[str, str], now: floa
 
 
 def _to(headers: Mapping[str, str]) -> str:
-    """The host that a redirect leads to; the rest of it may hold what is nobody's business."""
+    """The host that a redirect leads to; the rest of it may hold a secret."""
     try:
         host = urlsplit(headers.get("Location", "")).hostname
     except ValueError:

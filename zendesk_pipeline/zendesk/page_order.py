@@ -6,22 +6,22 @@ from dataclasses import dataclass, field
 from typing import Self
 
 from zendesk_pipeline.model.records import PAGES_OF_PROOF
-from zendesk_pipeline.model.streams import Stream
+from zendesk_pipeline.model.stream import Stream
 
 PAGES_OF_AN_END = 2
-"""So many pages in a row lie behind a range's end, in order, before an export is left; the first may cross it."""
+"""So many pages in a row, in order, are later than a range's end before an export is left; the first may cross it."""
 PAGES_OF_A_DOUBTFUL_END = 8
-"""So many do where a page has come out of order before."""
+"""So many are, where a page has come out of order before."""
 RECORDS_OF_AN_END = 10
-"""So many records behind a range's end they have to hold, since pages that were too heavy may be of one record."""
+"""So many records after the end these have to hold, since pages that were too heavy may be of one record."""
 
 
 @dataclass(slots=True)
 class PageOrder:
     """Whether the pages of a walk come in order, which is all that an export without an end can prove.
 
-    A page begins with its earliest record, wherever that stands. The last record of a page proves nothing, since that
-    may be the one that stands early.
+    A page begins with its earliest record, wherever that is. The last record of a page proves nothing, since it may be
+    one that is shown early.
     """
 
     start: int
@@ -39,9 +39,9 @@ class PageOrder:
     held: int = 0
     """The records of those."""
     behind: int = 0
-    """Pages in a row that lie behind the range's end; the first of them may cross it."""
+    """Pages in a row that are later than the range's end; the first of them may cross it."""
     beyond: int = 0
-    """The records behind the end that these pages hold."""
+    """The records after the end that these pages hold."""
 
     @classmethod
     def of(cls, stream: Stream, start: int, end: int) -> Self:

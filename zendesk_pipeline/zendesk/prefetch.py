@@ -1,4 +1,4 @@
-"""Reading ahead: the next items are made while the last one is used."""
+"""Reading ahead: the next items are made in a thread while the last one is used."""
 
 import math
 import threading

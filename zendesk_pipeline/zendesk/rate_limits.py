@@ -85,7 +85,7 @@ class RateLimiter:
     sent: deque[float] = field(default_factory=deque[float])
     paused_until: float = 0.0
     lock: Lock = field(default_factory=Lock, repr=False)
-    """Held to look and to count, never while waiting."""
+    """Held while counting, never while waiting."""
 
     def acquire(self) -> float:
         """Wait until a request may go out; the seconds waited."""
@@ -100,7 +100,7 @@ class RateLimiter:
             self.clock.sleep(pause)
 
     def pause(self, seconds: float) -> None:
-        """Let no request out for so long."""
+        """Send no request for so long."""
         with self.lock:
             self.paused_until = max(self.paused_until, self.clock.monotonic() + seconds)
 
@@ -111,7 +111,7 @@ class RateLimiter:
         return max(self.paused_until - now, self.sent[0] + MINUTE - now if full else 0.0)
 
     def observe(self, headers: Mapping[str, str]) -> None:
-        """Learn the account's limit; stand back where others have used most of it."""
+        """Learn the account's limit; pause where others have used most of it."""
         budget = account_budget(headers)
         if self.share is None or budget is None:
             return

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from zendesk_pipeline.model.clock import Clock
 from zendesk_pipeline.model.errors import GoneError, ProtocolError, TooEarlyError
 from zendesk_pipeline.model.records import PageBody
-from zendesk_pipeline.model.streams import Stream
+from zendesk_pipeline.model.stream import Stream
 from zendesk_pipeline.model.windows import HOUR, Span, Window
 from zendesk_pipeline.zendesk.rate_limits import moment_of
 

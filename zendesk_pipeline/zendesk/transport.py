@@ -18,7 +18,7 @@ from zendesk_pipeline.model.errors import (
     SettingsError,
     TransientError,
 )
-from zendesk_pipeline.model.paging import Params
+from zendesk_pipeline.model.stream import Params
 
 CONNECT_TIMEOUT = 10.0
 LONGEST_BODY_TIME = 5

@@ -11,7 +11,7 @@ from itertools import count
 from zendesk_pipeline.model.clock import Clock
 from zendesk_pipeline.model.errors import PageLimitError, ProtocolError
 from zendesk_pipeline.model.records import Page, PageBody, page_reader
-from zendesk_pipeline.model.streams import Stream
+from zendesk_pipeline.model.stream import Stream
 from zendesk_pipeline.model.windows import Span, TimeRange
 from zendesk_pipeline.zendesk.client import ZendeskClient
 from zendesk_pipeline.zendesk.page_order import PageOrder
