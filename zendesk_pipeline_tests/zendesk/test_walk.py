@@ -8,8 +8,6 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from zendesk_pipeline.commands.verify.comparison import by_window
@@ -32,8 +30,7 @@ from zendesk_pipeline.model.windows import HOUR, Span, TimeRange, Window, timest
 from zendesk_pipeline.zendesk import transport as transport_module
 from zendesk_pipeline.zendesk.credentials import ClientCredentials
 from zendesk_pipeline.zendesk.oauth import token_endpoint
-from zendesk_pipeline.zendesk.page_order import PAGES_OF_A_DOUBTFUL_END, RECORDS_OF_AN_END, PageOrder
-from zendesk_pipeline.zendesk.page_size import PAGES_BEFORE_GROWING, PageSize
+from zendesk_pipeline.zendesk.page_order import PAGES_OF_A_DOUBTFUL_END, RECORDS_OF_AN_END
 from zendesk_pipeline.zendesk.settled_range import PAUSE_OF_AN_OLD_PAGE, TRIES_OF_AN_OLD_PAGE
 from zendesk_pipeline.zendesk.transport import Transport
 from zendesk_pipeline_tests.asking import DAY, NOW, client_for, first_page, machine_in, walk_with
@@ -325,30 +322,6 @@ def test_pages_of_a_record_prove_as_little_as_its_number(fake_clock: Clocks) -> 
     pages = [tickets_page(_tickets(at), cursor=f"{at}", more=True) for at in in_order]
     found, _ = _asked(stream, fake_clock(NOW).clock, *pages, tickets_page([]))
     assert [page.passed for page in found[4:-1]] == in_order[:8]
-
-
-@settings(max_examples=500, derandomize=True)
-@given(
-    full=st.integers(3, 12),
-    steps=st.lists(st.integers(0, 5), min_size=1, max_size=60),
-    ahead=st.tuples(st.integers(0, 60), st.lists(st.integers(1, 90), max_size=12)),
-    sizes=st.lists(st.integers(1, 12), min_size=1, max_size=8),
-)
-def test_as_many_early_records_as_a_page_holds_prove_nothing(
-    full: int, steps: list[int], ahead: tuple[int, list[int]], sizes: list[int]
-) -> None:
-    """However heavy pages are cut, nothing is passed that comes behind: not where so many stand early at one place."""
-    times = [*itertools.accumulate(steps)]
-    place, early = ahead
-    here = times[min(place, len(times) - 1)]
-    times[place:place] = [here + each for each in early[:full]]
-    order, left = PageOrder.of(dataclasses.replace(INCREMENTAL_TICKETS, page_size=full), 0, 1000), times
-    for size in itertools.cycle(sizes):
-        page, left = left[: min(size, full)], left[min(size, full) :]
-        order.add(page)
-        assert order.passed <= min(left, default=1000)
-        if not left:
-            break
 
 
 BY_EVENT_TIME = {"incremental_tickets", "incremental_ticket_events", "ticket_metric_events"}
@@ -768,23 +741,6 @@ def test_a_token_is_no_page(code: int, zendesk: SimulatedZendesk, fake_clock: Cl
         next(walk_with(client).pages())
     assert "Records a page" not in str(raised.value)
     assert [seen.path for seen in zendesk.control.requests()] == ["/oauth/tokens"] * 4
-
-
-def test_all_cursors_of_a_range_learn_from_one() -> None:
-    """A size that was too heavy for one halves for all, once; the good pages of all make it grow."""
-    size = PageSize()
-    for _ in range(3):
-        size.is_too_heavy(50)  # three cursors had asked for so many
-    assert size.now(100) == 50
-    for _ in range(PAGES_BEFORE_GROWING):
-        size.is_good(100, 100)  # what was asked for before says nothing
-    assert size.now(100) == 50
-    for _ in range(PAGES_BEFORE_GROWING):
-        size.is_good(50, 100)
-    assert size.now(100) == 100
-    assert size.is_new
-    size.is_good(100, 100)
-    assert not size.is_new
 
 
 def test_a_page_larger_than_we_take_is_asked_for_in_parts(
