@@ -1,4 +1,4 @@
-"""The command line: what is beside Dagster's own commands."""
+"""The command line: commands that Dagster does not have."""
 
 import os
 import shlex
@@ -25,7 +25,7 @@ COMMANDS = {
     "verify": "zendesk_pipeline.commands.verify.command:verify",
     "volume": "zendesk_pipeline.commands.volume:volume",
 }
-"""Where each command is. It is loaded when it is asked for: some of them need Dagster, which takes a second."""
+"""Where each command is. It is loaded on use: some of them need Dagster, which takes a second to import."""
 WITHOUT_ACCOUNT = {"demo", "dev", "simulate"}
 """Commands that use no account, and so no `.env`."""
 HELP_IS_ASKED = f"{__name__}.help"
@@ -35,7 +35,7 @@ class Commands(click.Group):
     """The commands by their names."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Keeps whether help is all that is asked for, which needs no settings."""
+        """Notes whether only help is asked for, which needs no settings."""
         ctx.meta[HELP_IS_ASKED] = "--help" in args
         return super().parse_args(ctx, args)
 
@@ -57,7 +57,7 @@ class Commands(click.Group):
     "--defs",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="The defs.yaml of the account to look at; that of the environment, if not given.",
+    help="The defs.yaml of the account; the account of the environment, if not given.",
 )
 @click.option("--account", metavar="NAME", help="Which one of several in that file.")
 @click.pass_context
@@ -67,7 +67,7 @@ def main(context: click.Context, defs: Path | None, account: str | None) -> None
     Settings are variables of the environment, and those of the file .env in the current folder, which win.
     """
     if context.invoked_subcommand not in WITHOUT_ACCOUNT and not context.meta[HELP_IS_ASKED]:
-        _read_env_file(tells_itself=context.invoked_subcommand == "doctor")
+        _read_env_file(checks_itself=context.invoked_subcommand == "doctor")
     if defs is None:
         if account is not None:
             raise click.UsageError("--account is one of the file that --defs names.")
@@ -83,14 +83,14 @@ def main(context: click.Context, defs: Path | None, account: str | None) -> None
     )
 
 
-def _read_env_file(*, tells_itself: bool) -> None:
-    """As Dagster's own commands do; what was read is told where programs do not read. Raises SettingsError.
+def _read_env_file(*, checks_itself: bool) -> None:
+    """As Dagster's own commands do; what was read is said on standard error. Raises SettingsError.
 
-    `tells_itself`: whether the command says what is wrong with it, among all else.
+    `checks_itself`: whether the command reports what is wrong with the file, among all else.
     """
     from zendesk_pipeline.settings import env_file, environment  # noqa: PLC0415 - slow to import, and not needed for help
 
-    if told := env_file.put_over(os.environ, Path.cwd(), environment.OPTIONAL | environment.NEEDED):
-        click.echo(told, err=True)
-    if not tells_itself:
+    if note := env_file.put_over(os.environ, Path.cwd(), environment.OPTIONAL | environment.NEEDED):
+        click.echo(note, err=True)
+    if not checks_itself:
         environment.refuse_empty_lines()

@@ -1,1 +1,1 @@
-"""What is wrong, who was told, and the sending."""
+"""What is wrong, which address was told what, and the sending."""

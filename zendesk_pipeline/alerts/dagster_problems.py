@@ -1,7 +1,6 @@
 """What is wrong around the collection: asset checks, freshness, the credential, schedules, sensors and daemons.
 
-Dagster's open-source edition alerts on none of it. What cannot be seen from inside a sensor is that the daemon is down:
-then no sensor runs.
+Dagster's open-source edition alerts on none of it. No sensor can report that the daemon itself is down.
 """
 
 import math
@@ -15,9 +14,13 @@ from urllib.parse import quote
 import dagster as dg
 
 from zendesk_pipeline.alerts.messages import some_words
-from zendesk_pipeline.alerts.problems import DAY, MINUTE, Problem, Severity, error_chain, first_line, moment
+from zendesk_pipeline.alerts.problem import MINUTE, Problem, Severity, asset_path, first_line, moment
+from zendesk_pipeline.alerts.snapshot import Snapshot, error_chain
 from zendesk_pipeline.delivery.inspection import NO_LEDGER
-from zendesk_pipeline.orchestration.comparison import LEDGER_LOST, NONE_FINISHED, NOT_COMPARED
+from zendesk_pipeline.model.windows import DAY, Window
+from zendesk_pipeline.orchestration.accounts import Account
+from zendesk_pipeline.orchestration.comparison import LEDGER_LOST, NONE_FINISHED, NOT_COMPARED, UNSEEN
+from zendesk_pipeline.orchestration.freshness import state_of
 from zendesk_pipeline.orchestration.instance import (
     AssetCheckExecutionRecord,
     AssetCheckExecutionRecordStatus,
@@ -36,14 +39,12 @@ from zendesk_pipeline.orchestration.run_logs import JOB as PRUNING
 from zendesk_pipeline.settings.environment import AuthMode
 
 LATE = 10 * MINUTE
-"""A tick or a daemon's heartbeat may be late by this much."""
+"""Seconds that a tick or a daemon's heartbeat may be late."""
 FAILED_TICKS = 2
-"""So many in a row, of a sensor: a single one is what a restart of the code server looks like."""
+"""In a row, of a sensor: a restart of the code server makes a single one fail."""
 
 LONGEST_FINDING = 400
 """Characters of what a check has found; its page has all of it."""
-UNSEEN = "it could not be looked at"
-"""How a finding begins where a check of ours could not do its work."""
 _WRITTEN_OVER = (
     "Somebody else writes under the feed prefix, or has written over an object: find out who may, and send the window"
     " again (docs/operations.md)."
@@ -52,7 +53,7 @@ REMEDIES: Mapping[str, str] = {
     "objects_match_ledgers": _WRITTEN_OVER,
     "lines_are_readable": _WRITTEN_OVER,
     "own_requests_show": "Switch the access log on: Admin Center > Account > Logs > Access log > Manage settings."
-    " Zendesk writes nothing down before.",
+    " Zendesk records nothing before.",
     "volume_is_usual": "Look at Zendesk: is the account in use, was a rule or an integration or logging switched off?",
     "records_are_well_formed": "Look at each where it is named, and at Zendesk; tell Zendesk's support.",
     "times_are_usual": "Collect the windows of that time again, which delivers what is missing.",
@@ -62,7 +63,7 @@ REMEDIES: Mapping[str, str] = {
 }
 """What to do, by how the name of the check ends."""
 _OF_FINDINGS: Mapping[str, str] = {
-    LEDGER_LOST: "If S3_BUCKET or STATE_PREFIX was changed, copy the ledgers to where they are looked for; if they"
+    LEDGER_LOST: "If S3_BUCKET or STATE_PREFIX was changed, copy the ledgers there; if they"
     " were deleted, restore them. Materialize what was only marked as materialized.",
     **dict.fromkeys(
         (NOT_COMPARED, NONE_FINISHED),
@@ -75,33 +76,22 @@ _OF_FINDINGS: Mapping[str, str] = {
 _MORE = re.compile(r"and [\d,]+ more")
 
 MOST_PRUNINGS = 50
-"""Runs of one name that are looked through for the latest of this code location."""
+"""Runs of that name, for the latest of this code location."""
 
 TOKENS_END = datetime(2027, 4, 30, tzinfo=UTC)
 """https://developer.zendesk.com/documentation/api-basics/authentication/oauth-migration/"""
 WARN_BEFORE, ALARM_BEFORE = 90 * DAY, 14 * DAY
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Automation:
-    """The schedules, sensors and checks to look after, and where they are from."""
-
-    schedules: Sequence[dg.ScheduleDefinition] = ()
-    sensors: Sequence[dg.SensorDefinition] = ()
-    checks: Sequence[dg.AssetCheckKey] = ()
-    repository: str = ""
-    location: str = ""
-    """The code location's name, if it is known."""
-
-
 # Checks and freshness
 
 
-def failed_checks(instance: dg.DagsterInstance, checks: Sequence[dg.AssetCheckKey]) -> Iterator[Problem]:
+def failed_checks(snapshot: Snapshot) -> Iterator[Problem]:
     """Asset checks whose latest evaluation failed or did not come about."""
-    for record in instance.event_log_storage.get_latest_asset_check_execution_by_key(checks).values():
+    storage = snapshot.instance.event_log_storage
+    for record in storage.get_latest_asset_check_execution_by_key(snapshot.automation.checks).values():
         if record.status is AssetCheckExecutionRecordStatus.PLANNED:
-            yield from _planned_check(instance, record)
+            yield from _planned_check(snapshot.instance, record)
         else:
             yield from _evaluated_check(record)
 
@@ -118,7 +108,7 @@ def _planned_check(instance: dg.DagsterInstance, record: AssetCheckExecutionReco
 
 
 def _was_its_turn(instance: dg.DagsterInstance, run: dg.DagsterRun, record: AssetCheckExecutionRecord) -> bool:
-    """Whether a run was for checks alone, or had collected what this one looks at and then broke at it."""
+    """Whether a run was for checks alone, or had collected what this one reads and then failed at it."""
     if record.key.asset_key not in (run.asset_selection or ()):
         return True
     step = record.event.step_key if record.event else None
@@ -146,7 +136,7 @@ def _remedy(check: str, found: str) -> str:
     others = [each for each in found.split("; ") if not any(said in each for said in (*_OF_FINDINGS, UNSEEN))]
     steps = [what for said, what in _OF_FINDINGS.items() if said in found]
     if found.startswith(UNSEEN):
-        steps.insert(0, "Nothing is known of the data before the check can look again.")
+        steps.insert(0, "Nothing is known of the data until the check works again.")
     elif not all(map(_MORE.fullmatch, others)):
         steps.insert(0, next((what for end, what in REMEDIES.items() if check.endswith(end)), "Its page says more."))
     return " ".join(dict.fromkeys(steps))
@@ -166,71 +156,81 @@ def _check_problem(record: AssetCheckExecutionRecord, text: str, severity: Sever
     )
 
 
-def freshness(instance: dg.DagsterInstance, assets: Sequence[dg.AssetKey]) -> Iterator[Problem]:
+def freshness(snapshot: Snapshot) -> Iterator[Problem]:
+    """Assets that are late now and that Dagster's freshness policies call late.
+
+    Only both together count: what `freshness_sensor` has reported may be older than the deliveries.
+    """
+    if not snapshot.caught_up:
+        return
+    late = [key for account in snapshot.accounts for key in account.stream_keys if _is_late(snapshot, account, key)]
+    yield from not_fresh(snapshot.instance, late)
+
+
+def _is_late(snapshot: Snapshot, account: Account, key: dg.AssetKey) -> bool:
+    """Whether the newest window is late; not of an asset whose windows cannot be read."""
+    asset = key.to_user_string()
+    newest = max(filter(None, map(Window.if_hour, snapshot.delivered.get(asset, ()))), default=None)
+    return asset not in snapshot.unreadable and state_of(account, newest, snapshot.now) is not FreshnessState.PASS
+
+
+def not_fresh(instance: dg.DagsterInstance, assets: Sequence[dg.AssetKey]) -> Iterator[Problem]:
     """What Dagster's own freshness policies say, of assets that have one."""
     severities: dict[FreshnessState, Severity] = {FreshnessState.WARN: "warning", FreshnessState.FAIL: "error"}
     for key, record in instance.get_freshness_state_records(assets).items():
         if severity := severities.get(record.freshness_state):
             asset = key.to_user_string()
             yield Problem(
-                cause=f"freshness {asset}",
+                cause=freshness_cause(asset),
                 title=f"{asset} is not fresh",
                 text="Its newest complete window is not delivered, although a run may be at work: see what takes it so"
                 " long. A backfill of the same stream, or one that shares its rate limit, goes first.",
                 since=record.updated_at.timestamp(),
-                link_path=f"/assets/{quote(asset)}",
+                link_path=asset_path(asset),
                 severity=severity,
                 over=f"{asset} is fresh again",
             )
 
 
+def freshness_cause(asset: str) -> str:
+    """What other problems of an asset make superfluous: they say more."""
+    return f"freshness {asset}"
+
+
 # The credential
+
+
+def credentials(snapshot: Snapshot) -> Iterator[Problem]:
+    """Those of all accounts."""
+    for account in snapshot.accounts:
+        yield from credential(account.settings.auth_mode, snapshot.now, account.name)
 
 
 def credential(auth_mode: AuthMode, now: float, account: str = "") -> Iterator[Problem]:
     """Credentials that end and that only a person can replace.
 
-    Tokens of oauth_refresh replace themselves; where they cannot, the runs that fail say so, and are told of as such.
+    Tokens of oauth_refresh replace themselves; where they cannot, the runs that fail say so.
     """
     left = TOKENS_END.timestamp() - now
     match auth_mode:
         case "token":
             if left > WARN_BEFORE:
                 return
-            time_left = f"works for {math.ceil(left / DAY)} more days" if left > 0 else "does not work any more"
-            yield _credential_problem(
-                auth_mode,
-                account,
-                title=f"Zendesk's API tokens end on {TOKENS_END:%Y-%m-%d}",
-                text=f"AUTH_MODE=token {time_left}.",
-                since=now,
-                severity="error" if left <= ALARM_BEFORE else "warning",
-            )
+            severity: Severity = "error" if left <= ALARM_BEFORE else "warning"
+            title = f"Zendesk's API tokens end on {TOKENS_END:%Y-%m-%d}"
+            lasts = f"works for {math.ceil(left / DAY)} more days" if left > 0 else "does not work any more"
         case "bearer":
-            yield _credential_problem(
-                auth_mode,
-                account,
-                title="The access token cannot be renewed",
-                text="AUTH_MODE=bearer works until its token ends, 30 minutes to 48 hours after it was made as a rule.",
-                since=now,
-                severity="info",
-            )
+            severity, title = "info", "The access token cannot be renewed"
+            lasts = "works until its token ends, 30 minutes to 48 hours after it was made as a rule"
         case "oauth" | "oauth_refresh":
             return
         case _:
             assert_never(auth_mode)
-
-
-def _credential_problem(
-    auth_mode: AuthMode, account: str, *, title: str, text: str, since: float, severity: Severity
-) -> Problem:
-    of = f" {account}" if account else ""
-    return Problem(
-        cause=f"credential {auth_mode}{of}",
+    yield Problem(
+        cause=f"credential {auth_mode}{f' {account}' if account else ''}",
         title=f"{account}: {title}" if account else title,
-        text=f"{text} AUTH_MODE=oauth renews itself: make an OAuth client in Zendesk's Admin Center, and set"
-        " ZENDESK_CLIENT_ID and ZENDESK_CLIENT_SECRET.",
-        since=since,
+        text=f"AUTH_MODE={auth_mode} {lasts}. AUTH_MODE=oauth renews itself: make an OAuth client in Zendesk's Admin"
+        " Center, and set ZENDESK_CLIENT_ID and ZENDESK_CLIENT_SECRET.",
         link_path="/deployment",
         severity=severity,
         once=True,
@@ -242,24 +242,24 @@ def _credential_problem(
 
 @dataclass(frozen=True, slots=True)
 class _Instigator:
-    """A schedule or a sensor that should be running."""
+    """A schedule or a sensor that has to be running."""
 
     kind: Literal["schedule", "sensor"]
     name: str
     due: float
-    """There should have been a tick since then."""
+    """There has to be a tick since then."""
     failures: int
     """So many failed ticks in a row are a problem."""
 
 
-def _instigators(watched: Automation, now: float) -> Iterator[_Instigator]:
-    """Those that are off by default may be off."""
-    for schedule in watched.schedules:
+def _instigators(snapshot: Snapshot) -> Iterator[_Instigator]:
+    """Those that are on by default."""
+    for schedule in snapshot.automation.schedules:
         if schedule.default_status is dg.DefaultScheduleStatus.RUNNING:
-            yield _Instigator("schedule", schedule.name, _latest_cron_tick(schedule, now - LATE), 1)
-    for sensor in watched.sensors:
+            yield _Instigator("schedule", schedule.name, _latest_cron_tick(schedule, snapshot.now - LATE), 1)
+    for sensor in snapshot.automation.sensors:
         if sensor.default_status is dg.DefaultSensorStatus.RUNNING:
-            due = now - max(LATE, 10 * (sensor.minimum_interval_seconds or MINUTE))
+            due = snapshot.now - max(LATE, 10 * (sensor.minimum_interval_seconds or MINUTE))
             yield _Instigator("sensor", sensor.name, due, FAILED_TICKS)
 
 
@@ -269,17 +269,18 @@ def _latest_cron_tick(schedule: dg.ScheduleDefinition, before: float) -> float:
     return max(get_latest_completed_cron_tick(cron, at, zone).timestamp() for cron in crons)
 
 
-def automation(instance: dg.DagsterInstance, watched: Automation, now: float, awake_since: float) -> Iterator[Problem]:
+def automation(snapshot: Snapshot) -> Iterator[Problem]:
     """Schedules and sensors that fail, do not run or are switched off."""
+    instance, watched = snapshot.instance, snapshot.automation
     selector = dg.RepositorySelector(location_name=watched.location, repository_name=watched.repository)
     known = instance.all_instigator_state(repository_selector_id=selector.selector_id if watched.location else None)
     states = {state.name: state for state in known}
-    for each in _instigators(watched, now):
+    for each in _instigators(snapshot):
         state = states.get(each.name)
         if state and state.status is InstigatorStatus.STOPPED:
-            yield _automation_problem(each, state, "is switched off", "Nothing else does its work: switch it on.", now)
+            yield _automation_problem(each, state, "is switched off", "Nothing else does its work: switch it on.")
         else:
-            yield from _ticks(each, state, _latest_ticks(instance, state, each.failures), awake_since)
+            yield from _ticks(each, state, _latest_ticks(instance, state, each.failures), snapshot.awake_since)
 
 
 def _ticks(
@@ -294,7 +295,7 @@ def _ticks(
 
 
 def _on_since(state: InstigatorState | None) -> float:
-    """When it was switched on, or was new; a nightly schedule then has its first tick up to a day later."""
+    """When it was switched on or added: a nightly schedule has its first tick up to a day later."""
     match state and state.instigator_data:
         case ScheduleInstigatorData(start_timestamp=began) | SensorInstigatorData(last_sensor_start_timestamp=began):
             return began or 0.0
@@ -323,7 +324,7 @@ AGAIN = {"is switched off": "is switched on again", "fails": "works again", "doe
 
 
 def _automation_problem(
-    each: _Instigator, state: InstigatorState | None, what: str, text: str, since: float
+    each: _Instigator, state: InstigatorState | None, what: str, text: str, since: float = math.inf
 ) -> Problem:
     location = state.repository_selector.location_name if state else ""
     return Problem(
@@ -333,42 +334,42 @@ def _automation_problem(
         text=text,
         since=since,
         link_path=f"/locations/{quote(location)}/{each.kind}s/{quote(each.name)}" if location else "/automation",
-        severity="error",
     )
 
 
-def daemons(instance: dg.DagsterInstance, now: float, awake_since: float) -> Iterator[Problem]:
+def daemons(snapshot: Snapshot) -> Iterator[Problem]:
     """Parts of Dagster's daemon that have gone silent while the one that runs sensors works."""
-    heartbeats: Mapping[str, float] = {kind: beat.timestamp for kind, beat in instance.get_daemon_heartbeats().items()}
-    for kind in instance.get_required_daemon_types():
-        seen = max(heartbeats.get(kind, 0.0), awake_since)
-        if now - seen > LATE:
+    heartbeats = {kind: beat.timestamp for kind, beat in snapshot.instance.get_daemon_heartbeats().items()}
+    for kind in snapshot.instance.get_required_daemon_types():
+        seen, name = max(heartbeats.get(kind, 0.0), snapshot.awake_since), kind.lower().replace("_", " ")
+        if snapshot.now - seen > LATE:
             yield Problem(
                 cause=f"daemon {kind}",
-                title=f"Dagster's {kind.lower().replace('_', ' ')} daemon is silent",
+                title=f"Dagster's {name} daemon is silent",
                 text="Restart dagster-daemon; its log says why this part of it stopped.",
                 since=seen,
                 link_path="/deployment/daemons",
-                severity="error",
-                over=f"Dagster's {kind.lower().replace('_', ' ')} daemon is heard again",
+                over=f"Dagster's {name} daemon is heard again",
             )
 
 
-def pruning(instance: dg.DagsterInstance, location: str) -> Iterator[Problem]:
+def pruning(snapshot: Snapshot) -> Iterator[Problem]:
     """The nightly job that keeps Dagster's own records small, where its latest run failed: no asset shows that."""
     ended = dg.RunsFilter(job_name=PRUNING, statuses=FINISHED)
-    for record in instance.get_run_records(ended, limit=MOST_PRUNINGS):
-        run = record.dagster_run
-        if run.remote_job_origin and run.remote_job_origin.location_name == location:
-            if run.status is dg.DagsterRunStatus.FAILURE:
-                yield Problem(
-                    cause=f"job {PRUNING}",
-                    title=f"The job {PRUNING} fails",
-                    text="The logs of old runs stay, and Dagster's own records grow; no window is touched. The run's"
-                    " log says why. It runs again the next night.",
-                    since=record.end_time or record.update_timestamp.timestamp(),
-                    link_path=f"/runs/{run.run_id}",
-                    severity="warning",
-                    over=f"The job {PRUNING} works again",
-                )
-            return
+    records = snapshot.instance.get_run_records(ended, limit=MOST_PRUNINGS)
+    ours = [each for each in records if _location_of(each.dagster_run) == snapshot.automation.location]
+    if ours and ours[0].dagster_run.status is dg.DagsterRunStatus.FAILURE:
+        yield Problem(
+            cause=f"job {PRUNING}",
+            title=f"The job {PRUNING} fails",
+            text="The logs of old runs stay, and Dagster's own records grow; no window is touched. The run's log says"
+            " why. It runs again the next night.",
+            since=ours[0].end_time or ours[0].update_timestamp.timestamp(),
+            link_path=f"/runs/{ours[0].dagster_run.run_id}",
+            severity="warning",
+            over=f"The job {PRUNING} works again",
+        )
+
+
+def _location_of(run: dg.DagsterRun) -> str | None:
+    return run.remote_job_origin.location_name if run.remote_job_origin else None

@@ -1,14 +1,15 @@
-"""What the collection needs of a Dagster instance, and what one that was there before may be without.
+"""What the collection needs of a Dagster instance: what an instance of somebody else's is missing is a problem.
 
-The `dagster.yaml` of this project has all of it. What is not set in an instance of somebody else's is a problem for the
-alerts to tell. https://docs.dagster.io/deployment/oss/oss-instance-configuration (Dagster 1.13)
+The `dagster.yaml` of this project has all of it.
+https://docs.dagster.io/deployment/oss/oss-instance-configuration (Dagster 1.13)
 """
 
 from collections.abc import Iterator, Sequence
 
 import dagster as dg
 
-from zendesk_pipeline.alerts.problems import Problem
+from zendesk_pipeline.alerts.problem import Problem
+from zendesk_pipeline.alerts.snapshot import Snapshot
 
 FREE_SLOTS = "free_slots_after_run_end_seconds"
 POOLS = """\
@@ -33,8 +34,14 @@ freshness:
   enabled: false"""
 
 
-def missing_settings(instance: dg.DagsterInstance, pools: Sequence[str], now: float) -> Iterator[Problem]:
-    """What the instance is without; `pools` are those of the streams."""
+def instance_settings(snapshot: Snapshot) -> Iterator[Problem]:
+    """What the instance is missing for the accounts that it collects."""
+    pools = [account.called(stream.pool) for account in snapshot.accounts for stream in account.streams]
+    yield from missing_settings(snapshot.instance, pools)
+
+
+def missing_settings(instance: dg.DagsterInstance, pools: Sequence[str]) -> Iterator[Problem]:
+    """What the instance is missing; `pools` are those of the streams."""
     if unlimited := _unlimited(instance, pools):
         commands = "\n".join(f"dagster instance concurrency set {pool} 1" for pool in unlimited)
         what = f"the pool {unlimited[0]}" if len(unlimited) == 1 else f"{len(unlimited)} pools"
@@ -45,7 +52,6 @@ def missing_settings(instance: dg.DagsterInstance, pools: Sequence[str], now: fl
             f" limit. Set it where Dagster's services run:\n{commands}\n"
             f"Or for all pools of the instance at once, in its dagster.yaml:\n{POOLS}",
             over="The pools of the streams have limits now",
-            since=now,
             size=len(unlimited),
         )
     if not instance.run_monitoring_enabled:
@@ -54,7 +60,6 @@ def missing_settings(instance: dg.DagsterInstance, pools: Sequence[str], now: fl
             title="This Dagster instance does not notice runs that died",
             text=f"A run that the machine took down with it keeps its stream waiting. {_set(MONITORING)}",
             over="This Dagster instance notices runs that died",
-            since=now,
         )
     elif instance.run_monitoring_settings.get(FREE_SLOTS) is None:
         yield _problem(
@@ -62,7 +67,6 @@ def missing_settings(instance: dg.DagsterInstance, pools: Sequence[str], now: fl
             title="This Dagster instance does not give back the pools of runs that died",
             text=f"Their streams wait for ever. {_set(MONITORING)}",
             over="This Dagster instance gives back the pools of runs that died",
-            since=now,
         )
     if not instance.run_retries_enabled:
         yield _problem(
@@ -70,7 +74,6 @@ def missing_settings(instance: dg.DagsterInstance, pools: Sequence[str], now: fl
             title="This Dagster instance does not repeat runs whose worker crashed",
             text=f"What they were to collect waits for the catch-up sensor. {_set(RETRIES)}",
             over="This Dagster instance repeats runs whose worker crashed",
-            since=now,
         )
     if instance.freshness_enabled:
         yield _problem(
@@ -79,7 +82,6 @@ def missing_settings(instance: dg.DagsterInstance, pools: Sequence[str], now: fl
             text="It takes any materialization for fresh, that of an old window in a backfill too, and this pipeline"
             f" leaves it to it. {_set(FRESHNESS)}",
             over="This Dagster instance leaves freshness to the pipeline",
-            since=now,
         )
 
 
@@ -95,12 +97,11 @@ def _set(block: str) -> str:
     return f"Set, in its dagster.yaml, and restart its services:\n{block}"
 
 
-def _problem(what: str, *, title: str, text: str, over: str, since: float, size: int = 1) -> Problem:
+def _problem(what: str, *, title: str, text: str, over: str, size: int = 1) -> Problem:
     return Problem(
         cause=f"instance {what}",
         title=title,
         text=text,
-        since=since,
         link_path="/deployment/concurrency" if what == "pools" else "/deployment/config",
         severity="warning",
         size=size,

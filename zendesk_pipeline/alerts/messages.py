@@ -1,4 +1,4 @@
-"""What people read of an alert: whole where there is room, else the gravest first; and harmless whatever it quotes.
+"""The text of an alert: whole where there is room, else the gravest first; and harmless whatever it quotes.
 
 Every service has a limit of its own, from the 67 characters of a radio message to the 32,768 of a mail, and one that
 gets more refuses all of it. So a message is made of parts, and what does not fit is left out by parts: never in the
@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["info", "success", "warning", "failure"]
+NoticeKind = Literal["info", "success", "warning", "failure"]
 State = Literal["sent", "failed", "unknown"]
 """Of a message that was to be sent. Unknown: Apprise does not understand the address."""
 
@@ -23,13 +23,13 @@ MOST_SHOWN = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Part:
+class Notice:
     """One problem, or the end of one."""
 
     incident: str
     """The same for the same problem, whatever is said of it: services that open and close incidents go by it."""
     cause: str
-    kind: Kind
+    kind: NoticeKind
     """Success: the problem has ended."""
     title: str
     heading: str
@@ -48,17 +48,17 @@ class Part:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
-    """What there is to tell at one time, the gravest first."""
+    """What is sent at one time, the gravest first."""
 
     title: str
-    kind: Kind
-    parts: Sequence[Part] = ()
+    kind: NoticeKind
+    parts: Sequence[Notice] = ()
     counted: str = ""
-    """The title where that one is too long."""
+    """The title where `title` is too long."""
     text: str = ""
-    """What is said beside the parts, behind them."""
+    """Text after the parts."""
     link: str = ""
-    """Where the rest is found."""
+    """Where the rest is shown."""
 
     @property
     def body(self) -> str:
@@ -67,13 +67,13 @@ class Message:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """What became of a message; `reason` is a few words without a secret."""
+class SendResult:
+    """The result for a message; `reason` is a few words without a secret."""
 
     state: State
     reason: str = ""
     taken: frozenset[str] = frozenset()
-    """Of a failed message, the causes that were told all the same: a service may get each by itself."""
+    """Of a failed message, the causes that were sent all the same: a service may get each by itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

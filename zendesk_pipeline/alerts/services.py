@@ -1,19 +1,26 @@
-"""What Apprise's services take, and how they are told. Imported by the process that sends, and by no other.
+"""What Apprise's services take, and the process that sends to them: no other one imports Apprise, which is slow.
 
 https://appriseit.com/services/
 """
 
+import os
 import re
+import sys
+import threading
+import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
-from typing import Any
+from queue import Empty, SimpleQueue
+from typing import Any, BinaryIO
 
+import msgspec
 import requests
 from apprise import Apprise, AppriseAsset, NotifyBase, NotifyFormat, OverflowMode, conversion, plugins
 from apprise.plugins import jira, opsgenie
 
-from zendesk_pipeline.alerts.messages import Kind, Message, Outcome, Part, Room, fitted
+from zendesk_pipeline.alerts.channels import Order, Report
+from zendesk_pipeline.alerts.messages import Message, Notice, NoticeKind, Room, SendResult, fitted
 
 SLACK_BLOCK, SLACK_HEADER = 3000, 150
 """Characters, where an address says `blocks=yes`. https://docs.slack.dev/reference/block-kit/blocks/section-block/"""
@@ -24,32 +31,60 @@ INCIDENT_KEYS = ("dedup", "entity_id", BY_ALIAS)
 """What services that open and close incidents call an incident's name; the first that one has."""
 
 
-def load() -> None:
-    """Let Apprise look at all of its services, which it does for the first address."""
-    Apprise.instantiate("json://localhost", asset=_look())
+def main() -> None:
+    """Send what standard input asks for, and write line by line what became of it."""
+    with _our_output() as output:
+        Apprise.instantiate("json://localhost", asset=_asset())  # loads all services of Apprise's
+        began = time.monotonic()
+        order = msgspec.json.decode(sys.stdin.buffer.read(), type=Order)
+        reports: SimpleQueue[Report] = SimpleQueue()
+        for index, (address, message) in enumerate(order.letters):
+            threading.Thread(target=_report, args=(index, address, message, reports), daemon=True).start()
+        open_letters = len(order.letters)
+        while open_letters:
+            try:
+                report = reports.get(timeout=max(0.0, began + order.seconds - time.monotonic()))
+            except Empty:
+                return
+            output.write(msgspec.json.encode(report) + b"\n")
+            output.flush()
+            open_letters -= not report.cause
 
 
-def deliver(address: str, message: Message | None, took: Callable[[str], None]) -> Outcome:
+def _our_output() -> BinaryIO:
+    """Standard output for us alone: what a library prints goes nowhere."""
+    ours = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    return ours
+
+
+def _report(index: int, address: str, message: Message | None, reports: SimpleQueue[Report]) -> None:
+    result = deliver(address, message, lambda cause: reports.put(Report(index, "sent", cause=cause)))
+    reports.put(Report(index, result.state, result.reason))
+
+
+def deliver(address: str, message: Message | None, took: Callable[[str], None]) -> SendResult:
     """Send a message; None only asks whether the address is understood.
 
     `took` hears of each cause that an incident was opened or closed for.
     """
     try:
         return _sent(address, message, took)
-    except Exception as error:  # noqa: BLE001  # a plug-in of Apprise's may raise anything; only its kind is told
+    except Exception as error:  # noqa: BLE001  # a plug-in of Apprise's may raise anything; only its kind is reported
         return _raised(error)
 
 
-def _raised(error: Exception) -> Outcome:
-    return Outcome("failed", type(error).__name__)
+def _raised(error: Exception) -> SendResult:
+    return SendResult("failed", type(error).__name__)
 
 
-def _sent(address: str, message: Message | None, took: Callable[[str], None]) -> Outcome:
-    service: Any = Apprise.instantiate(address, asset=_look())
+def _sent(address: str, message: Message | None, took: Callable[[str], None]) -> SendResult:
+    service: Any = Apprise.instantiate(address, asset=_asset())
     if service is None:
-        return Outcome("unknown", "Apprise does not understand it")
+        return SendResult("unknown", "Apprise does not understand it")
     if message is None:
-        return Outcome("sent")
+        return SendResult("sent")
     given: dict[str, Any] = plugins.url_to_dict(address)  # pyright: ignore[reportUnknownVariableType, reportAssignmentType]  # it has no types
     key = incident_key(service)
     if key and message.parts and (key == BY_ALIAS or not given.get(key)):
@@ -60,10 +95,10 @@ def _sent(address: str, message: Message | None, took: Callable[[str], None]) ->
 
 
 def _made(given: Mapping[str, Any]) -> Any:
-    return Apprise.instantiate({**given}, asset=_look(), suppress_exceptions=False)
+    return Apprise.instantiate({**given}, asset=_asset(), suppress_exceptions=False)
 
 
-def tell(service: NotifyBase, message: Message) -> Outcome:
+def tell(service: NotifyBase, message: Message) -> SendResult:
     """Send a message by a service of Apprise's: as much of it as the service takes, all at once.
 
     An address with `?overflow=split` gets everything, in as many messages as that takes.
@@ -94,16 +129,16 @@ def room(service: NotifyBase) -> Room:
     )
 
 
-def _notified(service: NotifyBase, title: str, body: str, kind: Kind) -> Outcome:
+def _notified(service: NotifyBase, title: str, body: str, kind: NoticeKind) -> SendResult:
     """Anything but Apprise's plain word that the service has taken it is a failure."""
     service.optional = False  # by `?optional=yes` in an address Apprise would call every failure a success
     sender = Apprise(asset=service.asset)
     sender.add(service)
     result = sender.notify(body=body, title=title, notify_type=kind, body_format=NotifyFormat.TEXT)
     if result.status.name == "SUCCESS" and result.success_count == 1:
-        return Outcome("sent")
+        return SendResult("sent")
     codes = [found[1] for entry in result.logs() if (found := re.search(r"error=(\d{3})\b", entry.message))]
-    return Outcome("failed", f"HTTP {codes[0]}" if codes else "it cannot be reached, or refuses")
+    return SendResult("failed", f"HTTP {codes[0]}" if codes else "it cannot be reached, or refuses")
 
 
 # Incidents
@@ -116,30 +151,30 @@ def incident_key(service: Any) -> str:
     return takes[name].get("alias_of") or takes[name].get("map_to") or name if name else ""
 
 
-def _incidents(given: Mapping[str, Any], key: str, message: Message, took: Callable[[str], None]) -> Outcome:
+def _incidents(given: Mapping[str, Any], key: str, message: Message, took: Callable[[str], None]) -> SendResult:
     """Open an incident for each problem, and close it when the problem has ended. Infos wake nobody up.
 
     An address that names an incident itself (`?dedup=…`) does not come here: that one stands for everything.
     """
 
-    def settled(part: Part) -> Outcome:
+    def settled(part: Notice) -> SendResult:
         try:
             named = {**given, key: part.incident, "action": "map"}
-            return Outcome("sent") if part.kind == "info" else _opened_or_closed(_made(named), part)
+            return SendResult("sent") if part.kind == "info" else _opened_or_closed(_made(named), part)
         except Exception as error:  # noqa: BLE001  # as in `deliver`: one incident must not stand in another's way
             return _raised(error)
 
-    failed: list[Outcome] = []
+    failed: list[SendResult] = []
     with ThreadPoolExecutor(AT_ONCE) as pool:
         for part, outcome in zip(message.parts, pool.map(settled, message.parts), strict=True):
             if outcome.state == "sent":
                 took(part.cause)
             else:
                 failed.append(outcome)
-    return failed[0] if failed else Outcome("sent")
+    return failed[0] if failed else SendResult("sent")
 
 
-def _opened_or_closed(service: Any, part: Part) -> Outcome:
+def _opened_or_closed(service: Any, part: Notice) -> SendResult:
     if part.kind == "success" and incident_key(service) == BY_ALIAS:
         return _closed_by_alias(service)
     if hasattr(service, "click"):
@@ -150,7 +185,7 @@ def _opened_or_closed(service: Any, part: Part) -> Outcome:
     return tell(service, Message(title="", kind=part.kind, text=part.title))
 
 
-def _closed_by_alias(service: Any) -> Outcome:
+def _closed_by_alias(service: Any) -> SendResult:
     """Opsgenie and Jira Service Management: Apprise closes only what the same process has opened.
 
     https://docs.opsgenie.com/docs/alert-api#close-alert; Jira's are the same (Apprise 2.3).
@@ -167,11 +202,11 @@ def _closed_by_alias(service: Any) -> Outcome:
         allow_redirects=False,
     )
     taken = answer.status_code == HTTPStatus.ACCEPTED
-    return Outcome("sent") if taken else Outcome("failed", f"HTTP {answer.status_code}")
+    return SendResult("sent") if taken else SendResult("failed", f"HTTP {answer.status_code}")
 
 
-def _look() -> AppriseAsset:
-    """How messages show where they come from; no picture, no redirect."""
+def _asset() -> AppriseAsset:
+    """The sender's name in messages; no picture, no redirect."""
     return AppriseAsset(
         app_id="zendesk-pipeline",
         app_desc="Zendesk to S3",
@@ -181,3 +216,7 @@ def _look() -> AppriseAsset:
         http_redirects=False,
         service_timeout=0,
     )
+
+
+if __name__ == "__main__":
+    main()

@@ -77,7 +77,7 @@ class Bucket:
         keys = self.store.keys(self.layout.feed)
         return [key for key in keys if f"-zendesk-{self.stream.name}-" in key and self.window(key) in span]
 
-    def lines(self, key: str) -> Iterator["Line"]:
+    def lines(self, key: str) -> Iterator["StoredLine"]:
         """The lines of an object, read on the spot."""
         stored, window = self.store.get(key), self.window(key)
         for content in stored.body.split(b"\n")[:-1] if stored else []:
@@ -85,7 +85,7 @@ class Bucket:
             at = record[self.stream.event_time]
             seconds = at if isinstance(at, int) else datetime.fromisoformat(at).timestamp()
             identity = tuple(record[name] for name in self.stream.identity)
-            yield Line(content=content, identity=identity, at_home=window.start <= seconds < window.end)
+            yield StoredLine(content=content, identity=identity, at_home=window.start <= seconds < window.end)
 
     def ledger(self, window: Window) -> Ledger | None:
         """What the window's ledger says by now."""
@@ -110,7 +110,7 @@ class Bucket:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Line:
+class StoredLine:
     """One line of an object."""
 
     content: bytes

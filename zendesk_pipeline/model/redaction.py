@@ -11,7 +11,7 @@ import json
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, assert_never
 
 import msgspec
 
@@ -200,9 +200,15 @@ class Redaction:
         return self._replaced(text[at:end], fate), end
 
     def _replaced(self, value: bytes, fate: _Fate) -> bytes:
-        if fate.action == "hash":
-            return b'"%s"' % hashed(value, self._key)
-        return MASKED if fate.action == "mask" else b""
+        match fate.action:
+            case "hash":
+                return b'"%s"' % hashed(value, self._key)
+            case "mask":
+                return MASKED
+            case "drop" | "inside":
+                return b""
+            case _:
+                assert_never(fate.action)
 
 
 def hashed(value: bytes, key: bytes) -> bytes:

@@ -34,6 +34,7 @@ from zendesk_pipeline.orchestration.comparison import (
     MEMORY,
     NONE_FINISHED,
     NOT_COMPARED,
+    UNSEEN,
     Memory,
     Work,
     due_until,
@@ -360,7 +361,7 @@ class _Looked:
 
 def _compared(key: dg.AssetCheckKey, work: Work, looked: _Looked, most: int) -> dg.AssetCheckResult:
     """The verdict: what broke the comparison, what was missing, and what will not be compared at this rate."""
-    texts = [f"it could not be looked at: {each}" for each in looked.problems]
+    texts = [f"{UNSEEN}: {each}" for each in looked.problems]
     texts += [
         f"{window}: {count:,} records were missing, and are delivered now" for window, count in looked.missing.items()
     ]
@@ -462,7 +463,7 @@ def _unseen(
     """
     if isinstance(problem, DeniedError) and not before:
         return _result(key, severity, [], {}, otherwise=f"Not looked at: {problem}")
-    return _result(key, severity, [f"it could not be looked at: {problem}"], _remembered(before))
+    return _result(key, severity, [f"{UNSEEN}: {problem}"], _remembered(before))
 
 
 def _result(

@@ -15,7 +15,7 @@ import re
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Literal, cast
+from typing import Any, Literal, assert_never, cast
 
 import boto3
 import msgspec
@@ -90,7 +90,7 @@ def reference(variable: str, value: str) -> Reference | None:
 def resolved(variable: str, value: str) -> str:
     """The value of a setting: what it refers to, read now, or what it holds.
 
-    Raises SettingsError for what a person has to mend, SecretStoreError where the store gives no answer.
+    Raises SettingsError for what a person has to fix, SecretStoreError where the store gives no answer.
     """
     found = reference(variable, value)
     return value if found is None else read(found)
@@ -98,11 +98,15 @@ def resolved(variable: str, value: str) -> str:
 
 def read(wanted: Reference) -> str:
     """What a reference leads to, as it is now; raises as `resolved`."""
-    if wanted.service == "ssm":
-        with explaining(wanted, "ssm:GetParameter"):
-            return client_of(wanted).get_parameter(Name=wanted.name, WithDecryption=True)["Parameter"]["Value"]
-    with explaining(wanted, "secretsmanager:GetSecretValue"):
-        answer = client_of(wanted).get_secret_value(SecretId=wanted.name, VersionStage="AWSCURRENT")
+    match wanted.service:
+        case "ssm":
+            with explaining(wanted, "ssm:GetParameter"):
+                return client_of(wanted).get_parameter(Name=wanted.name, WithDecryption=True)["Parameter"]["Value"]
+        case "secretsmanager":
+            with explaining(wanted, "secretsmanager:GetSecretValue"):
+                answer = client_of(wanted).get_secret_value(SecretId=wanted.name, VersionStage="AWSCURRENT")
+        case _:
+            assert_never(wanted.service)
     text = answer.get("SecretString")
     if text is None:
         raise SettingsError(

@@ -9,7 +9,7 @@ from urllib.parse import unquote_plus
 import pytest
 
 from zendesk_pipeline.alerts.channels import KILL_AFTER, Address, addresses, send
-from zendesk_pipeline.alerts.messages import Kind, Message, Outcome, Part, harmless
+from zendesk_pipeline.alerts.messages import Message, Notice, NoticeKind, SendResult, harmless
 from zendesk_pipeline_tests.fakes.receivers import Abroad, Incidents, Post, abroad, post_office, silence, strict
 from zendesk_pipeline_tests.fakes.scripted_server import Reply, ScriptedServer, answering
 
@@ -98,17 +98,17 @@ def test_every_address_gets_the_message_whatever_the_others_do(tmp_path: Path, m
     ):
         _through(workspace, monkeypatch)
         wanted = {
-            _webhook(web): Outcome("sent"),
-            f"mailto://127.0.0.1:{office.port}?from=dagster@example.com&to=a@example.com,b@example.com": Outcome(
+            _webhook(web): SendResult("sent"),
+            f"mailto://127.0.0.1:{office.port}?from=dagster@example.com&to=a@example.com,b@example.com": SendResult(
                 "sent"
             ),
-            "slack://T1JJ3T3L2/A1BRTD4JD/TIiajkdnlazkcOXrIdevi7FQ?verify=no": Outcome("sent"),
-            _webhook(refusing): Outcome("failed", "HTTP 503"),
-            _webhook(redirecting): Outcome("failed", "HTTP 302"),
-            "json://127.0.0.1:1": Outcome("failed", "it cannot be reached, or refuses"),
-            f"json://127.0.0.1:{silent}?rto=300": Outcome("failed", "no answer within 8 s"),
-            "slakc://T1JJ3T3L2": Outcome("unknown", "Apprise does not understand it"),
-            "nonsense": Outcome("unknown", "Apprise does not understand it"),
+            "slack://T1JJ3T3L2/A1BRTD4JD/TIiajkdnlazkcOXrIdevi7FQ?verify=no": SendResult("sent"),
+            _webhook(refusing): SendResult("failed", "HTTP 503"),
+            _webhook(redirecting): SendResult("failed", "HTTP 302"),
+            "json://127.0.0.1:1": SendResult("failed", "it cannot be reached, or refuses"),
+            f"json://127.0.0.1:{silent}?rto=300": SendResult("failed", "no answer within 8 s"),
+            "slakc://T1JJ3T3L2": SendResult("unknown", "Apprise does not understand it"),
+            "nonsense": SendResult("unknown", "Apprise does not understand it"),
         }
         began = time.monotonic()
         outcomes = send([(address, MESSAGE) for address in addresses(" ".join(wanted))], SECONDS)
@@ -155,10 +155,10 @@ TEAMS = "workflow://prod-1.logic.azure.com:443/workflow/signature?verify=no"
 PAGERDUTY = "pagerduty://integrationkey@apikey?verify=no"
 
 
-def _long(kind: Kind = "failure", count: int = len(TITLES)) -> Message:
+def _long(kind: NoticeKind = "failure", count: int = len(TITLES)) -> Message:
     """So many problems, each with a text of 700 characters."""
     parts = [
-        Part(
+        Notice(
             cause=f"run-failure {name}",
             incident=f"key-of-{name}",
             kind=kind,
@@ -181,7 +181,7 @@ def test_what_is_too_long_for_a_service_is_told_in_brief(
     with abroad(tmp_path, strict) as host:
         _through(host, monkeypatch)
         (outcome,) = send([(Address(1, address), _long())], PATIENCE)
-    assert outcome == Outcome("sent")
+    assert outcome == SendResult("sent")
     (posted,) = host.posts
     shown = json.dumps(posted.json).replace("\\", "")
     assert "ERROR: audit_logs: 3 windows failed" in shown
@@ -194,7 +194,7 @@ def test_mail_and_webhooks_get_everything() -> None:
     with answering(Reply(b"ok")) as web, post_office() as office:
         mail = f"mailto://127.0.0.1:{office.port}?from=dagster@example.com&to=a@example.com"
         outcomes = send([(address, _long()) for address in addresses(f"{_webhook(web)} {mail}")], PATIENCE)
-    assert outcomes == [Outcome("sent")] * 2
+    assert outcomes == [SendResult("sent")] * 2
     assert json.loads(web.received[0].body)["message"] == _long().body
     assert "".join(office.mails[0].get_content().split()) == "".join(_long().body.split())
 
@@ -204,7 +204,7 @@ def test_an_address_may_ask_for_all_of_it_in_parts(tmp_path: Path, monkeypatch: 
     with abroad(tmp_path, strict) as host:
         _through(host, monkeypatch)
         (outcome,) = send([(Address(1, f"{DISCORD}&overflow=split"), _long(count=4))], PATIENCE)
-    assert outcome == Outcome("sent")
+    assert outcome == SendResult("sent")
     assert len(host.posts) > 1
     shown = "".join(post.json["content"] for post in host.posts).replace("\\", "")
     assert [name for name in TITLES[:4] if f"https://dagster.example/runs/{name}" not in shown] == []
@@ -265,7 +265,7 @@ def test_an_incident_is_opened_for_each_problem_and_closed_when_it_has_ended(
     with abroad(tmp_path, incidents) as host:
         _through(host, monkeypatch)
         taken = frozenset(part.cause for part in two.parts)
-        assert send([(Address(1, address), two)], PATIENCE) == [Outcome("sent", "", taken)]
+        assert send([(Address(1, address), two)], PATIENCE) == [SendResult("sent", "", taken)]
         assert set(incidents.open) == {"key-of-audit_logs", "key-of-incremental_tickets"}
         send([(Address(1, address), again)], PATIENCE)
         assert len(incidents.open) == 2
@@ -291,7 +291,7 @@ def test_infos_open_no_incident(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     with abroad(tmp_path, Incidents()) as host:
         _through(host, monkeypatch)
         (outcome,) = send([(Address(1, PAGERDUTY), _long("info", 1))], PATIENCE)
-    assert outcome == Outcome("sent", "", frozenset({"run-failure audit_logs"}))
+    assert outcome == SendResult("sent", "", frozenset({"run-failure audit_logs"}))
     assert host.posts == []
 
 
@@ -302,7 +302,7 @@ def test_an_address_that_names_its_incident_has_one_for_everything(
     incidents, address = Incidents(), Address(1, f"{PAGERDUTY}&action=map&dedup=ours")
     with abroad(tmp_path, incidents) as host:
         _through(host, monkeypatch)
-        assert send([(address, _long())], PATIENCE) == [Outcome("sent")]
+        assert send([(address, _long())], PATIENCE) == [SendResult("sent")]
         assert list(incidents.open) == ["ours"]
         send([(address, _long("success"))], PATIENCE)
     assert incidents.open == {}
@@ -317,7 +317,7 @@ def test_what_was_told_of_a_message_that_failed_is_known(tmp_path: Path, monkeyp
     with abroad(tmp_path, refusing) as host:
         _through(host, monkeypatch)
         (outcome,) = send([(Address(1, PAGERDUTY), _long(count=2))], PATIENCE)
-    assert outcome == Outcome("failed", "HTTP 429", frozenset({"run-failure audit_logs"}))
+    assert outcome == SendResult("failed", "HTTP 429", frozenset({"run-failure audit_logs"}))
 
 
 def test_a_test_alert_opens_an_alert_at_opsgenie(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -327,7 +327,7 @@ def test_a_test_alert_opens_an_alert_at_opsgenie(tmp_path: Path, monkeypatch: py
         _through(host, monkeypatch)
         message = Message(title="Test alert", text="Nothing is wrong.", kind="info")
         (outcome,) = send([(Address(1, "opsgenie://apikey?verify=no"), message)], PATIENCE)
-    assert outcome == Outcome("sent")
+    assert outcome == SendResult("sent")
     assert list(incidents.open.values()) == ["Test alert"]
 
 
@@ -335,4 +335,4 @@ def test_a_failure_is_a_failure_whatever_the_address_says() -> None:
     """`?optional=yes` makes Apprise report success all the same."""
     with answering(Reply(status=500)) as web:
         (outcome,) = send([(Address(1, f"{_webhook(web)}?optional=yes"), MESSAGE)], PATIENCE)
-    assert outcome == Outcome("failed", "HTTP 500")
+    assert outcome == SendResult("failed", "HTTP 500")

@@ -23,22 +23,21 @@ from zendesk_pipeline.alerts.dagster_problems import (
     FAILED_TICKS,
     LATE,
     REMEDIES,
-    UNSEEN,
-    Automation,
     automation,
     credential,
     daemons,
     failed_checks,
-    freshness,
+    not_fresh,
     pruning,
 )
-from zendesk_pipeline.alerts.problems import MINUTE, Problem
+from zendesk_pipeline.alerts.problem import MINUTE, Problem
+from zendesk_pipeline.alerts.snapshot import Automation, Snapshot
 from zendesk_pipeline.definitions import build
 from zendesk_pipeline.delivery.inspection import NO_LEDGER
 from zendesk_pipeline.model.errors import SettingsError
 from zendesk_pipeline.model.streams import STREAMS
 from zendesk_pipeline.model.windows import DAY, HOUR
-from zendesk_pipeline.orchestration.comparison import LEDGER_LOST, NONE_FINISHED, NOT_COMPARED
+from zendesk_pipeline.orchestration.comparison import LEDGER_LOST, NONE_FINISHED, NOT_COMPARED, UNSEEN
 from zendesk_pipeline.settings.environment import AuthMode, Settings
 from zendesk_pipeline_tests.runs import job_of
 from zendesk_pipeline_tests.watched import LOCATION, REPOSITORY
@@ -71,6 +70,10 @@ def home(_home: dg.DagsterInstance) -> dg.DagsterInstance:
 # Asset checks
 
 
+def _failed_checks(instance: dg.DagsterInstance, key: dg.AssetCheckKey) -> Iterator[Problem]:
+    return failed_checks(Snapshot(instance=instance, now=NOW, automation=Automation(checks=[key])))
+
+
 class Truth:
     """An asset with a check that says what it is told to say."""
 
@@ -100,7 +103,7 @@ class Truth:
         return self.instance.create_run_for_job(self.job)
 
     def problems(self) -> list[Problem]:
-        return list(failed_checks(self.instance, [self.key]))
+        return list(_failed_checks(self.instance, self.key))
 
 
 def test_a_check_is_a_problem_while_its_latest_evaluation_failed(instance: dg.DagsterInstance) -> None:
@@ -182,7 +185,7 @@ def test_a_failed_check_says_what_to_do(
 ) -> None:
     """By what it looks at, or that it could not look."""
     _evaluate(instance, check, description)
-    (problem,) = failed_checks(instance, [dg.AssetCheckKey(AUDIT_LOGS, check)])
+    (problem,) = _failed_checks(instance, dg.AssetCheckKey(AUDIT_LOGS, check))
     assert problem.text.startswith(description)
     assert what_next in problem.text
 
@@ -198,7 +201,7 @@ def test_a_check_with_several_findings_says_what_to_do_about_each(instance: dg.D
         (f"2026-11-12 05:00: 9 {LEDGER_LOST}; {late}", "If S3_BUCKET or STATE_PREFIX was changed"),
     ):
         _evaluate(instance, check, found)
-        (problem,) = failed_checks(instance, [dg.AssetCheckKey(AUDIT_LOGS, check)])
+        (problem,) = _failed_checks(instance, dg.AssetCheckKey(AUDIT_LOGS, check))
         what_next = problem.text.splitlines()[1]
         assert what_next.startswith(steps)
         assert what_next.count("Raise COMPARISON_PAGES") == 1
@@ -242,7 +245,7 @@ def test_freshness_policies_are_heard(
             key=AUDIT_LOGS, new_state=state, previous_state=FreshnessState.UNKNOWN, state_change_timestamp=NOW
         )
     )
-    assert [problem.severity for problem in freshness(instance, [AUDIT_LOGS])] == severities
+    assert [problem.severity for problem in not_fresh(instance, [AUDIT_LOGS])] == severities
 
 
 # The credential
@@ -352,7 +355,8 @@ class Dagster:
         self.instance.create_tick(tick)
 
     def problems(self, watched: Automation = WATCHED, now: float = NOW, awake: float = LONG_AWAKE) -> list[str]:
-        return [f"{problem.title}: {problem.text}" for problem in automation(self.instance, watched, now, awake)]
+        snapshot = Snapshot(instance=self.instance, now=now, automation=watched, awake_since=awake)
+        return [f"{problem.title}: {problem.text}" for problem in automation(snapshot)]
 
 
 @pytest.fixture
@@ -468,7 +472,7 @@ def test_a_schedule_that_never_ticked_is_a_problem(home: dg.DagsterInstance) -> 
 def test_links_lead_to_the_tick_history(dagster: Dagster) -> None:
     """Where the UI shows the schedule."""
     dagster.instance.update_instigator_state(dagster.state("hourly", InstigatorStatus.STOPPED))
-    (problem,) = automation(dagster.instance, WATCHED, NOW, LONG_AWAKE)
+    (problem,) = automation(Snapshot(instance=dagster.instance, now=NOW, automation=WATCHED, awake_since=LONG_AWAKE))
     assert problem.link_path == "/locations/zendesk_pipeline/schedules/hourly"
 
 
@@ -480,8 +484,8 @@ def test_a_part_of_the_daemon_that_fell_silent_is_a_problem(home: dg.DagsterInst
     for kind in home.get_required_daemon_types():
         before = HOUR if kind == "BACKFILL" else 30
         home.add_daemon_heartbeat(DaemonHeartbeat(NOW - before, kind, "id", []))
-    (problem,) = daemons(home, NOW, LONG_AWAKE)
-    assert list(daemons(home, NOW, NOW - LATE)) == []
+    (problem,) = daemons(Snapshot(instance=home, now=NOW, awake_since=LONG_AWAKE))
+    assert list(daemons(Snapshot(instance=home, now=NOW, awake_since=NOW - LATE))) == []
     assert problem.title == "Dagster's backfill daemon is silent"
     assert problem.since == NOW - HOUR
 
@@ -492,6 +496,8 @@ def test_a_part_of_the_daemon_that_fell_silent_is_a_problem(home: dg.DagsterInst
 def test_a_pruning_that_fails_is_a_problem_until_one_succeeds(instance: dg.DagsterInstance) -> None:
     """No asset shows it. That of another code location is another's, and one under way says nothing yet."""
 
+    snapshot = Snapshot(instance=instance, now=NOW, automation=Automation(location="zendesk_pipeline"))
+
     def launched(location: str = "zendesk_pipeline") -> dg.DagsterRun:
         name = "run_log_pruning"
         run = dg.DagsterRun(job_name=name, remote_job_origin=job_of(location, name))
@@ -499,7 +505,7 @@ def test_a_pruning_that_fails_is_a_problem_until_one_succeeds(instance: dg.Dagst
         return run
 
     def titles() -> list[str]:
-        return [problem.title for problem in pruning(instance, "zendesk_pipeline")]
+        return [problem.title for problem in pruning(snapshot)]
 
     def failed(location: str = "zendesk_pipeline") -> dg.DagsterRun:
         run = launched(location)
@@ -511,7 +517,7 @@ def test_a_pruning_that_fails_is_a_problem_until_one_succeeds(instance: dg.Dagst
     ours = failed()
     failed("theirs")
     launched()
-    (problem,) = pruning(instance, "zendesk_pipeline")
+    (problem,) = pruning(snapshot)
     assert (problem.title, problem.link_path) == ("The job run_log_pruning fails", f"/runs/{ours.run_id}")
     record = instance.get_run_record_by_id(ours.run_id)
     assert record

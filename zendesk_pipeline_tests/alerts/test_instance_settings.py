@@ -17,10 +17,9 @@ from zendesk_pipeline.alerts.instance_settings import (
     RETRIES,
     missing_settings,
 )
-from zendesk_pipeline.alerts.problems import Problem
+from zendesk_pipeline.alerts.problem import Problem
 from zendesk_pipeline_tests.root import ROOT
 
-NOW = 1_794_657_600.0
 POOL = "acme__zendesk_audit_logs"
 
 
@@ -28,7 +27,7 @@ def _problems(home: Path, *settings: str, pools: Sequence[str] = (POOL,)) -> lis
     """What is wrong with an instance of these settings."""
     (home / "dagster.yaml").write_text("\n".join(["telemetry: {enabled: false}", *settings]))
     with dg.DagsterInstance.from_config(str(home)) as instance:
-        return list(missing_settings(instance, pools, NOW))
+        return list(missing_settings(instance, pools))
 
 
 def test_what_an_instance_is_without_is_told_with_what_to_set(tmp_path: Path) -> None:

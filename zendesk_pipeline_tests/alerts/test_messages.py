@@ -11,7 +11,7 @@ import requests
 from apprise import Apprise, NotifyBase
 from apprise.manager_plugins import NotificationManager
 
-from zendesk_pipeline.alerts.messages import MOST_SHOWN, Message, Outcome, Part, Room, fitted, harmless
+from zendesk_pipeline.alerts.messages import MOST_SHOWN, Message, Notice, Room, SendResult, fitted, harmless
 from zendesk_pipeline.alerts.services import incident_key, tell
 from zendesk_pipeline_tests.fakes.scripted_server import Reply, answering
 
@@ -19,9 +19,9 @@ KEY = "zendesk/crm/audit_logs/date=2026-11-12/hour=05/part-0001-of-0003.ndjson"
 LINK = "https://dagster.example/overview"
 
 
-def _part(number: int, words: int = 100) -> Part:
+def _part(number: int, words: int = 100) -> Notice:
     name = f"acme_{number}/audit_logs"
-    return Part(
+    return Notice(
         cause=f"run-failure {name}",
         incident=f"key-{number}",
         kind="failure",
@@ -159,7 +159,7 @@ def test_every_service_gets_one_message_that_it_takes() -> None:
     plugins = list(_services())
     with answering(Reply(b"ok")) as server:
         for plugin in plugins:
-            assert tell(_at(plugin, server.url), message) == Outcome("sent"), plugin
+            assert tell(_at(plugin, server.url), message) == SendResult("sent"), plugin
     received: list[dict[str, Any]] = [json.loads(request.body) for request in server.received]
     assert [each["name"] for each in received] == [plugin.__name__ for plugin in plugins]
     assert len(received) > 150

@@ -1,28 +1,29 @@
 """What is told to whom, when, and in which words."""
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 import msgspec
 import pytest
 
-from zendesk_pipeline.alerts.messages import MOST_SHOWN, Message
-from zendesk_pipeline.alerts.notifications import (
+from zendesk_pipeline.alerts.memory import (
     ASLEEP,
     CALM,
     PATIENCE,
     REMIND,
+    AlertMemory,
     Channel,
-    Memory,
     forget,
-    message,
-    news,
-    note_told,
+    note_sent,
     remembered,
+    unsent,
     update,
     wake,
 )
-from zendesk_pipeline.alerts.problems import MINUTE, Problem, Severity
+from zendesk_pipeline.alerts.messages import MOST_SHOWN, Message
+from zendesk_pipeline.alerts.notifications import message
+from zendesk_pipeline.alerts.problem import MINUTE, Problem, Severity
 from zendesk_pipeline.model.windows import HOUR
 from zendesk_pipeline_tests.by_hand import hours
 
@@ -78,9 +79,9 @@ class Listener:
         listed = list(problems)
         update(self.memory, listed, delivered or {"audit_logs": set()}, at, complete=complete)
         channel = self.memory.channels["it"]
-        told = news(self.memory, channel, listed, at)
+        told = unsent(self.memory, channel, listed, at)
         said = message(told, self.memory, UI, at) if told else None
-        note_told(channel, told, at)
+        note_sent(channel, told, at)
         forget(self.memory, ["it"])
         return said
 
@@ -229,7 +230,7 @@ def test_what_was_never_told_is_not_told_to_be_solved() -> None:
     memory.channels["it"] = Channel()
     update(memory, [_problem()], {}, NOW, complete=True)
     update(memory, [], {}, NOW + HOUR, complete=True)
-    assert not news(memory, memory.channels["it"], [], NOW + HOUR)
+    assert not unsent(memory, memory.channels["it"], [], NOW + HOUR)
 
 
 # In which words
@@ -291,7 +292,7 @@ def test_the_incident_of_a_problem_is_the_same_whatever_is_told_of_it() -> None:
     assert len(set(keys)) == 1
     assert [told.parts[0].kind for told in (first, grown, over)] == ["warning", "failure", "success"]
     update(memory, [_problem(), _problem("clock")], {}, NOW, complete=True)
-    told = news(memory, Channel(), [_problem(), _problem("clock")], NOW)
+    told = unsent(memory, Channel(), [_problem(), _problem("clock")], NOW)
     here, elsewhere = message(told, memory, UI, NOW), message(told, memory, "http://other.example", NOW)
     assert len({part.incident for part in (*here.parts, *elsewhere.parts)}) == 4
     assert here.parts[0].incident == keys[0]
@@ -303,8 +304,8 @@ def test_of_a_message_that_arrived_in_part_the_rest_is_told_again() -> None:
     channel = memory.channels["it"] = Channel(understood=True)
     problems = [_problem(), _problem("clock")]
     update(memory, problems, {}, NOW, complete=True)
-    note_told(channel, news(memory, channel, problems, NOW), NOW, only={"tick"})
-    assert [each.cause for each, _ in news(memory, channel, problems, NOW + 60).problems] == ["clock"]
+    note_sent(channel, unsent(memory, channel, problems, NOW), NOW, only={"tick"})
+    assert [each.cause for each, _ in unsent(memory, channel, problems, NOW + 60).problems] == ["clock"]
 
 
 @pytest.mark.parametrize(
@@ -369,11 +370,50 @@ def test_the_memory_survives_in_a_cursor() -> None:
     assert remembered(cursor) == listener.memory
 
 
+RUNNING = {
+    "salt": "5a17",
+    "looked": NOW,
+    "awake_since": NOW - HOUR,
+    "problems": {
+        "run-failure audit_logs": {
+            "title": "audit_logs: 3 windows failed",
+            "since": NOW - 600,
+            "seen": NOW,
+            "over": "",
+            "asset": "audit_logs",
+            "windows": [[WINDOWS.start, WINDOWS.end]],
+            "ended": None,
+            "left": 0,
+        }
+    },
+    "counted": {"audit_logs": [NOW, [[WINDOWS.start, WINDOWS.end]]]},
+    "channels": {
+        "c0ffee": {
+            "told": {"run-failure audit_logs": {"at": NOW, "size": 3, "severity": "error"}},
+            "understood": True,
+            "failures": 1,
+            "since": NOW,
+            "pause_until": NOW + 60,
+            "reason": "HTTP 500",
+        }
+    },
+}
+"""The cursor of a deployment that is under way when it gets this version."""
+
+
+def test_the_cursor_of_a_running_deployment_is_read_and_kept_in_its_form() -> None:
+    """Nobody is told again what they know, and an older version may read it again."""
+    memory = remembered(json.dumps(RUNNING))
+    assert (memory.last_tick, memory.channels["c0ffee"].failures) == (NOW, 1)
+    assert not unsent(memory, memory.channels["c0ffee"], [ABOUT_WINDOWS], NOW)
+    assert json.loads(msgspec.json.encode(memory)) == RUNNING
+
+
 @pytest.mark.parametrize("cursor", [None, "", "{", '{"version": 1}', "12"])
 def test_a_cursor_that_cannot_be_read_is_a_new_beginning(cursor: str | None) -> None:
     """Everything is told again then; every beginning has a salt of its own."""
     memory = remembered(cursor)
-    assert memory == Memory(salt=memory.salt)
+    assert memory == AlertMemory(salt=memory.salt)
     assert memory.salt != remembered(cursor).salt
 
 

@@ -22,7 +22,9 @@ from dagster._daemon.types import DaemonHeartbeat
 from dagster_shared.serdes import serialize_value
 
 from zendesk_pipeline.alerts.instance_settings import FRESHNESS, MONITORING, RETRIES
-from zendesk_pipeline.alerts.sensor import DEAD, SETTLING, AlertChannels
+from zendesk_pipeline.alerts.notifications import DEAD
+from zendesk_pipeline.alerts.sensor import AlertChannels
+from zendesk_pipeline.alerts.snapshot import SETTLING
 from zendesk_pipeline.model.windows import DAY, HOUR, Span, Window
 from zendesk_pipeline.orchestration.catch_up import GRACE
 from zendesk_pipeline_tests.by_hand import FIRST, hours

@@ -14,7 +14,7 @@ import pytest
 from dagster_aws.s3 import S3Resource
 from playwright.sync_api import Locator, Page, expect
 
-from zendesk_pipeline.alerts.sensor import INTERVAL
+from zendesk_pipeline.alerts.notifications import INTERVAL
 from zendesk_pipeline.delivery.window_writer import Tally
 from zendesk_pipeline.local import pipeline as local
 from zendesk_pipeline.local.delivery_proof import prove

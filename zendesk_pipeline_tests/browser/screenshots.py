@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 from playwright.sync_api import Page, expect
 
-from zendesk_pipeline.alerts.sensor import INTERVAL
+from zendesk_pipeline.alerts.notifications import INTERVAL
 from zendesk_pipeline.local import pipeline as local
 from zendesk_pipeline.model.streams import AUDIT_LOGS, INCREMENTAL_TICKETS
 from zendesk_pipeline.model.windows import HOUR, Span, Window

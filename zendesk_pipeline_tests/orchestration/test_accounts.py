@@ -11,9 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zendesk_pipeline.alerts import dagster_problems
-from zendesk_pipeline.alerts.notifications import Memory
-from zendesk_pipeline.alerts.sensor import look
+from zendesk_pipeline.alerts.sensor import detected
+from zendesk_pipeline.alerts.snapshot import Snapshot
 from zendesk_pipeline.components import account_of
 from zendesk_pipeline.delivery.bucket import Store
 from zendesk_pipeline.delivery.object_keys import Layout
@@ -357,14 +356,8 @@ def test_an_account_that_fails_fails_alone_and_is_named(
             for account in accounts
         }
         now = float(FIRST.end + 2 * HOUR)
-        found = look(
-            instance,
-            _ours(accounts),
-            accounts,
-            dagster_problems.Automation(),
-            now=now,
-            awake_since=now,
-            memory=Memory(salt=""),
+        found, _ = detected(
+            Snapshot(instance=instance, now=now, mine=_ours(accounts), accounts=accounts, awake_since=now)
         )
     assert results["acme"].success
     acme = accounts[0].settings
@@ -373,11 +366,9 @@ def test_an_account_that_fails_fails_alone_and_is_named(
     assert source
     assert Bucket(store=store, layout=place).lines() == source
     assert description(results["beta"]).startswith("BETA_ZENDESK_API_TOKEN is not set, and AUTH_MODE=token needs it: ")
-    failed = [problem.title for problem in found.problems if problem.cause.startswith("run-failure")]
+    failed = [problem.title for problem in found if problem.cause.startswith("run-failure")]
     assert failed == ["beta/audit_logs: 1 window failed"]
-    assert [
-        problem.title for problem in found.problems if "acme" in problem.title and "audit_logs" in problem.title
-    ] == []
+    assert [problem.title for problem in found if "acme" in problem.title and "audit_logs" in problem.title] == []
 
 
 def test_a_window_of_a_named_account_is_read_back(
@@ -417,16 +408,8 @@ def test_an_account_s_credential_that_ends_is_told_by_its_name() -> None:
     """Of several, each is a problem of its own."""
     accounts = [_account("acme", auth_mode="bearer"), _account("beta", auth_mode="bearer"), _account("gamma")]
     with dg.DagsterInstance.ephemeral() as instance:
-        found = look(
-            instance,
-            _ours(accounts),
-            accounts,
-            dagster_problems.Automation(),
-            now=float(FIRST.end),
-            awake_since=0.0,
-            memory=Memory(salt=""),
-        )
-    told = [problem for problem in found.problems if problem.cause.startswith("credential")]
+        found, _ = detected(Snapshot(instance=instance, now=float(FIRST.end), mine=_ours(accounts), accounts=accounts))
+    told = [problem for problem in found if problem.cause.startswith("credential")]
     assert [problem.title.partition(":")[0] for problem in told] == ["acme", "beta"]
     assert len({problem.cause for problem in told}) == 2
 

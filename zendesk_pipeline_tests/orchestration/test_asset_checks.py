@@ -12,6 +12,7 @@ from dagster._core.loader import LoadingContextForTest
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 
 from zendesk_pipeline.alerts.dagster_problems import failed_checks
+from zendesk_pipeline.alerts.snapshot import Automation, Snapshot
 from zendesk_pipeline.commands.iam_policy import writer_policy
 from zendesk_pipeline.definitions import build
 from zendesk_pipeline.delivery import inspection
@@ -338,13 +339,13 @@ def test_a_check_that_breaks_in_a_collection_is_told(collector: Project, monkeyp
     with monkeypatch.context() as broken:
         broken.setattr(asset_checks, "_windows", None)
         assert not collector.run("audit_logs", hours(1, skip=1)).success
-    told = list(failed_checks(collector.instance, names))
+    told = list(failed_checks(Snapshot(instance=collector.instance, now=0, automation=Automation(checks=names))))
     assert {problem.text for problem in told} == {"The run that was to evaluate it failed; its log says why."}
     assert len(told) == len(names)
     monkeypatch.setenv("S3_BUCKET", "no-such-bucket")
     running = Project(definitions=build(settings.load()), instance=collector.instance)
     assert not running.run("audit_logs", hours(1, skip=1)).success
-    assert list(failed_checks(collector.instance, names)) == []
+    assert list(failed_checks(Snapshot(instance=collector.instance, now=0, automation=Automation(checks=names)))) == []
 
 
 def test_a_run_under_way_is_left_alone(collector: Project) -> None:

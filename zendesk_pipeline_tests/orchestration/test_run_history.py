@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import dagster as dg
 import pytest
 
-from zendesk_pipeline.alerts.problems import failed_runs, spans_under_way
+from zendesk_pipeline.alerts.snapshot import failed_runs, spans_under_way
 from zendesk_pipeline.definitions import build
 from zendesk_pipeline.model.windows import Span
 from zendesk_pipeline.orchestration.catch_up_sensor import recent_attempts

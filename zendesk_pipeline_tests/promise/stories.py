@@ -21,7 +21,7 @@ import dagster as dg
 from rich.console import Console
 from rich.table import Table
 
-from zendesk_pipeline.alerts.problems import failed_runs
+from zendesk_pipeline.alerts.snapshot import failed_runs
 from zendesk_pipeline.delivery.bucket import Store
 from zendesk_pipeline.delivery.object_keys import Layout
 from zendesk_pipeline.local import pipeline as local

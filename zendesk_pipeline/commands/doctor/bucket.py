@@ -20,7 +20,7 @@ ARCHIVES = {"GLACIER", "DEEP_ARCHIVE"}
 """Storage classes whose objects cannot be read at once."""
 BLOCKS = ("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets")
 
-Part = Mapping[str, Any]
+Configured = Mapping[str, Any]
 """boto3's form of a part of the bucket's configuration; empty where nothing is set."""
 
 
@@ -99,7 +99,7 @@ class Configuration:
     """boto3's method; with dashes, that of the AWS command line."""
     unset: str
     """The error's name where it was never set; empty where S3 then answers without an error."""
-    judge: Callable[[Part, Context], Verdict]
+    judge: Callable[[Configured, Context], Verdict]
 
     def __call__(self, context: Context) -> Verdict:
         """The verdict on what S3 shows, or why it shows nothing."""
@@ -122,7 +122,7 @@ class Configuration:
         )
 
 
-def public_access_verdict(found: Part) -> Verdict:
+def public_access_verdict(found: Configured) -> Verdict:
     """Nothing can make the bucket public."""
     open_to = [name for name in BLOCKS if not found.get("PublicAccessBlockConfiguration", {}).get(name)]
     if open_to:
@@ -133,7 +133,7 @@ def public_access_verdict(found: Part) -> Verdict:
     return ok("Public access is blocked.")
 
 
-def encryption_verdict(found: Part, chosen: Settings) -> Verdict:
+def encryption_verdict(found: Configured, chosen: Settings) -> Verdict:
     """How the bucket encrypts by default, and whether S3_SSE and S3_KMS_KEY_ID fit."""
     rules = found.get("ServerSideEncryptionConfiguration", {}).get("Rules", [])
     default: dict[str, str] = rules[0].get("ApplyServerSideEncryptionByDefault", {}) if rules else {}
@@ -159,7 +159,7 @@ def _same_key(one: str, other: str) -> bool:
     return one.rpartition("/")[2] == other.rpartition("/")[2]
 
 
-def versioning_verdict(found: Part) -> Verdict:
+def versioning_verdict(found: Configured) -> Verdict:
     """A damaged ledger can be restored."""
     if found.get("Status") == "Enabled":
         return ok("Versioning is on.")
@@ -169,9 +169,9 @@ def versioning_verdict(found: Part) -> Verdict:
     )
 
 
-def object_lock_verdict(found: Part) -> Verdict:
+def object_lock_verdict(found: Configured) -> Verdict:
     """What the bucket locks by default."""
-    kept: Part = found.get("ObjectLockConfiguration", {}).get("Rule", {}).get("DefaultRetention", {})
+    kept: Configured = found.get("ObjectLockConfiguration", {}).get("Rule", {}).get("DefaultRetention", {})
     if not kept:
         return ok("Nothing is locked by itself.")
     period = f"{kept['Days']} days" if kept.get("Days") else f"{kept.get('Years')} years"
@@ -181,13 +181,13 @@ def object_lock_verdict(found: Part) -> Verdict:
     )
 
 
-def lifecycle_verdict(rules: Sequence[Part], chosen: Settings, feed_days: int) -> Verdict:
+def lifecycle_verdict(rules: Sequence[Configured], chosen: Settings, feed_days: int) -> Verdict:
     """No rule deletes ledgers, or objects before the feed has read them; `feed_days` is its maximum file age."""
     verdicts = [each for rule in rules if rule.get("Status") == "Enabled" for each in _of_rule(rule, chosen, feed_days)]
     return together(verdicts) if verdicts else ok(f"{len(rules)} rules, none of which deletes what is needed.")
 
 
-def _of_rule(rule: Part, chosen: Settings, feed_days: int) -> Iterator[Verdict]:
+def _of_rule(rule: Configured, chosen: Settings, feed_days: int) -> Iterator[Verdict]:
     """What is wrong with one rule."""
     where = {**rule.get("Filter", {}), **rule.get("Filter", {}).get("And", {})}
     if where.get("Tag") or where.get("Tags"):

@@ -17,7 +17,7 @@ MOST_KEYS = 10_000
 """That are listed: a request for each thousand."""
 _YEAR = re.compile(r"(^|/)\d{4}/$")
 
-Kind = Literal[
+KeyKind = Literal[
     "ours",
     "pages of the recipe",
     "pages of the recipe that are not taken over",
@@ -27,7 +27,7 @@ Kind = Literal[
     "folders that are objects",
     "foreign",
 ]
-REMEDIES: Mapping[Kind, str] = {
+REMEDIES: Mapping[KeyKind, str] = {
     "pages of the recipe that are not taken over": "Take them over before anything is collected, or what they hold is"
     " delivered again (docs/moving-over.md).",
     "new pages of the recipe": f"Disable the rule that starts the recipe: it wrote in the last {RECIPE_IS_OFF // HOUR}"
@@ -41,7 +41,7 @@ REMEDIES: Mapping[Kind, str] = {
 """What to do about them; the first two kinds are as they should be."""
 
 
-def kind(rest: str, age: float, *, collected: bool) -> Kind:
+def kind(rest: str, age: float, *, collected: bool) -> KeyKind:
     """What a key is.
 
     Args:
@@ -80,7 +80,7 @@ def leftovers(context: Context) -> Verdict:
     rests = {key.removeprefix(prefix): age for key, age in ages.items()}
     # a takeover leaves ledgers, as every collection does: asked only where the recipe wrote
     collected = any(recipe_object(rest, "") for rest in rests) and _has_ledgers(context)
-    kinds: dict[str, Kind] = {rest: kind(rest, age, collected=collected) for rest, age in rests.items()}
+    kinds: dict[str, KeyKind] = {rest: kind(rest, age, collected=collected) for rest, age in rests.items()}
     return feed_verdict(kinds, whole=len(listed) <= MOST_KEYS)
 
 
@@ -88,10 +88,10 @@ def _has_ledgers(context: Context) -> bool:
     return any(next(context.store.listing(context.layout.ledgers(name)), None) for name in context.settings.resources)
 
 
-def feed_verdict(kinds: Mapping[str, Kind], *, whole: bool) -> Verdict:
+def feed_verdict(kinds: Mapping[str, KeyKind], *, whole: bool) -> Verdict:
     """`kinds`: by what follows the prefix in each key; `whole`: whether these are all there are."""
     counts = Counter(kinds.values())
-    strange: dict[Kind, int] = {name: count for name, count in counts.items() if name in REMEDIES}
+    strange: dict[KeyKind, int] = {name: count for name, count in counts.items() if name in REMEDIES}
     listed = f"{len(kinds):,} objects" if whole else f"the first {len(kinds):,} objects, and the names above them"
     if not strange:
         taken_over = counts["pages of the recipe"]

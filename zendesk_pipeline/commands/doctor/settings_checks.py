@@ -3,8 +3,8 @@
 import os
 from collections.abc import Sequence
 
-from zendesk_pipeline.alerts.channels import SECONDS, Address, Outcome, send
-from zendesk_pipeline.alerts.messages import Message
+from zendesk_pipeline.alerts.channels import SECONDS, Address, send
+from zendesk_pipeline.alerts.messages import Message, SendResult
 from zendesk_pipeline.commands.doctor.context import Context
 from zendesk_pipeline.commands.doctor.verdicts import Verdict, failed, ok, warning
 from zendesk_pipeline.model import redaction_rules
@@ -104,7 +104,7 @@ def alerts(context: Context) -> Verdict:
     return alerts_verdict(addresses, outcomes, sent=context.send_test_alert)
 
 
-def alerts_verdict(addresses: Sequence[Address], outcomes: Sequence[Outcome], *, sent: bool) -> Verdict:
+def alerts_verdict(addresses: Sequence[Address], outcomes: Sequence[SendResult], *, sent: bool) -> Verdict:
     """`sent`: whether a message went out; without, an outcome only says if the address is understood."""
     if not addresses:
         return warning(

@@ -27,7 +27,7 @@ from zendesk_pipeline.settings.programs import ours
 from zendesk_pipeline.zendesk.error_answers import quote
 from zendesk_pipeline.zendesk.transport import NoCredential
 
-Kind = TypeVar("Kind", bound=msgspec.Struct)
+Shape = TypeVar("Shape", bound=msgspec.Struct)
 
 SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 FEEDS = "v1"
@@ -204,7 +204,7 @@ class _ServiceAccount(msgspec.Struct, frozen=True, rename="camel"):
     subject_id: str
 
 
-def _as(kind: type[Kind], answer: Any) -> Kind:
+def _as(kind: type[Shape], answer: Any) -> Shape:
     try:
         return msgspec.convert(answer, kind)
     except msgspec.ValidationError as problem:

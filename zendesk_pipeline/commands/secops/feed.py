@@ -5,7 +5,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterable
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
@@ -25,15 +25,13 @@ from zendesk_pipeline.commands.secops.feed_model import (
     uri_of,
 )
 from zendesk_pipeline.commands.secops.instance import SecopsError
-from zendesk_pipeline.commands.secops.options import Access, access_of, access_options, connect
+from zendesk_pipeline.commands.secops.options import Access, Command, access_of, access_options, connect
 from zendesk_pipeline.model.errors import SettingsError
 from zendesk_pipeline.settings import environment
 from zendesk_pipeline.settings.programs import ours
 
 SECRET = "FEED_SECRET_ACCESS_KEY"  # noqa: S105  # the name of a variable, no secret
 DELETION: dict[str, Deletion] = {"never": "NEVER", "on-success": "ON_SUCCESS"}
-
-Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 def _labels(_context: click.Context, _parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:

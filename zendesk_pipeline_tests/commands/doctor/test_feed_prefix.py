@@ -5,7 +5,7 @@ import time
 import pytest
 
 from zendesk_pipeline.commands.doctor import feed_prefix
-from zendesk_pipeline.commands.doctor.feed_prefix import Kind, feed_verdict, kind
+from zendesk_pipeline.commands.doctor.feed_prefix import KeyKind, feed_verdict, kind
 from zendesk_pipeline.delivery.bucket import Store
 from zendesk_pipeline.delivery.inspection import RECIPE_IS_OFF
 from zendesk_pipeline.delivery.object_keys import Layout
@@ -34,7 +34,7 @@ def make_context(
 
 OLD = RECIPE_IS_OFF
 BATCH = Layout(feed="", state="s/", quarantine="q/").batch("audit_logs", Window(0), 12345, "a1" * 32, ".json")
-KINDS: dict[str, Kind] = {
+KINDS: dict[str, KeyKind] = {
     BATCH: "ours",
     f"{BATCH}.gz": "ours",
     "state.json": "the recipe's state",

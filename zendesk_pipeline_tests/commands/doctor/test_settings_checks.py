@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from zendesk_pipeline.alerts.channels import Address, Outcome
+from zendesk_pipeline.alerts.channels import Address
+from zendesk_pipeline.alerts.messages import SendResult
 from zendesk_pipeline.commands.doctor.context import Context
 from zendesk_pipeline.commands.doctor.settings_checks import alerts_verdict
 from zendesk_pipeline.local.services import SimulatedZendesk
@@ -174,6 +175,6 @@ def test_a_test_alert_is_really_sent(make_context: MakeContext) -> None:
 def test_every_outcome_counts() -> None:
     """Of each address."""
     ours = [Address(1, "json://a"), Address(2, "json://b")]
-    sent, failed = Outcome("sent"), Outcome("failed", "HTTP 401")
+    sent, failed = SendResult("sent"), SendResult("failed", "HTTP 401")
     assert alerts_verdict(ours, [sent, sent], sent=True).status == "ok"
     assert "address 1 of ALERT_URLS (json): HTTP 401." in alerts_verdict(ours, [failed, sent], sent=True).found

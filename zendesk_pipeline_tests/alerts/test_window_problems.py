@@ -10,28 +10,26 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zendesk_pipeline.alerts.problems import (
+from zendesk_pipeline.alerts.problem import Problem, duration, listed
+from zendesk_pipeline.alerts.snapshot import (
     LOOK_BACK,
+    AssetFacts,
     FailedRun,
     Held,
-    Problem,
-    Watch,
-    duration,
+    by_asset,
     failed_runs,
     held_windows,
-    listed,
-    ranges,
-    repeated_failures,
-    run_failures,
+    rate_limit_waits,
     spans_under_way,
-    stale,
-    starving,
 )
+from zendesk_pipeline.alerts.window_problems import repeated_failures, run_failures, stale, starving
 from zendesk_pipeline.local.services import SimulatedZendesk
 from zendesk_pipeline.local.simulator.faults import Rule
-from zendesk_pipeline.model.windows import HOUR, MOST_SHOWN, Span, Window
+from zendesk_pipeline.model.windows import HOUR, MOST_SHOWN, Span, Window, ranges
+from zendesk_pipeline.orchestration.accounts import Account
 from zendesk_pipeline.orchestration.catch_up import GRACE, SUSPICIOUS
 from zendesk_pipeline.orchestration.run_history import ours
+from zendesk_pipeline.settings.environment import Settings
 from zendesk_pipeline_tests.by_hand import FIRST, hours
 from zendesk_pipeline_tests.runs import QUIET, RANGE_END, RANGE_START, Project, project
 from zendesk_pipeline_tests.taken_back import fails_after_it_took_back
@@ -41,8 +39,7 @@ AUDIT_LOGS, TICKETS = dg.AssetKey("audit_logs"), dg.AssetKey("incremental_ticket
 OURS = ours([AUDIT_LOGS, TICKETS])
 SPAN = hours(3)
 WRONG = {"ZENDESK_API_TOKEN": "a-wrong-one"}
-NOTHING = Held(delivered={}, planned={})
-ALL = 0.0
+NOW = hours(5).end + GRACE
 
 
 @pytest.fixture
@@ -59,12 +56,33 @@ def instance() -> Iterator[dg.DagsterInstance]:
         yield started
 
 
-def _found(
-    instance: dg.DagsterInstance, asset: dg.AssetKey = AUDIT_LOGS, asked_again_from: float = ALL
-) -> list[Problem]:
+def _facts(
+    failed: Sequence[FailedRun] = (),
+    *,
+    key: dg.AssetKey = AUDIT_LOGS,
+    now: float = NOW,
+    back: int = 24,
+    held: Held | None = None,
+    under_way: Sequence[Span] = (),
+    waited: float = 0.0,
+) -> AssetFacts:
+    """Of an asset whose first window is FIRST; the catch-up sensor asks `back` hours back."""
+    settings = Settings(start_date=FIRST.starts_at, catch_up_hours=back, alert_stale_hours=3)
+    return AssetFacts(
+        key=key,
+        account=Account(settings=settings),
+        now=now,
+        failed=by_asset(failed).get(key.to_user_string(), ()),
+        held=held or Held(),
+        under_way=under_way,
+        waited=waited,
+    )
+
+
+def _found(instance: dg.DagsterInstance, asset: dg.AssetKey = AUDIT_LOGS) -> list[Problem]:
     """What failed runs have left undone, by the real clock."""
     runs = failed_runs(instance, OURS, since=time.time() - LOOK_BACK)
-    return list(run_failures(asset.to_user_string(), runs, held_windows(instance, asset, plans=True), asked_again_from))
+    return list(run_failures(_facts(runs, key=asset, held=held_windows(instance, asset, plans=True))))
 
 
 # Runs that failed
@@ -211,7 +229,7 @@ def _failed(
 def test_a_hundred_failures_with_one_cause_are_one_problem() -> None:
     """Its windows are listed as ranges."""
     runs = [_failed(hours(1, skip=number), at=float(number)) for number in range(101) if number != 50]
-    (problem,) = run_failures("audit_logs", runs, NOTHING, ALL)
+    (problem,) = run_failures(_facts(runs))
     assert problem.title == "audit_logs: 100 windows failed"
     assert "Windows: 2026-11-12 05:00 to 2026-11-14 06:00, 2026-11-14 08:00 to 2026-11-16 09:00 (100 w" in problem.text
     assert "100 runs failed, the latest at " in problem.text
@@ -232,14 +250,14 @@ def test_a_hundred_failures_with_one_cause_are_one_problem() -> None:
 def test_sentences_that_differ_in_details_are_one_cause(one: str, other: str, same: bool) -> None:  # noqa: FBT001  # a parameter
     """Numbers, and what others said, make no new problem; another remedy does."""
     runs = [_failed(hours(1), one), _failed(hours(1, skip=1), other)]
-    assert len(list(run_failures("audit_logs", runs, NOTHING, ALL))) == (1 if same else 2)
+    assert len(list(run_failures(_facts(runs)))) == (1 if same else 2)
 
 
 def test_streams_fail_by_themselves() -> None:
     """The same sentence of two streams is two problems: they are mended apart."""
     runs = [_failed(hours(1)), _failed(hours(1), asset="incremental_tickets")]
-    (one,) = run_failures("audit_logs", runs, NOTHING, ALL)
-    (other,) = run_failures("incremental_tickets", runs, NOTHING, ALL)
+    (one,) = run_failures(_facts(runs))
+    (other,) = run_failures(_facts(runs, key=TICKETS))
     assert one.cause != other.cause
 
 
@@ -255,9 +273,7 @@ def test_streams_fail_by_themselves() -> None:
 )
 def test_what_the_catch_up_sensor_will_not_do_is_said(windows: int, back: int, said: str) -> None:
     """Windows further back than it looks, or all if it is off (0), need a person."""
-    watch = Watch(start=FIRST.start, hours=back, stale_after=3)
-    now = hours(5).end + GRACE
-    (problem,) = run_failures("audit_logs", [_failed(hours(windows))], NOTHING, watch.asked_again_from(now))
+    (problem,) = run_failures(_facts([_failed(hours(windows))], back=back))
     assert problem.text.endswith(said)
 
 
@@ -274,9 +290,7 @@ def test_what_the_catch_up_sensor_will_not_do_is_said(windows: int, back: int, s
 )
 def test_what_a_run_is_at_work_on_again_is_said(windows: int, retried: int, back: int, said: str) -> None:
     """Dagster starts a run that died again within seconds: the sensor does not ask for its windows then."""
-    watch = Watch(start=FIRST.start, hours=back, stale_after=3)
-    from_then = watch.asked_again_from(hours(5).end + GRACE)
-    (problem,) = run_failures("audit_logs", [_failed(hours(windows))], NOTHING, from_then, [hours(retried)])
+    (problem,) = run_failures(_facts([_failed(hours(windows))], back=back, under_way=[hours(retried)]))
     assert f"One run failed. {said}" in problem.text
 
 
@@ -304,24 +318,22 @@ def test_what_a_run_is_at_work_on_again_is_said(windows: int, retried: int, back
 )
 def test_what_the_sensor_does_is_said_as_it_is(run: dict[str, bool], back: int, said: str) -> None:
     """Of a stream that is refused it tries one run now and then, and it never sends records again."""
-    watch = Watch(start=FIRST.start, hours=back, stale_after=3)
-    failed = replace(_failed(hours(5)), **run)
-    (problem,) = run_failures("audit_logs", [failed], NOTHING, watch.asked_again_from(hours(5).end + GRACE))
+    (problem,) = run_failures(_facts([replace(_failed(hours(5)), **run)], back=back))
     assert problem.text.endswith(said)
 
 
 def test_a_stream_that_is_refused_is_not_called_a_window_that_fails_again() -> None:
     """The sensor takes no window by itself then, and none goes on."""
     runs = [replace(_failed(hours(6), at=FIRST.end + number * HOUR), stays=True) for number in range(9)]
-    assert list(repeated_failures("audit_logs", runs, NOTHING, hours(6), FIRST.end)) == []
+    assert list(repeated_failures(_facts(runs, now=hours(6).end + GRACE))) == []
 
 
 def test_a_window_that_fails_again_and_again_is_named() -> None:
     """The one at which the runs broke off, not those behind it."""
     runs = [_failed(hours(6), at=FIRST.end + number * HOUR) for number in range(SUSPICIOUS)]
     held = Held(delivered={FIRST.partition_key: 1}, planned={})
-    assert list(repeated_failures("audit_logs", runs[:-1], held, hours(6), FIRST.end)) == []
-    (problem,) = repeated_failures("audit_logs", runs, held, hours(6), FIRST.end)
+    assert list(repeated_failures(_facts(runs[:-1], held=held, now=hours(6).end + GRACE))) == []
+    (problem,) = repeated_failures(_facts(runs, held=held, now=hours(6).end + GRACE))
     assert problem.title == "audit_logs: 1 window failed again and again"
     assert problem.windows == (hours(1, skip=1),)
     assert "2026-11-12 06:00 (3 runs)" in problem.text
@@ -331,11 +343,9 @@ def test_a_window_that_fails_again_and_again_is_named() -> None:
 # Stale
 
 
-WATCH = Watch(start=FIRST.start, hours=24, stale_after=3)
-
-
 def _stale(delivered: Collection[str], now: float, under_way: Sequence[Span] = ()) -> list[Problem]:
-    return list(stale(AUDIT_LOGS, delivered, under_way, WATCH, now))
+    held = Held(delivered=dict.fromkeys(delivered, 1))
+    return list(stale(_facts(now=now, held=held, under_way=under_way)))
 
 
 def test_a_window_may_be_missing_for_so_long() -> None:
@@ -380,8 +390,7 @@ def test_a_run_that_only_waits_is_not_under_way_for_ever(running: Project) -> No
 
 def test_without_a_catch_up_sensor_windows_are_looked_for_all_the_same() -> None:
     """CATCH_UP_HOURS=0 leaves it to people to collect them, and these have to know."""
-    watch = Watch(start=FIRST.start, hours=0, stale_after=3)
-    (problem,) = stale(AUDIT_LOGS, [], [], watch, FIRST.end + 3 * HOUR)
+    (problem,) = stale(_facts(now=FIRST.end + 3 * HOUR, back=0))
     assert problem.windows == (hours(1),)
 
 
@@ -395,6 +404,10 @@ def _waited(instance: dg.DagsterInstance, window: Window, seconds: float) -> Non
     )
 
 
+def _starving(instance: dg.DagsterInstance, key: dg.AssetKey, now: float) -> list[Problem]:
+    return list(starving(_facts(key=key, now=now, waited=rate_limit_waits(instance, key, now))))
+
+
 def test_waiting_for_most_of_an_hour_is_a_problem(instance: dg.DagsterInstance) -> None:
     """What the windows of the hourly collection waited adds up; a backfill of old windows may wait."""
     now = time.time()
@@ -402,11 +415,11 @@ def test_waiting_for_most_of_an_hour_is_a_problem(instance: dg.DagsterInstance) 
     _waited(instance, FIRST, 50_000)
     for _ in range(2):  # a long run reports it early, and at its end
         _waited(instance, newest, 25 * 60)
-    assert list(starving(instance, AUDIT_LOGS, now + 1)) == []
+    assert _starving(instance, AUDIT_LOGS, now + 1) == []
     _waited(instance, Window(newest.start - HOUR), 25 * 60)
-    (problem,) = starving(instance, AUDIT_LOGS, now + 1)
-    assert list(starving(instance, TICKETS, now + 1)) == []
-    assert list(starving(instance, AUDIT_LOGS, now + 2 * HOUR)) == []
+    (problem,) = _starving(instance, AUDIT_LOGS, now + 1)
+    assert _starving(instance, TICKETS, now + 1) == []
+    assert _starving(instance, AUDIT_LOGS, now + 2 * HOUR) == []
     assert "It waited 50 min of the last hour" in problem.text
 
 
