@@ -90,8 +90,10 @@ class Composed:
         )
         command = ("podman", "exec", f"{PROJECT}-webserver-1", "python", "-c", code, query)
         done = subprocess.run(command, capture_output=True, text=True, check=False)
-        found_runs = json.loads(done.stdout)["data"]["runsOrError"]["results"] if done.returncode == 0 else []
-        return [run["status"] for run in found_runs]
+        shown: list[dict[str, str]] = (
+            json.loads(done.stdout)["data"]["runsOrError"]["results"] if done.returncode == 0 else []
+        )
+        return [run["status"] for run in shown]
 
 
 def _beside(folder: Path, ports: tuple[int, int], since: str) -> str:
