@@ -10,7 +10,6 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from math import ceil
 
-import boto3
 import click
 
 from zendesk_pipeline.delivery import ledger as ledgers
@@ -22,7 +21,7 @@ from zendesk_pipeline.model.errors import DeliveryError
 from zendesk_pipeline.model.rate_budgets import ACCOUNT_RATE, Rates
 from zendesk_pipeline.model.streams import STREAMS, Stream
 from zendesk_pipeline.model.windows import HOUR, Span, Window
-from zendesk_pipeline.settings import aws_errors, environment
+from zendesk_pipeline.settings import aws_clients, environment
 from zendesk_pipeline.settings.environment import Settings, not_set
 
 PRICE_PAGE = "https://aws.amazon.com/s3/pricing/"
@@ -206,7 +205,7 @@ def _span(start: datetime, end: datetime) -> Span:
 def _store(chosen: Settings) -> Store:
     if not chosen.s3_bucket:
         raise not_set("S3_BUCKET", "the bucket that holds the ledgers")
-    client = prepared(aws_errors.made(lambda: boto3.client("s3")))
+    client = prepared(aws_clients.client("s3"))
     return Store(client=client, bucket=chosen.s3_bucket, encryption={})
 
 

@@ -41,7 +41,8 @@ from zendesk_pipeline.orchestration.long_runs import Reports
 from zendesk_pipeline.orchestration.run_history import STAYS, TOOK_BACK
 from zendesk_pipeline.orchestration.zendesk_resource import settled
 from zendesk_pipeline.settings import aws_errors
-from zendesk_pipeline.settings.environment import not_set, wire_host
+from zendesk_pipeline.settings.addresses import wire_host
+from zendesk_pipeline.settings.environment import not_set
 from zendesk_pipeline.settings.secret_references import resolved
 from zendesk_pipeline.zendesk.prefetch import prefetched
 

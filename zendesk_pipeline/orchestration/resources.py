@@ -13,6 +13,7 @@ from dagster_aws.s3 import S3Resource
 
 from zendesk_pipeline.orchestration.accounts import Account, secret_value
 from zendesk_pipeline.orchestration.io_manager import PageStream, S3IOManager
+from zendesk_pipeline.orchestration.setting_fields import values
 from zendesk_pipeline.orchestration.zendesk_resource import ZendeskResource
 
 
@@ -91,42 +92,10 @@ class Buckets(dg.IOManager):
 
 def zendesk(account: Account, secret: Callable[[str], Any]) -> ZendeskResource:
     """An account's Zendesk, with secrets as `secret` gives them by the names of their settings."""
-    chosen = account.settings
-    return ZendeskResource(
-        base_url=chosen.zendesk_base_url,
-        auth_mode=chosen.auth_mode,
-        client_id=secret("ZENDESK_CLIENT_ID"),
-        client_secret=secret("ZENDESK_CLIENT_SECRET"),
-        oauth_scope=chosen.zendesk_oauth_scope,
-        email=secret("ZENDESK_EMAIL"),
-        api_token=secret("ZENDESK_API_TOKEN"),
-        bearer_token=secret("ZENDESK_BEARER_TOKEN"),
-        token_pair=secret("ZENDESK_TOKEN_PAIR"),
-        http_timeout=chosen.http_timeout,
-        http_retries=chosen.http_retries,
-        export_rate=chosen.zendesk_export_rate,
-        rate_share=chosen.zendesk_rate_share,
-        settle_seconds=chosen.settle_seconds,
-        lookback_seconds=chosen.lookback_seconds,
-        max_pages=chosen.max_pages,
-    )
+    return ZendeskResource(**values(ZendeskResource, account.settings, secret))
 
 
 def bucket(account: Account, secret: Callable[[str], Any]) -> S3IOManager:
     """Where an account is delivered to, with secrets as `secret` gives them by the names of their settings."""
-    chosen = account.settings
-    return S3IOManager(
-        s3=S3Resource(profile_name=account.aws_profile or None),
-        zendesk_base_url=chosen.zendesk_base_url,
-        bucket=chosen.s3_bucket,
-        feed_prefix=chosen.s3_prefix,
-        state_prefix=chosen.state_prefix,
-        quarantine_prefix=chosen.quarantine_prefix,
-        output_format=chosen.output_format,
-        compression=chosen.compression,
-        batch_bytes=chosen.batch_bytes,
-        sse=chosen.s3_sse,
-        kms_key_id=chosen.s3_kms_key_id,
-        redaction_rules=chosen.redaction_rules,
-        redaction_key=secret("REDACTION_KEY"),
-    )
+    s3 = S3Resource(profile_name=account.aws_profile or None)
+    return S3IOManager(s3=s3, **values(S3IOManager, account.settings, secret))

@@ -10,10 +10,10 @@ from pydantic import Field, PrivateAttr
 
 from zendesk_pipeline.model.clock import Clock
 from zendesk_pipeline.model.errors import SettingsError
-from zendesk_pipeline.model.rate_budgets import EXPORT_RATE, SHARE
 from zendesk_pipeline.model.records import Page
 from zendesk_pipeline.model.streams import Stream
 from zendesk_pipeline.model.windows import Span
+from zendesk_pipeline.orchestration.setting_fields import secret, setting
 from zendesk_pipeline.settings.environment import CREDENTIALS, AuthMode, auth_mode_of, checked_base_url, not_set
 from zendesk_pipeline.settings.secret_references import Reference, reference, resolved
 from zendesk_pipeline.zendesk import parallel_walk
@@ -46,12 +46,6 @@ HOW_TO_GET = {
 }
 
 
-def _secret(description: str) -> str:
-    """A field that is not shown: neither in the UI nor in the resource's repr."""
-    field: str = Field(default="", description=description, repr=False, json_schema_extra={"is_secret": True})
-    return field
-
-
 def settled(definition: dg.ResourceDefinition) -> Any:
     """The resource with the values it was made with, and none that a run's configuration could change.
 
@@ -68,22 +62,22 @@ def settled(definition: dg.ResourceDefinition) -> Any:
 class ZendeskResource(dg.ConfigurableResource[ZendeskClient]):
     """A Zendesk account, its credential, and how it is read. The fields are the settings of the same names."""
 
-    base_url: str = Field(default="", description="ZENDESK_BASE_URL")
-    auth_mode: str = Field(default="oauth", description="AUTH_MODE: oauth, token, bearer or oauth_refresh")
+    base_url: str = setting("ZENDESK_BASE_URL")
+    auth_mode: str = setting("AUTH_MODE: oauth, token, bearer or oauth_refresh")
     client_id: str = Field(default="", description="ZENDESK_CLIENT_ID")
-    client_secret: str = _secret("ZENDESK_CLIENT_SECRET")
-    oauth_scope: str = Field(default="read", description="ZENDESK_OAUTH_SCOPE")
+    client_secret: str = secret("ZENDESK_CLIENT_SECRET")
+    oauth_scope: str = setting("ZENDESK_OAUTH_SCOPE")
     email: str = Field(default="", description="ZENDESK_EMAIL", repr=False)
-    api_token: str = _secret("ZENDESK_API_TOKEN")
-    bearer_token: str = _secret("ZENDESK_BEARER_TOKEN")
-    token_pair: str = _secret("ZENDESK_TOKEN_PAIR")
-    http_timeout: float = Field(default=60, description="HTTP_TIMEOUT")
-    http_retries: int = Field(default=3, description="HTTP_RETRIES")
-    export_rate: float = Field(default=EXPORT_RATE, description="ZENDESK_EXPORT_RATE")
-    rate_share: float = Field(default=SHARE, description="ZENDESK_RATE_SHARE")
-    settle_seconds: int = Field(default=300, description="SETTLE_SECONDS")
-    lookback_seconds: int = Field(default=3600, description="LOOKBACK_SECONDS")
-    max_pages: int | None = Field(default=None, description="MAX_PAGES")
+    api_token: str = secret("ZENDESK_API_TOKEN")
+    bearer_token: str = secret("ZENDESK_BEARER_TOKEN")
+    token_pair: str = secret("ZENDESK_TOKEN_PAIR")
+    http_timeout: float = setting("HTTP_TIMEOUT")
+    http_retries: int = setting("HTTP_RETRIES")
+    export_rate: float = setting("ZENDESK_EXPORT_RATE")
+    rate_share: float = setting("ZENDESK_RATE_SHARE")
+    settle_seconds: int = setting("SETTLE_SECONDS")
+    lookback_seconds: int = setting("LOOKBACK_SECONDS")
+    max_pages: int | None = setting("MAX_PAGES")
 
     _clock: Clock = PrivateAttr(default_factory=Clock)
     _source: Callable[[str], str] = PrivateAttr(default=str)

@@ -368,16 +368,20 @@ def told(
     return kind, text.format(**known, **values, ways=_WAYS, provider=provider)
 
 
-def made(make: Callable[[], T]) -> T:
-    """A client, which may need credentials to be made; raises SettingsError and DeliveryError."""
+def made(make: Callable[[], T], *, who: str = "S3", endpoint: str = "AWS_ENDPOINT_URL_S3") -> T:
+    """A client, which may need credentials to be made; raises SettingsError and DeliveryError, as `told` says them."""
     try:
         return make()
+    except aws.ProfileNotFound as missing:
+        name = str(missing.kwargs["profile"])
+        raise SettingsError(f"There is no AWS profile {name} here: check AWS_PROFILE and AWS_CONFIG_FILE.") from None
     except (BotoCoreError, ValueError) as wrong:
         if isinstance(wrong, _WITHOUT_CREDENTIALS):  # the text of these may hold what a program has printed
-            raise explained("the first request", "its bucket", wrong, bucket="") from None
+            kind, text = told(wrong, who=who, what=who, endpoint=endpoint, action="anything", uri="it")
+            raise kind(text) from None
         raise SettingsError(
-            f"An AWS setting is wrong ({wrong}): check AWS_PROFILE, AWS_ACCESS_KEY_ID and its like,"
-            " and AWS_ENDPOINT_URL_S3."
+            f"{who} cannot be asked, because an AWS setting is wrong ({wrong}): check AWS_DEFAULT_REGION,"
+            f" AWS_ACCESS_KEY_ID and its like, and {endpoint}."
         ) from None
 
 

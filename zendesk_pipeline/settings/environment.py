@@ -4,10 +4,8 @@ import os
 import re
 from collections.abc import Collection
 from datetime import UTC, datetime
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
@@ -24,6 +22,7 @@ from zendesk_pipeline.model.errors import SettingsError
 from zendesk_pipeline.model.rate_budgets import EXPORT_RATE, HIGH_VOLUME_EXPORT_RATE, SHARE, USER_EXPORT_RATE
 from zendesk_pipeline.model.streams import COLLECTED_BY_DEFAULT, STREAMS
 from zendesk_pipeline.settings import env_file
+from zendesk_pipeline.settings.addresses import checked_address
 
 AuthMode = Literal["oauth", "token", "bearer", "oauth_refresh"]
 
@@ -60,37 +59,7 @@ LEAST_LOG_DAYS = 31
 
 def checked_base_url(url: str) -> str:
     """The account's address without a trailing slash; raises ValueError where no credential must be sent."""
-    parts = urlsplit(url.strip())
-    if parts.username or parts.password:
-        raise ValueError("credentials do not belong into the address")
-    if not parts.hostname or parts.path.strip("/") or parts.query or parts.fragment:
-        raise ValueError("only the account's address is wanted, such as https://acme.zendesk.com")
-    if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(parts.hostname)):
-        raise ValueError("it has to begin with https:// (http:// is for this machine alone)")
-    wire_host(url.strip())
-    return f"{parts.scheme}://{parts.netloc}"
-
-
-def wire_host(url: str) -> str:
-    """The host of an address as it is asked, in small letters and ASCII (IDNA); raises ValueError for no such name."""
-    host = urlsplit(url).hostname or ""
-    if host.isascii():
-        return host
-    from requests import Request  # noqa: PLC0415  # slow to import, and hardly ever needed
-    from requests.exceptions import InvalidURL  # noqa: PLC0415  # the same
-
-    try:
-        return urlsplit(str(Request("GET", url).prepare().url)).hostname or ""
-    except InvalidURL:
-        raise ValueError(f"{host} is not a name that a host can have") from None
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host, by name or number, is this machine."""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+    return checked_address(url, "the account's address, such as https://acme.zendesk.com")
 
 
 def _base_url(url: str) -> str:

@@ -17,12 +17,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal, assert_never, cast
 
-import boto3
 import msgspec
 from botocore.exceptions import BotoCoreError, ClientError
 
 from zendesk_pipeline.model.errors import PipelineError, SecretStoreError, SettingsError
-from zendesk_pipeline.settings import aws_errors
+from zendesk_pipeline.settings import aws_clients, aws_errors
 from zendesk_pipeline.settings.programs import ours
 
 Service = Literal["secretsmanager", "ssm"]
@@ -41,10 +40,6 @@ _NAMES: Mapping[Service, re.Pattern[str]] = {
 }
 _TALKATIVE = ("botocore.endpoint", "botocore.parsers")
 """Loggers that write whole requests and answers at DEBUG."""
-_ENDPOINTS: Mapping[Service, str] = {
-    "secretsmanager": "AWS_ENDPOINT_URL_SECRETS_MANAGER",
-    "ssm": "AWS_ENDPOINT_URL_SSM",
-}
 _NOT_FOUND = {"ResourceNotFoundException", "ParameterNotFound", "ParameterVersionNotFound"}
 _DENIED = {"AccessDeniedException", "AccessDenied", "403"}
 _WRONG = {"InvalidParameterException", "InvalidRequestException", "ValidationException"}
@@ -133,17 +128,15 @@ def _field(wanted: Reference, key: str, text: str) -> str:
 
 
 def client_of(wanted: Reference) -> Any:
-    """A client of the service, with boto3's own credentials, region and endpoint variables."""
+    """A client of the service; raises as `resolved`."""
     for name in _TALKATIVE:
         logging.getLogger(name).setLevel(logging.INFO)
-    make = cast("Callable[..., Any]", boto3.session.Session().client)  # its hints cover S3 alone
+    who = f"{wanted.variable}: {wanted}"
     try:
-        return make(wanted.service, region_name=wanted.region)
-    except ValueError as wrong:  # an endpoint that is no address; it holds no credential
-        raise SettingsError(
-            f"{wanted.variable}: {wanted} cannot be read ({wrong}): check AWS_DEFAULT_REGION and"
-            " AWS_ENDPOINT_URL_SECRETS_MANAGER or AWS_ENDPOINT_URL_SSM."
-        ) from None
+        return aws_clients.client(wanted.service, region=wanted.region, who=who)
+    except PipelineError as problem:
+        said = problem.message
+        raise _of_kind(type(problem), said if said.startswith(who) else f"{who} cannot be read. {said}") from None
 
 
 @contextmanager
@@ -160,7 +153,7 @@ def explaining(wanted: Reference, action: str) -> Generator[None]:
                 problem,
                 who=who,
                 what=f"{who} could not be used, because AWS gave no answer",
-                endpoint=_ENDPOINTS[wanted.service],
+                endpoint=aws_clients.ENDPOINTS[wanted.service],
                 action=action,
                 uri=str(wanted),
             )

@@ -15,7 +15,8 @@ from zendesk_pipeline.delivery.object_keys import Layout
 from zendesk_pipeline.local.services import LocalS3, SimulatedZendesk
 from zendesk_pipeline.model.errors import DeliveryError, SettingsError
 from zendesk_pipeline.orchestration.run_history import stays
-from zendesk_pipeline.settings.environment import checked_base_url, wire_host
+from zendesk_pipeline.settings.addresses import wire_host
+from zendesk_pipeline.settings.environment import checked_base_url
 from zendesk_pipeline_tests.by_hand import audit_logs, hours
 from zendesk_pipeline_tests.commands.doctor.contexts import MakeContext, context_maker, said, verdict_of
 from zendesk_pipeline_tests.deliveries import Bucket, Deliveries

@@ -13,7 +13,8 @@ from zendesk_pipeline.commands.doctor.s3_answers import S3Answer
 from zendesk_pipeline.commands.doctor.verdicts import Verdict, failed, not_visible, ok, together, warning
 from zendesk_pipeline.delivery import account_marker
 from zendesk_pipeline.model.errors import DeniedError
-from zendesk_pipeline.settings.environment import Settings, wire_host
+from zendesk_pipeline.settings.addresses import wire_host
+from zendesk_pipeline.settings.environment import Settings
 from zendesk_pipeline.settings.programs import ours
 
 ARCHIVES = {"GLACIER", "DEEP_ARCHIVE"}

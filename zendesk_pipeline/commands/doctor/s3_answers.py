@@ -4,11 +4,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from botocore.exceptions import ClientError, NoRegionError, ProfileNotFound
+from botocore.exceptions import ClientError
 from urllib3.exceptions import HTTPError
 
-from zendesk_pipeline.model.errors import SettingsError
-from zendesk_pipeline.settings import aws_errors
+from zendesk_pipeline.settings import aws_clients, aws_errors
 
 DENIED = {*aws_errors.DENIED, "403"}
 """HEAD has no body to say more in."""
@@ -38,21 +37,7 @@ class S3Answer:
 
 def client(service: str, profile: str | None, seconds: float) -> Any:
     """A client by the environment or by a profile, whose requests take `seconds` at most; raises SettingsError."""
-    import boto3  # noqa: PLC0415  # slow to import
-    from botocore.config import Config  # noqa: PLC0415  # the same
-
-    config = Config(connect_timeout=min(5, seconds), read_timeout=seconds, retries={"total_max_attempts": 2})
-
-    def made() -> Any:
-        try:
-            session: Any = boto3.Session(profile_name=profile)  # hints of S3 only are installed
-            return aws_errors.asks_for_the_region_once(session.client(service, config=config))
-        except ProfileNotFound:
-            raise SettingsError(f"There is no AWS profile {profile or 'of the name in AWS_PROFILE'} here.") from None
-        except NoRegionError:
-            raise SettingsError("AWS needs a region: set AWS_DEFAULT_REGION to the bucket's.") from None
-
-    return aws_errors.made(made)
+    return aws_errors.asks_for_the_region_once(aws_clients.client(service, profile=profile, seconds=seconds))
 
 
 def ask(call: Callable[..., Any], **arguments: Any) -> S3Answer:

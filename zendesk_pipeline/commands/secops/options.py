@@ -5,13 +5,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import urlsplit
 
 import click
 
 from zendesk_pipeline.commands.secops.instance import Instance
 from zendesk_pipeline.model.errors import SettingsError
-from zendesk_pipeline.settings.environment import is_loopback
+from zendesk_pipeline.settings.addresses import checked_address
 from zendesk_pipeline.settings.programs import install
 
 if TYPE_CHECKING:
@@ -52,12 +51,10 @@ def _endpoint(_context: click.Context, _parameter: click.Parameter, value: str |
     """Credentials go to https only, or to this machine."""
     if value is None:
         return None
-    parts = urlsplit(value)
-    if parts.username or parts.path.strip("/") or parts.query or not parts.hostname:
-        raise click.BadParameter("only scheme and host are wanted, such as https://us-chronicle.googleapis.com")
-    if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(parts.hostname)):
-        raise click.BadParameter("it has to begin with https:// (http:// is for this machine alone)")
-    return f"{parts.scheme}://{parts.netloc}"
+    try:
+        return checked_address(value, "the API's address, such as https://us-chronicle.googleapis.com")
+    except ValueError as wrong:
+        raise click.BadParameter(str(wrong)) from None
 
 
 OPTIONS = (
