@@ -56,15 +56,15 @@ def named() -> Named:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Account:
-    """The two ends of the settings."""
+class Ends:
+    """Where a command reads and where it looks: the Zendesk and the bucket that a run would have."""
 
     zendesk: "ZendeskResource"
     bucket: "S3IOManager"
 
 
 @contextmanager
-def account(chosen: Settings) -> Generator[Account]:
+def ends(chosen: Settings) -> Generator[Ends]:
     """The resources that a run would have, secrets from the environment."""
     import dagster as dg  # noqa: PLC0415 - slow to import
 
@@ -74,7 +74,7 @@ def account(chosen: Settings) -> Generator[Account]:
     wanted: dict[str, Any] = {name: defined[name] for name in ("zendesk", "s3_io_manager")}
     with dg.build_resources(wanted) as resources:
         made: Any = resources
-        yield Account(zendesk=made.zendesk, bucket=made.s3_io_manager)
+        yield Ends(zendesk=made.zendesk, bucket=made.s3_io_manager)
 
 
 def streams(chosen: Settings, names: Sequence[str]) -> list[Stream]:
@@ -101,7 +101,7 @@ def settled_until(chosen: Settings, now: float) -> int:
 
 
 @dataclass(slots=True)
-class Told:
+class ProgressLine:
     """A line of progress from time to time."""
 
     name: str

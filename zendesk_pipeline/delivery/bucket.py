@@ -100,7 +100,7 @@ class Listed:
 
 
 @dataclass(slots=True)
-class Spent:
+class RequestCount:
     """Requests that S3 answered, by its price list's names. The client's own retries are not seen here."""
 
     put: int = 0
@@ -122,7 +122,7 @@ class Store:
     bucket: str
     encryption: Mapping[str, Any]
     """`ServerSideEncryption` and `SSEKMSKeyId` of every write, as PutObject takes them."""
-    spent: Spent = field(default_factory=Spent)
+    spent: RequestCount = field(default_factory=RequestCount)
     sleep: Callable[[float], object] = field(default_factory=lambda: time.sleep)
 
     def uri(self, key: str) -> str:

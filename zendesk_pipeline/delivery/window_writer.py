@@ -20,7 +20,7 @@ import msgspec
 
 from zendesk_pipeline.delivery import ledger as ledgers
 from zendesk_pipeline.delivery.batches import Batch, BatchFormat, Encoded, content_of, encode, examined
-from zendesk_pipeline.delivery.bucket import Spent, Store
+from zendesk_pipeline.delivery.bucket import RequestCount, Store
 from zendesk_pipeline.delivery.ledger import Delivered, Ledger
 from zendesk_pipeline.delivery.object_keys import Layout
 from zendesk_pipeline.delivery.oversized_records import MARK, shortened
@@ -81,7 +81,7 @@ class Tally:
     last: int | None = None
     total: int = 0
     """Records that the window has delivered by now, in all runs."""
-    s3: Spent = field(default_factory=Spent)
+    s3: RequestCount = field(default_factory=RequestCount)
     """Requests to S3 for the window; a listing covers a day, and counts for the window that needed it first."""
     bytes: int = 0
     """What its objects hold, as stored."""

@@ -15,7 +15,7 @@ from pydantic import Field, PrivateAttr
 from zendesk_pipeline.delivery import account_marker
 from zendesk_pipeline.delivery import ledger as ledgers
 from zendesk_pipeline.delivery.batches import BatchFormat, content_of, records_in
-from zendesk_pipeline.delivery.bucket import Spent, Store, prepared
+from zendesk_pipeline.delivery.bucket import RequestCount, Store, prepared
 from zendesk_pipeline.delivery.inspection import Inspector, Waiting, feed
 from zendesk_pipeline.delivery.ledger import Ledger
 from zendesk_pipeline.delivery.object_keys import Layout
@@ -135,7 +135,7 @@ class S3IOManager(dg.ConfigurableIOManager):
 
         Of a range that fails, the windows that were finished are reported as materialized all the same.
         """
-        spent = Spent()
+        spent = RequestCount()
         try:
             rest = self._rest(obj)
             delivery = self._delivery(obj, rest, context.log.warning)
@@ -185,7 +185,7 @@ class S3IOManager(dg.ConfigurableIOManager):
         read, whole, problem, delivery = 0, False, None, None
         try:
             delivery = self._delivery(pages, pages.span, warn)
-            claim = self._claim(Spent())
+            claim = self._claim(RequestCount())
             with delivery, _rarely_collected():
                 for page in prefetched(pages.pages(pages.span), size=lambda page: page.size, most=BYTES_AHEAD):
                     if not read:
@@ -303,7 +303,7 @@ class S3IOManager(dg.ConfigurableIOManager):
         with ThreadPoolExecutor(READERS, thread_name_prefix="reader") as pool:
             return list(pool.map(says, windows))
 
-    def _claim(self, spent: Spent) -> Callable[[], object]:
+    def _claim(self, spent: RequestCount) -> Callable[[], object]:
         """What to do before the first write: nothing, or to claim the prefixes, which are nobody's yet.
 
         Not before a page is there: at an address that is mistyped there is none, and the right one would be refused.

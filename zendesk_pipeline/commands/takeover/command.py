@@ -8,7 +8,7 @@ from itertools import islice
 import click
 
 from zendesk_pipeline.commands import past_range
-from zendesk_pipeline.commands.past_range import Account, Told
+from zendesk_pipeline.commands.past_range import Ends, ProgressLine
 from zendesk_pipeline.commands.takeover.recipe import Index, Left, TakeOver, others, read
 from zendesk_pipeline.delivery.bucket import Store
 from zendesk_pipeline.model.streams import Stream
@@ -35,7 +35,7 @@ class Task:
     """What is to be done, and where."""
 
     chosen: Settings
-    account: Account
+    account: Ends
     prefix: str
     source: bool
     parts: list[Part]
@@ -63,7 +63,10 @@ class Task:
 
     def compare(self, part: Part, span: Span) -> None:
         """Say window by window what lacks and what is there several times."""
-        takeover, told = self.takeover(part), Told(part.stream.name, span, lambda text: click.echo(text, err=True))
+        takeover, told = (
+            self.takeover(part),
+            ProgressLine(part.stream.name, span, lambda text: click.echo(text, err=True)),
+        )
         click.echo(f"\n{part.stream.name}: {len(span):,} windows, {span}, UTC")
         at_source = by_recipe = by_pipeline = missing = again = 0
         for window, shown in self._windows(part.stream, span):
@@ -83,7 +86,7 @@ class Task:
         takeover, windows = self.takeover(part), part.index.windows()
         counts: list[int] = []
         if windows:
-            told = Told(
+            told = ProgressLine(
                 part.stream.name, Span(windows[0].start, windows[-1].end), lambda text: click.echo(text, err=True)
             )
             for window in windows:
@@ -122,7 +125,7 @@ def takeover(
     """
     chosen = environment.load()
     parts = [Part(stream=stream) for stream in past_range.streams(chosen, names)]
-    with past_range.account(chosen) as account:
+    with past_range.ends(chosen) as account:
         account.bucket.check_account()
         where = chosen.s3_prefix if prefix is None else prefix
         task = Task(chosen=chosen, account=account, prefix=where, source=not without_source, parts=parts)
@@ -145,7 +148,7 @@ def takeover(
         _say_what_next(task, span, noted=yes)
 
 
-def _hear_of(account: Account, stream: Stream, span: Span) -> None:
+def _hear_of(account: Ends, stream: Stream, span: Span) -> None:
     """Have Zendesk show a page: at an address that is mistyped there is none, and the right one would be refused."""
     next(account.zendesk.pages(stream, Span(span.end - HOUR, span.end), lookback=0))
 

@@ -12,7 +12,7 @@ import click
 import msgspec
 
 from zendesk_pipeline.commands import past_range
-from zendesk_pipeline.commands.past_range import Account
+from zendesk_pipeline.commands.past_range import Ends
 from zendesk_pipeline.commands.verify.comparison import Kind, Shown, Verification, WindowReport
 from zendesk_pipeline.model.errors import PipelineError
 from zendesk_pipeline.model.streams import Stream
@@ -96,9 +96,9 @@ class Look:
     identities: bool
     as_json: bool
 
-    def stream(self, account: Account, stream: Stream) -> Sums:
+    def stream(self, account: Ends, stream: Stream) -> Sums:
         """Look at all windows of a stream, and say what differs as it is found."""
-        sums, told = Sums(), past_range.Told(stream.name, self.span, lambda text: click.echo(text, err=True))
+        sums, told = Sums(), past_range.ProgressLine(stream.name, self.span, lambda text: click.echo(text, err=True))
         sampled = None if self.sample is None else set(_drawn(self.span, self.sample))
         verification = Verification(
             inspector=account.bucket.inspector(stream),
@@ -114,7 +114,7 @@ class Look:
         self._say(self._summary(sums))
         return sums
 
-    def _windows(self, account: Account, stream: Stream) -> Iterator[tuple[Window, Shown | None]]:
+    def _windows(self, account: Ends, stream: Stream) -> Iterator[tuple[Window, Shown | None]]:
         if self.source:
             yield from past_range.contents(account.zendesk, stream, self.span)
             return
@@ -191,7 +191,7 @@ def verify(
             as_json=as_json,
         )
         wanted = past_range.streams(chosen, names)
-        with past_range.account(chosen) as account:
+        with past_range.ends(chosen) as account:
             account.bucket.check_account()
             found = {stream.name: look.stream(account, stream) for stream in wanted}
     except PipelineError as problem:

@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from zendesk_pipeline.cli import main
-from zendesk_pipeline.commands.past_range import Told
+from zendesk_pipeline.commands.past_range import ProgressLine
 from zendesk_pipeline.delivery.bucket import Store
 from zendesk_pipeline.delivery.object_keys import Layout
 from zendesk_pipeline.local.services import LocalS3, SimulatedZendesk
@@ -295,7 +295,7 @@ def test_who_may_not_read_ledgers_hears_so(verify: Callable[..., Result], proxy:
 def test_progress_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     """A long look says from time to time how far it is."""
     times = iter([0.0, 3.0, 11.0, 11.0, 12.0])
-    told = Told("audit_logs", Span(FIRST.start, FIRST.start + 4 * HOUR), print, lambda: next(times))
+    told = ProgressLine("audit_logs", Span(FIRST.start, FIRST.start + 4 * HOUR), print, lambda: next(times))
     for window in hours(3):
         told.reached(window)
 
