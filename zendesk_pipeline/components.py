@@ -29,13 +29,12 @@ from zendesk_pipeline.model.windows import timestamp
 from zendesk_pipeline.orchestration.accounts import (
     FIRST_MINUTE,
     LAST_MINUTE,
-    SECRETS,
     Account,
     checked_name,
     checked_source,
 )
 from zendesk_pipeline.settings import environment
-from zendesk_pipeline.settings.environment import OF_THE_LOCATION, Settings, sentence
+from zendesk_pipeline.settings.environment import ACCOUNT_SECRETS, OF_THE_LOCATION, Settings, sentence
 from zendesk_pipeline.wiring import account_definitions, shared_definitions
 
 PLACEHOLDERS = {"zendesk_base_url": "https://SUBDOMAIN.zendesk.com", "s3_bucket": "BUCKET"}
@@ -59,11 +58,11 @@ class AccountSettings(Settings):
         return (init_settings,)
 
 
-# What the YAML may say
+# What the YAML may hold
 
 
 def _unless_template(value: object, validate: ValidatorFunctionWrapHandler) -> object:
-    """The value as it was written; what a template stands for is looked at when it is filled in."""
+    """The value as it is written; a template is validated when it is filled in."""
     if not _is_template(value):
         validate(value)
     return value
@@ -121,11 +120,11 @@ def _fields() -> Mapping[str, Any]:
                 str | None,
                 Field(
                     default=None,
-                    description=f"Where the account's {secret} lies: the NAME of a variable, or a reference"
+                    description=f"Where the account's {secret} is stored: the NAME of a variable, or a reference"
                     " (aws-sm:NAME, aws-ssm:/PATH). By default the variable ACCOUNT_" + secret + ".",
                 ),
             )
-            for secret in SECRETS
+            for secret in ACCOUNT_SECRETS
         },
     }
 
@@ -142,11 +141,11 @@ def _explained(schema: dict[str, Any]) -> None:
     properties: dict[str, Any] = schema["properties"]
     schema["properties"] = {
         name: {
-            **{key: told[key] for key in ("title", "description") if key in told},
+            **{key: rules[key] for key in ("title", "description") if key in rules},
             "if": {"type": "string", "pattern": _TEMPLATE},
-            "else": {key: rule for key, rule in told.items() if key not in {"title", "description", "default"}},
+            "else": {key: rule for key, rule in rules.items() if key not in {"title", "description", "default"}},
         }
-        for name, told in properties.items()
+        for name, rules in properties.items()
     }
     # a rule for what is none of them, whose message names them: `additionalProperties: false` would not
     schema["additionalProperties"] = {"const": f"one of these settings: {', '.join(properties)}"}
@@ -165,7 +164,7 @@ def _model() -> type[BaseModel]:
     return create_model("ZendeskToS3Attributes", __base__=_Attributes, **_fields())
 
 
-# What it stands for
+# From YAML to an account
 
 
 class DefsYaml(dg.Scaffolder[Any]):
@@ -201,7 +200,7 @@ def _scaffolded(type_name: str, account: str, now: float) -> str:
           # There are more: {", ".join(name for name in STREAMS if name not in collected)}
           resources: [{", ".join(collected)}]
 
-          # The credential, by AUTH_MODE. Secrets are never written here, only where they lie. Without these lines they
+          # The credential, by AUTH_MODE. Secrets are never written here, only where they are. Without these lines they
           # are the variables {variable}_ZENDESK_CLIENT_ID and {variable}_ZENDESK_CLIENT_SECRET.
           auth_mode: oauth
           # zendesk_client_id: NAME_OF_A_VARIABLE
@@ -235,7 +234,7 @@ class ZendeskToS3Component(dg.Component, dg.Resolvable):
     def resolve_from_model(cls, context: dg.ResolutionContext, model: BaseModel) -> Self:
         """Raises SettingsError for what is wrong of an account as a whole, or where a template is filled in."""
         given: dict[str, Any] = {name: value for name, value in model if value is not None}
-        secrets = {name: given.pop(name.lower()) for name in SECRETS if name.lower() in given}
+        secrets = {name: given.pop(name.lower()) for name in ACCOUNT_SECRETS if name.lower() in given}
         values: dict[str, Any] = {
             name: context.resolve_value(each) if _is_template(each) else each for name, each in given.items()
         }

@@ -11,13 +11,13 @@ from pydantic import ValidationError
 
 from zendesk_pipeline.components import ZendeskToS3Component
 from zendesk_pipeline.model.errors import SettingsError
-from zendesk_pipeline.orchestration.accounts import SECRETS, Account, secret_value
+from zendesk_pipeline.orchestration.accounts import Account, secret_value
 from zendesk_pipeline.orchestration.instance import ResolutionException
-from zendesk_pipeline.settings.environment import CREDENTIALS, OF_THE_LOCATION, Settings
+from zendesk_pipeline.settings.environment import ACCOUNT_SECRETS, CREDENTIALS, OF_THE_LOCATION, Settings
 
 TYPE = f"{ZendeskToS3Component.__module__}.{ZendeskToS3Component.__qualname__}"
 _KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
-"""What would go before a profile."""
+"""What boto3 takes before a profile."""
 
 
 def read(file: Path, name: str | None) -> Account:
@@ -40,7 +40,7 @@ def _accounts(file: Path) -> list[dict[str, Any]]:
     except OSError as problem:
         raise SettingsError(f"{file} cannot be read ({problem.strerror}).") from None
     except (ValueError, TypeError, KeyError, yaml.YAMLError):
-        raise SettingsError(f"{file} is no defs.yaml that can be read: `dg check yaml` says where.") from None
+        raise SettingsError(f"{file} is not a defs.yaml that can be read: `dg check yaml` says where.") from None
 
 
 def _unclear(file: Path, names: Sequence[str], name: str | None) -> str:
@@ -66,7 +66,7 @@ def _resolved(file: Path, attributes: dict[str, Any]) -> Account:
 
 
 def variables(account: Account, environment: Mapping[str, str]) -> dict[str, str]:
-    """The variables that an account stands for; empty are those that it does not have.
+    """The variables that would describe an account; empty are those that it does not have.
 
     Args:
         account: Of the file.
@@ -76,7 +76,7 @@ def variables(account: Account, environment: Mapping[str, str]) -> dict[str, str
     return {
         **{name.upper(): "" for name in Settings.model_fields if name not in OF_THE_LOCATION},
         **{name.upper(): _text(value) for name, value in given.items()},
-        **{name: secret_value(account.source(name), environment) for name in SECRETS},
+        **{name: secret_value(account.source(name), environment) for name in ACCOUNT_SECRETS},
         **({"AWS_PROFILE": account.aws_profile, **dict.fromkeys(_KEYS, "")} if account.aws_profile else {}),
     }
 

@@ -16,10 +16,10 @@ import click
 
 from zendesk_pipeline.model.clock import Clock
 from zendesk_pipeline.model.errors import RefusedError, SettingsError
-from zendesk_pipeline.orchestration.zendesk_resource import HOW_TO_GET, PAIR, checked_credential, pair_reference
+from zendesk_pipeline.orchestration.zendesk_resource import HOW_TO_GET, checked_credential
 from zendesk_pipeline.settings import environment
 from zendesk_pipeline.settings.environment import Settings
-from zendesk_pipeline.settings.secret_references import resolved
+from zendesk_pipeline.settings.secret_references import PAIR, pair_reference, resolved
 from zendesk_pipeline.zendesk.oauth import Grant, InvalidGrantError, request_grant
 from zendesk_pipeline.zendesk.shared_token import ACCESS_SECONDS, REFRESH_SECONDS
 from zendesk_pipeline.zendesk.token_pair_store import TokenPair, TokenPairStore

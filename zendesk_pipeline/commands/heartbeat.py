@@ -1,7 +1,7 @@
-"""`zendesk-pipeline heartbeat`: whether Dagster's daemon lives, told to a service outside that misses it if not.
+"""`zendesk-pipeline heartbeat`: tells a service outside that Dagster's daemon lives; without it the service alarms.
 
-Alerts come from a sensor of the daemon, so a dead daemon sends none; and nothing on a machine tells that the machine is
-down. Somebody outside has to expect a sign of life. Any service does that can be told by a request to an address.
+Alerts come from a sensor of the daemon: a dead daemon sends none, and a machine that is down sends nothing at all. So
+a service outside has to expect a sign of life: any that takes a request to an address.
 """
 
 import os

@@ -23,7 +23,7 @@ _QUEUE = ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:ChangeMessageVisibilit
 
 
 def writer_policy(chosen: Settings, *, write_only_feed: bool = False, secrets: Sequence[Statement] = ()) -> Policy:
-    """What the collector needs: it deletes nothing, and never reads what lies in quarantine.
+    """What the collector needs: it deletes nothing, and never reads the quarantine.
 
     With `write_only_feed` it cannot read the feed either; then a crash between two writes can repeat a batch.
     `secrets` are the statements of `secret_rights`.
@@ -80,7 +80,7 @@ def _objects(chosen: Settings, name: str, action: str, *prefixes: str) -> Statem
 
 
 def _listing(chosen: Settings, name: str, *prefixes: str) -> Statement:
-    """S3 answers 404 instead of 403 for a missing object only to who may list where it would lie."""
+    """S3 answers 404 instead of 403 for a missing object only to those who may list its prefix."""
     condition = {"StringLike": {"s3:prefix": [f"{prefix}*" for prefix in prefixes]}}
     return {
         "Sid": name,

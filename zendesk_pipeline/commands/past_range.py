@@ -1,4 +1,4 @@
-"""What commands about past windows have in common: their options, and the account and bucket of the settings."""
+"""What commands about windows of the past share: their options, and the account and bucket of the settings."""
 
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 MOST_HELD = 64 * 1024 * 1024
 """Bytes of records that are held for a comparison."""
-TOLD_EVERY = 10.0
+REPORT_EVERY = 10.0
 """Seconds between two lines of progress."""
 
 
@@ -115,7 +115,7 @@ class ProgressLine:
 
     def reached(self, window: Window) -> None:
         """A window was looked at."""
-        if self.monotonic() - self._last >= TOLD_EVERY:
+        if self.monotonic() - self._last >= REPORT_EVERY:
             self._last = self.monotonic()
             done = (window.end - self.span.start) * len(self.span) // (self.span.end - self.span.start)
             self.say(f"{self.name}: {done:,} of {len(self.span):,} windows, at {window}")

@@ -4,19 +4,10 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from zendesk_pipeline.orchestration.zendesk_resource import PAIR, pair_reference
-from zendesk_pipeline.settings.environment import CREDENTIALS
-from zendesk_pipeline.settings.secret_references import reference
+from zendesk_pipeline.settings.environment import SECRETS
+from zendesk_pipeline.settings.secret_references import PAIR, pair_reference, reference
 
 Statement = dict[str, Any]
-
-VARIABLES = (
-    *dict.fromkeys(name for names in CREDENTIALS.values() for name in names),
-    "ALERT_URLS",
-    "HEARTBEAT_URL",
-    "REDACTION_KEY",
-)
-"""The settings that may refer to a secret."""
 
 _WHOLE_ARN = re.compile(r".*-[A-Za-z0-9]{6}")
 
@@ -26,7 +17,7 @@ def secret_statements(environment: Mapping[str, str]) -> list[Statement]:
 
     A key of your own that encrypts them needs `kms:Decrypt` beside these; AWS's own keys need nothing.
     """
-    used = [found for name in VARIABLES if name != PAIR and (found := reference(name, environment.get(name, "")))]
+    used = [found for name in SECRETS if name != PAIR and (found := reference(name, environment.get(name, "")))]
     secrets = {_secret_arn(each.name) for each in used if each.service == "secretsmanager"}
     parameters = {_parameter_arn(each.name) for each in used if each.service == "ssm"}
     pairs = {_secret_arn(pair_reference(value).name) for value in [environment.get(PAIR, "")] if value}

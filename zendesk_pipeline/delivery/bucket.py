@@ -1,4 +1,4 @@
-"""What is done to the bucket, and what S3's refusals mean.
+"""Reading, writing and listing in the bucket.
 
 Conditional writes: https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html
 """
@@ -59,9 +59,8 @@ def signed_once(client: "S3Client") -> "S3Client":
 def prepared(client: "S3Client") -> "S3Client":
     """The client of a run, as `signed_once` and `asks_for_the_region_once` make it, and more.
 
-    It repeats no write by itself that must be new and may have been done.
-
-    `Store` looks first: the feed may have read and deleted the object by then, and would get it twice.
+    It does not repeat a write of a new object that may have been done: `Store` looks first. The feed may have read and
+    deleted the object by then, and would get it twice.
     """
 
     def look_first(
@@ -116,7 +115,7 @@ class RequestCount:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Store:
-    """One bucket. What is worth another try gets it, of the client (connections, 5xx) or here (`s3_errors.AGAIN`)."""
+    """One bucket. What is worth another try gets it, of the client (connections, 5xx) or here (`aws_errors.AGAIN`)."""
 
     client: "S3Client"
     bucket: str
@@ -137,7 +136,9 @@ class Store:
                 answer = self.client.get_object(Bucket=self.bucket, Key=key)
             except self.client.exceptions.NoSuchKey:
                 return None
-            except HTTPError as problem:  # botocore reads the body of a refusal, too, behind its own handling of errors
+            except (
+                HTTPError
+            ) as problem:  # of the body of an error, which botocore reads without its own handling of errors
                 if isinstance(problem, BotoCoreError):
                     raise
                 raise CutOffError(type(problem).__name__) from None
@@ -166,7 +167,7 @@ class Store:
     def put_over(self, key: str, body: bytes, version: str | None) -> str | None:
         """Replace just this version of an object, or make it (None); its new version, or None where a race is lost.
 
-        What lies there and is the same is ours where an answer was lost.
+        Where an answer was lost, an object with the same body counts as ours.
         """
         condition = {"IfNoneMatch": "*"} if version is None else {"IfMatch": version}
         checksum = base64.b64encode(hashlib.sha256(body).digest()).decode()
@@ -177,7 +178,7 @@ class Store:
         return [entry.key for entry in self.listing(prefix)]
 
     def listing(self, prefix: str, *, after: str = "") -> Iterator[Listed]:
-        """What lies under the prefix, by key, from behind the key `after`; a request for each thousand taken."""
+        """The objects under the prefix, by key, after the key `after`; a request for each thousand taken."""
         asked: dict[str, Any] = {"StartAfter": after} if after else {}
         with self._explaining("ListBucket", prefix):
             pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix, **asked)
@@ -224,10 +225,10 @@ class Store:
         try:
             return bool(_version(self.client.head_object(Bucket=self.bucket, Key=key)))
         except ClientError as refused:
-            told = refused.response.get("ResponseMetadata", {})
-            if told.get("HTTPStatusCode") not in ABSENT:
+            answer = refused.response.get("ResponseMetadata", {})
+            if answer.get("HTTPStatusCode") not in ABSENT:
                 raise lost from None
-            return told.get("HTTPHeaders", {}).get("x-amz-delete-marker") == "true"
+            return answer.get("HTTPHeaders", {}).get("x-amz-delete-marker") == "true"
 
     def _tried(self, ask: Callable[[], T]) -> T:
         """What a request gives, tried again where that may help and botocore does not."""

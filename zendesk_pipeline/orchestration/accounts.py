@@ -1,6 +1,6 @@
-"""A Zendesk account of a code location: its settings, where its secrets lie, and what is called after it.
+"""A Zendesk account of a code location: its settings, where its secrets are stored, and what is called after it.
 
-The account of the environment has no name, and what belongs to it is called as ever. What belongs to a named one begins
+The account of the environment has no name: its assets are called `audit_logs`. What belongs to a named account begins
 with the name: the asset `acme/audit_logs`, its step `acme__audit_logs`, the pool `acme__zendesk_audit_logs`.
 """
 
@@ -16,7 +16,7 @@ import dagster as dg
 from zendesk_pipeline.model.errors import SettingsError
 from zendesk_pipeline.model.streams import STREAMS, Stream
 from zendesk_pipeline.model.windows import DAY, HOUR, Window
-from zendesk_pipeline.settings.environment import CREDENTIALS, Settings
+from zendesk_pipeline.settings.environment import Settings
 from zendesk_pipeline.settings.secret_references import PREFIXES, reference
 
 FIRST_MINUTE, LAST_MINUTE = 5, 55
@@ -27,8 +27,6 @@ SEPARATOR = "__"
 """Between an account's name and what is called after it; a name never holds it."""
 NAME = r"[a-z][a-z0-9]*(?:_[a-z0-9]+)*"
 LONGEST_NAME = 40
-SECRETS = (*dict.fromkeys(name for names in CREDENTIALS.values() for name in names), "REDACTION_KEY")
-"""The settings that hold secrets."""
 _VARIABLE = re.compile(r"[A-Z][A-Z0-9_]*")
 
 
@@ -40,7 +38,7 @@ class Account:
     name: str = ""
     """`acme`; empty for the account of the environment."""
     secrets: Mapping[str, str] = field(default_factory=dict[str, str])
-    """For settings of `SECRETS`, the variable that holds the value, or a reference (`aws-sm:…`)."""
+    """For settings of `ACCOUNT_SECRETS`, the variable that holds the value, or a reference (`aws-sm:…`)."""
     minute: int | None = None
     """Of the hour, when the collection begins; by the name if None."""
     aws_profile: str = ""
@@ -91,12 +89,12 @@ class Account:
         return self.key(stream.name)
 
     def api_key(self, stream: Stream) -> dg.AssetKey:
-        """The key of the asset that stands for a stream's source; the graph shows the last part alone."""
+        """The key of the external asset of a stream's API; the graph shows the last part alone."""
         return self.key("zendesk", f"{stream.name}_api")
 
     @property
     def feed_key(self) -> dg.AssetKey:
-        """The key of the asset that stands for the SecOps feed."""
+        """The key of the external asset of the SecOps feed."""
         return self.key("secops_feed")
 
     @property
@@ -110,11 +108,11 @@ class Account:
 
     @property
     def tags(self) -> dict[str, str]:
-        """Of its runs: what the queue can be told to hold accounts apart by."""
+        """Of its runs: limits of the queue can name them, to keep accounts apart."""
         return {"zendesk_pipeline/account": self.name} if self.name else {}
 
     def secret(self, name: str) -> dg.EnvVar | str:
-        """One of `SECRETS`, as `secret` gives it."""
+        """One of `ACCOUNT_SECRETS`, as `secret` gives it."""
         return secret(self.source(name))
 
     def source(self, name: str) -> str:
@@ -158,7 +156,7 @@ def checked_name(name: str) -> str:
 
 
 def checked_source(setting: str, value: str) -> str:
-    """Where a secret lies; raises ValueError for what is neither, and never repeats it: it may be the secret."""
+    """Where a secret is stored; raises ValueError for what is neither, and never repeats it: it may be the secret."""
     try:
         referred = reference(setting, value)
     except SettingsError as half:
@@ -192,7 +190,7 @@ def checked(accounts: Iterable[Account]) -> Sequence[Account]:
 
 
 def _places(account: Account) -> list[tuple[str, str, str, Account]]:
-    """Where it writes. A key never begins with what lies between two prefixes, so neighbours in order are enough."""
+    """Where it writes. In order, prefixes that overlap are neighbours."""
     chosen = account.settings
     names = ("s3_prefix", "state_prefix", "quarantine_prefix")
     return [(chosen.s3_bucket, getattr(chosen, name), name, account) for name in names]

@@ -9,11 +9,10 @@ the stream: one run now and then finds out whether it is fixed, and everything e
 """
 
 from bisect import bisect
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 
-from zendesk_pipeline.model.windows import HOUR, Span, Window
+from zendesk_pipeline.model.windows import HOUR, Span, Window, ranges
 
 GRACE = 15 * 60
 """Seconds after its end in which a window is left to the hourly schedule."""
@@ -161,28 +160,18 @@ def due(
     open_windows = [
         window for window in missing if window not in left_alone and not any(window in span for span in under_way)
     ]
+    apart = alone(trouble)
+    together = ranges(window for window in open_windows if window not in apart)
+    by_themselves = [Span(window.start, window.end) for window in open_windows if window in apart]
     spans = [
         span
-        for span in _ranges(open_windows, apart=alone(trouble))
+        for span in sorted([*together, *by_themselves], key=lambda span: span.start)
         if (first := trouble.get(Window(span.start))) is None or first.next_try <= now
     ]
     refused = refusal(attempts, successes, loaded_at)
     if refused is None:
         return spans
     return spans[:1] if refused.next_try <= now and not under_way else []
-
-
-def _ranges(windows: Iterable[Window], *, apart: Collection[Window]) -> Iterator[Span]:
-    """Contiguous windows as ranges; those of `apart` each by itself."""
-    numbered = enumerate(windows)
-
-    def run_of(item: tuple[int, Window]) -> tuple[int, Window | None]:
-        position, window = item
-        return window.start - position * HOUR, window if window in apart else None
-
-    for _, group in groupby(numbered, run_of):
-        members = [window for _, window in group]
-        yield Span(members[0].start, members[-1].end)
 
 
 def look_back_at_most(span: Span, trouble: Mapping[Window, Trouble]) -> int | None:

@@ -265,7 +265,7 @@ def delivered_windows(
 ) -> set[Window]:
     """The windows that have been materialized, of all or of a few; a few are a quick question.
 
-    What is no hour, as older releases let be materialized, is none of them.
+    A partition that is not on the hour, as older releases could materialize, is left out.
     """
     if among is None:
         return {window for each in instance.get_materialized_partitions(key) if (window := Window.if_hour(each))}

@@ -45,12 +45,12 @@ def home(environment: Mapping[str, str]) -> Path:
     return folder
 
 
-def _to_nobody(_sentence: str) -> None:
-    """Where only the result is of interest."""
+def _silent(_sentence: str) -> None:
+    """Say nothing."""
 
 
 @contextmanager
-def instance(folder: Path, say: Callable[[str], None] = _to_nobody) -> Generator["DagsterInstance"]:
+def instance(folder: Path, say: Callable[[str], None] = _silent) -> Generator["DagsterInstance"]:
     """The instance of a folder, whole and of this release's version.
 
     While the block runs, no other on this machine is in one. What two processes have spoiled is put right. Raises

@@ -70,11 +70,12 @@ STAMPED_VERSION = "5771160a95ad"
 """The version by which Dagster knows SQLite tables that have none."""
 
 
-def add_metadata_at_once(context: dg.AssetExecutionContext, told: Mapping[str, Mapping[str, Any]]) -> bool:
+def add_metadata_at_once(context: dg.AssetExecutionContext, given: Mapping[str, Mapping[str, Any]]) -> bool:
     """Give partitions of the run their metadata, by partition key; whether that could be done.
 
     `add_asset_metadata` makes a list of all of the range's keys and a copy of all metadata so far for each partition:
-    40 seconds for the 8,760 windows of a year (dagster 1.13.27). Where what it stands on has changed, nothing is done.
+    40 seconds for the 8,760 windows of a year (dagster 1.13.27). Where Dagster keeps metadata in another way, nothing
+    is done.
     """
     try:
         from dagster._core.execution.context.metadata_logging import (  # noqa: PLC0415  # may be gone
@@ -84,7 +85,7 @@ def add_metadata_at_once(context: dg.AssetExecutionContext, told: Mapping[str, M
 
         step = context.get_step_execution_context()
         before = step._metadata_accumulator.per_output_metadata  # noqa: SLF001  # no public way takes more than one
-        added = {AssetMetadataHandle(asset_key=context.asset_key, partition_key=key): told[key] for key in told}
+        added = {AssetMetadataHandle(asset_key=context.asset_key, partition_key=key): given[key] for key in given}
         after = OutputMetadataAccumulator(per_output_metadata={**before, **added})
     except (ImportError, AttributeError, TypeError):
         return False

@@ -366,7 +366,7 @@ class S3IOManager(dg.ConfigurableIOManager):
         if not self.bucket:
             raise not_set("S3_BUCKET", "the bucket that the SecOps feed reads")
         if self._client is None:  # which takes a tenth of a second
-            self._client = prepared(aws_errors.made(self.s3.get_client))
+            self._client = prepared(aws_errors.make_client(self.s3.get_client))
         encryption = {"ServerSideEncryption": self.sse, "SSEKMSKeyId": self.kms_key_id}
         return Store(
             client=self._client,

@@ -1,4 +1,4 @@
-"""Runs that take long: what they need not do again after an interruption, and that nobody ends them while they work.
+"""Runs that take long: after an interruption they go on where they were, and Dagster does not end them at work.
 
 A retry by Dagster and "Re-execute" in the UI are runs with a parent. What the parent has finished, and its own parents
 before it, is not walked again. A range that takes longer than a few minutes tells Dagster what it has finished as it
@@ -28,7 +28,7 @@ OF_THE_WINDOW = (
 )
 """The metadata that say what a window holds; the others say what a run did for it."""
 SPENT = 0.1
-"""Of a run's time: then its end is put off. Until then it is left alone, so that ordinary runs get no tags."""
+"""The part of its time after which a run's end is put off: ordinary runs, which are shorter, get no tags."""
 MOVES_ON = "zendesk_pipeline/time_limit"
 """The tag of a run whose `dagster/max_runtime` is moved on by the run itself."""
 
@@ -36,7 +36,7 @@ MOVES_ON = "zendesk_pipeline/time_limit"
 def finished_before(
     instance: dg.DagsterInstance, run: dg.DagsterRun, asset: dg.AssetKey, span: Span
 ) -> dict[Window, Mapping[str, Any]]:
-    """The windows of a span that the runs which this one continues have finished, with what is to be told of them.
+    """The windows of a span that were finished by the runs which this one continues, with their metadata.
 
     What one of them has taken back it has not finished.
     """
@@ -85,10 +85,10 @@ def _materializations(instance: dg.DagsterInstance, run_id: str) -> Iterator[dg.
 
 @dataclass(slots=True, kw_only=True)
 class Reports:
-    """When a run has to say what it has finished, and what it has said."""
+    """When a run has to report what it has finished, and what it has reported."""
 
     clock: Clock
-    told: set[Window] = field(default_factory=set[Window])
+    reported: set[Window] = field(default_factory=set[Window])
     _latest: float = field(init=False)
 
     def __post_init__(self) -> None:
@@ -104,15 +104,15 @@ class Reports:
         return True
 
     def takes_back(self) -> bool:
-        """Forget what was told; whether anything was."""
-        told = bool(self.told)
-        self.told.clear()
-        return told
+        """Forget what was reported; whether anything was."""
+        any_reported = bool(self.reported)
+        self.reported.clear()
+        return any_reported
 
     def new(self, finished: Sequence[Window]) -> list[Window]:
-        """Those that have not been told."""
-        new = [window for window in finished if window not in self.told]
-        self.told.update(new)
+        """Those that were not reported yet."""
+        new = [window for window in finished if window not in self.reported]
+        self.reported.update(new)
         return new
 
 

@@ -1,8 +1,8 @@
 """Runs that a crash of the machine or of Dagster's services left behind.
 
-Dagster's default launcher makes each run a child of the code server, and nobody looks after it: when both are gone, the
+Dagster's default launcher makes each run a child of the code server, and does not watch it: when both are gone, the
 run stays *Started* for as long as `max_runtime_seconds` allows, and its stream waits. Each run reports the number of
-its process first (`Started process for run (pid: …)`, `dagster/_grpc/impl.py` of 1.13.27), so it can be told here
+its process first (`Started process for run (pid: …)`, `dagster/_grpc/impl.py` of 1.13.27), so it can be seen here
 whether that process is there.
 """
 
@@ -70,7 +70,7 @@ def end(instance: "DagsterInstance", say: Callable[[str], None], place: Place = 
 
 
 def is_forgiven(run: "DagsterRun") -> bool:
-    """Whether it was ended here, and nobody but the catch-up sensor sees to its windows."""
+    """Whether it was ended here and Dagster does not retry it: the catch-up sensor asks for its windows again."""
     from zendesk_pipeline.orchestration.instance import WILL_RETRY_TAG  # noqa: PLC0415 - slow to import
 
     return run.tags.get(LOST) == run.run_id and run.tags.get(WILL_RETRY_TAG) != "true"

@@ -6,7 +6,7 @@ which windows are materialized and with what metadata, what the checks have foun
 keeps its colour and its numbers, and its link leads to its run, whose log is empty then. No number of an event is given
 again.
 
-`DagsterInstance.delete_run` is no way: with the run it deletes that its windows are materialized (dagster 1.13.27).
+`DagsterInstance.delete_run` would not do: with the run it deletes that its windows are materialized (dagster 1.13.27).
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -141,12 +141,12 @@ def _delete_rows(instance: dg.DagsterInstance, run_ids: Sequence[str]) -> None:
 
 
 def _delete_output(instance: dg.DagsterInstance, run_ids: Sequence[str]) -> None:
-    """What their processes printed, where it lies in DAGSTER_HOME; in a bucket, a lifecycle rule sees to it."""
+    """What their processes printed, where that is stored in DAGSTER_HOME; in a bucket, a lifecycle rule deletes it."""
     kept = instance.compute_log_manager
     if isinstance(kept, LocalComputeLogManager):
         for run_id in run_ids:
             kept.delete_logs(prefix=[run_id, "compute_logs"])
-            with suppress(OSError):  # something else lies there, or nothing ever did
+            with suppress(OSError):  # not empty, or not there
                 Path(kept.complete_artifact_path([run_id, "compute_logs", "-"])).parents[1].rmdir()
 
 

@@ -9,8 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
-from zendesk_pipeline.orchestration.accounts import SECRETS
-from zendesk_pipeline.settings.environment import Settings
+from zendesk_pipeline.settings.environment import ACCOUNT_SECRETS, Settings
 
 
 def setting(description: str) -> Any:
@@ -32,7 +31,10 @@ def values(resource: type[BaseModel], chosen: Settings, secret: Callable[[str], 
         secret: Gives a secret by the name of its setting.
     """
     named = {field: _name(info.description) for field, info in resource.model_fields.items() if info.description}
-    return {field: secret(name) if name in SECRETS else getattr(chosen, name.lower()) for field, name in named.items()}
+    return {
+        field: secret(name) if name in ACCOUNT_SECRETS else getattr(chosen, name.lower())
+        for field, name in named.items()
+    }
 
 
 def _name(description: str) -> str:

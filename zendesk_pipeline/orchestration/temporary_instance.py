@@ -1,4 +1,4 @@
-"""Runs in an instance of Dagster that ends with the command that made it: nobody sees what they have collected."""
+"""Runs in a Dagster instance that is removed with the command that made it: the UI never shows what they collected."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ FOLDER = ".tmp_dagster_home_"
 
 
 def warning(instance: dg.DagsterInstance) -> str:
-    """What somebody has to be told who collects without DAGSTER_HOME; empty where the instance stays."""
+    """The warning for a run without DAGSTER_HOME; empty where the instance stays."""
     folder = Path(instance.root_directory)
     if not folder.name.startswith(FOLDER):
         return ""

@@ -15,7 +15,7 @@ from zendesk_pipeline.model.streams import Stream
 from zendesk_pipeline.model.windows import Span
 from zendesk_pipeline.orchestration.setting_fields import secret, setting
 from zendesk_pipeline.settings.environment import CREDENTIALS, AuthMode, auth_mode_of, checked_base_url, not_set
-from zendesk_pipeline.settings.secret_references import Reference, reference, resolved
+from zendesk_pipeline.settings.secret_references import PAIR, pair_reference, reference, resolved
 from zendesk_pipeline.zendesk import parallel_walk
 from zendesk_pipeline.zendesk.client import ZendeskClient
 from zendesk_pipeline.zendesk.credentials import (
@@ -32,7 +32,6 @@ from zendesk_pipeline.zendesk.shared_token import shared_token
 from zendesk_pipeline.zendesk.transport import Transport
 from zendesk_pipeline.zendesk.walk import Walk
 
-PAIR = "ZENDESK_TOKEN_PAIR"
 SPARE = 0.5
 """Of our rate: a collection that comes next finds as much of the minute that has just begun."""
 
@@ -87,12 +86,12 @@ class ZendeskResource(dg.ConfigurableResource[ZendeskClient]):
         return settled(super().get_resource_definition())
 
     def looking_in(self, source: Callable[[str], str]) -> Self:
-        """The same, of an account whose secrets lie in variables of other names: errors say those."""
+        """The same, of an account whose secrets are in variables of other names: errors say those."""
         self._source = source
         return self
 
     def client(self) -> ZendeskClient:
-        """A client for this account; raises SettingsError where something lacks."""
+        """A client for this account; raises SettingsError where a setting is missing."""
         transport = Transport(base_url=self._address(), timeout=self.http_timeout, clock=self._clock)
         return ZendeskClient(
             transport=transport,
@@ -119,7 +118,7 @@ class ZendeskResource(dg.ConfigurableResource[ZendeskClient]):
         return parallel_walk.pages(self.walk(stream, span, lookback))
 
     def spare_pages(self, stream: Stream, span: Span, most: int) -> Iterator[Page]:
-        """The pages of a walk that nobody waits for: at a part of our rate, and then PageLimitError."""
+        """The pages of a walk in the background, at a part of our rate; raises PageLimitError after `most` pages."""
         walk = self.walk(stream, span, lookback=0)
         spare = {
             budget: replace(
@@ -204,11 +203,3 @@ def checked_credential(name: str, value: str) -> None:
     """Raises SettingsError for a value that was copied badly."""
     if not value or value != value.strip() or not value.isprintable():
         raise SettingsError(f"{name} is empty, begins or ends with a blank, or holds a line end: copy it again.")
-
-
-def pair_reference(value: str) -> Reference:
-    """Where the pair of tokens lies; raises SettingsError where that is no whole secret of Secrets Manager."""
-    found = reference(PAIR, value)
-    if found is None or found.service != "secretsmanager" or found.key:
-        raise SettingsError(f"{PAIR} has to name a secret of AWS Secrets Manager, aws-sm:NAME, without a field.")
-    return found

@@ -42,4 +42,4 @@ def client(
         session: Any = boto3.session.Session(profile_name=profile)  # hints of S3 only are installed
         return session.client(service, region_name=region, config=soon or None)
 
-    return aws_errors.made(make, who=who or service.upper(), endpoint=ENDPOINTS[service])
+    return aws_errors.make_client(make, who=who or service.upper(), endpoint=ENDPOINTS[service])

@@ -49,7 +49,7 @@ REDIRECTS = range(300, 400)
 
 @dataclass(frozen=True, slots=True)
 class Meaning:
-    """Of a refusal."""
+    """What a refusal means."""
 
     kind: type[PipelineError]
     """SettingsError where a person has to do something before another run can succeed."""
@@ -100,7 +100,7 @@ _LOCK = Meaning(
 )
 _ARCHIVE = Meaning(
     SettingsError,
-    "the object lies in an archive. Restore it, and keep rules that archive off the collector's prefixes",
+    "the object is in an archive. Restore it, and keep rules that archive off the collector's prefixes",
 )
 _UNABLE = Meaning(SettingsError, "the store does not take what the collector needs. {doctor} tries each part")
 _FULL = Meaning(DeliveryError, "the store is full. Make room, or raise its quota")
@@ -167,7 +167,7 @@ AGAIN = frozenset(
         "ServerBusy",
     ]
 )
-"""Worth another try, which botocore does not make: it sees to connections, 429, 5xx, throttling, `RequestTimeout` and
+"""Worth another try, which botocore does not make: it repeats connections, 429, 5xx, throttling, `RequestTimeout` and
 `BadDigest` (`botocore/data/_retry.json`)."""
 WHILE_READING = (
     aws.ReadTimeoutError,
@@ -182,7 +182,7 @@ _STATUS = re.compile(r"\d{3}")
 """botocore's code for an error without S3's own words."""
 _WANTED = re.compile(r"not authorized to perform: ([a-z0-9-]+:[A-Za-z]+)")
 _DENIES = re.compile(r"explicit deny in an? ([A-Za-z -]*policy|permissions boundary)")
-_LACKS = re.compile(r"because no ([A-Za-z -]*policy|permissions boundary) allows")
+_MISSING = re.compile(r"because no ([A-Za-z -]*policy|permissions boundary) allows")
 """How S3 says why: https://docs.aws.amazon.com/AmazonS3/latest/userguide/troubleshoot-403-errors.html"""
 _OF_THE_BUCKET = re.compile(r"Invalid bucket name|parameter Bucket")
 """In botocore's report of what it does not send."""
@@ -348,11 +348,11 @@ def explained(action: str, uri: str, problem: Problem, *, bucket: str) -> Pipeli
     if isinstance(problem, aws.ParamValidationError) and _OF_THE_BUCKET.search(str(problem)):
         return SettingsError(f"S3_BUCKET={bucket} is not a bucket's name: name the bucket that the SecOps feed reads.")
     what = f"S3 gave no answer to {action} on {uri}"
-    kind, text = told(problem, who="S3", what=what, endpoint="AWS_ENDPOINT_URL_S3", action=action, uri=uri)
+    kind, text = explanation(problem, who="S3", what=what, endpoint="AWS_ENDPOINT_URL_S3", action=action, uri=uri)
     return kind(text)
 
 
-def told(
+def explanation(
     problem: BotoCoreError | ResponseParserError | NotS3Error | CutOffError, *, who: str, what: str, **values: str
 ) -> tuple[type[PipelineError], str]:
     """What an exception means, whichever service is asked: the kind of error, and a sentence.
@@ -368,8 +368,8 @@ def told(
     return kind, text.format(**known, **values, ways=_WAYS, provider=provider)
 
 
-def made(make: Callable[[], T], *, who: str = "S3", endpoint: str = "AWS_ENDPOINT_URL_S3") -> T:
-    """A client, which may need credentials to be made; raises SettingsError and DeliveryError, as `told` says them."""
+def make_client(make: Callable[[], T], *, who: str = "S3", endpoint: str = "AWS_ENDPOINT_URL_S3") -> T:
+    """A client, which may need credentials to be made; raises as `explanation` says."""
     try:
         return make()
     except aws.ProfileNotFound as missing:
@@ -377,7 +377,7 @@ def made(make: Callable[[], T], *, who: str = "S3", endpoint: str = "AWS_ENDPOIN
         raise SettingsError(f"There is no AWS profile {name} here: check AWS_PROFILE and AWS_CONFIG_FILE.") from None
     except (BotoCoreError, ValueError) as wrong:
         if isinstance(wrong, _WITHOUT_CREDENTIALS):  # the text of these may hold what a program has printed
-            kind, text = told(wrong, who=who, what=who, endpoint=endpoint, action="anything", uri="it")
+            kind, text = explanation(wrong, who=who, what=who, endpoint=endpoint, action="anything", uri="it")
             raise kind(text) from None
         raise SettingsError(
             f"{who} cannot be asked, because an AWS setting is wrong ({wrong}): check AWS_DEFAULT_REGION,"
@@ -442,18 +442,18 @@ def _region(refused: ClientError) -> str:
     """The bucket's region, as S3 names it in a refusal; empty where it does not."""
     error: Mapping[str, Any] = refused.response.get("Error", {})
     headers: Mapping[str, str] = refused.response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
-    told = str(error.get("Region") or headers.get("x-amz-bucket-region") or "")
-    return told if re.fullmatch(r"[a-z0-9-]{1,40}", told) else ""
+    region = str(error.get("Region") or headers.get("x-amz-bucket-region") or "")
+    return region if re.fullmatch(r"[a-z0-9-]{1,40}", region) else ""
 
 
 def _denial(action: str, refused: ClientError) -> str:
-    """Which right is missing, and which policy stands against it."""
+    """Which right is missing, and which policy denies it."""
     said = str(refused.response.get("Error", {}).get("Message", ""))
-    wanted, denies, lacks = _WANTED.search(said), _DENIES.search(said), _LACKS.search(said)
+    wanted, denies, missing = _WANTED.search(said), _DENIES.search(said), _MISSING.search(said)
     right = wanted[1] if wanted else f"s3:{action}"
     where = "on the KMS key" if right.startswith("kms:") else "there"
     if denies:
         return f"a {denies[1]} denies {right} {where}. Change that policy"
-    if lacks and lacks[1] not in {"identity-based policy", "resource-based policy"}:
-        return f"give the writer {right} {where} in the {lacks[1]} as well"
+    if missing and missing[1] not in {"identity-based policy", "resource-based policy"}:
+        return f"give the writer {right} {where} in the {missing[1]} as well"
     return f"give the writer {right} {where}"

@@ -47,7 +47,7 @@ def put_over(environment: MutableMapping[str, str], folder: Path, ours: Collecti
     Args:
         environment: What is changed.
         folder: The current one.
-        ours: The names that are told of.
+        ours: The names that a message may name.
 
     Returns:
         What was done, as a sentence without a value in it; empty where the file has nothing.

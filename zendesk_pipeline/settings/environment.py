@@ -1,4 +1,4 @@
-"""Every setting, from the environment, checked once. Secrets are not here: `definitions` names their variables only."""
+"""Every setting, from the environment, checked once. Of secrets it has the names of the variables alone."""
 
 import os
 import re
@@ -33,12 +33,13 @@ CREDENTIALS: dict[AuthMode, tuple[str, ...]] = {
     "oauth_refresh": ("ZENDESK_CLIENT_ID", "ZENDESK_CLIENT_SECRET", "ZENDESK_TOKEN_PAIR"),
 }
 """The variables that hold the credential in each AUTH_MODE."""
-
+ACCOUNT_SECRETS = (*dict.fromkeys(name for names in CREDENTIALS.values() for name in names), "REDACTION_KEY")
+"""The settings that hold the secrets of an account."""
+SECRETS = (*ACCOUNT_SECRETS, "ALERT_URLS", "HEARTBEAT_URL")
+"""The settings that hold secrets, each as a value or as a reference."""
 
 REQUIRED = ("zendesk_base_url", "s3_bucket")
 """Settings without a default that fits anybody; a run that needs one says so."""
-BESIDE = ("REDACTION_KEY", "ALERT_URLS", "HEARTBEAT_URL")
-"""Secrets that are no credential of Zendesk's."""
 
 
 def auth_mode_of(text: str) -> AuthMode:
@@ -287,13 +288,13 @@ class Settings(BaseSettings):
         return self
 
 
-NEEDED = frozenset({*(name.upper() for name in REQUIRED), *(name for names in CREDENTIALS.values() for name in names)})
+NEEDED = frozenset({*(name.upper() for name in REQUIRED), *ACCOUNT_SECRETS}) - {"REDACTION_KEY"}
 """Variables that a run names where it needs them: a line for them may stay empty until somebody fills it in."""
-OPTIONAL = frozenset({*(name.upper() for name in Settings.model_fields), *BESIDE}) - NEEDED
+OPTIONAL = frozenset({*(name.upper() for name in Settings.model_fields), *SECRETS}) - NEEDED
 """Variables that do without, so that nothing would say that an empty line has taken one away."""
 
 
-OF_A_LOCATION = frozenset({*(name.upper() for name in OF_THE_LOCATION), "ALERT_URLS", "HEARTBEAT_URL"})
+OF_A_LOCATION = frozenset({*(name.upper() for name in OF_THE_LOCATION), *SECRETS}) - {*ACCOUNT_SECRETS}
 """Of those, the ones that count where accounts are described elsewhere."""
 
 

@@ -1,4 +1,4 @@
-"""Secrets by reference: a variable that names where its value lies, in place of the value.
+"""Secrets by reference: a variable names where its value is stored, in place of the value.
 
     aws-sm:NAME          the text of a secret of AWS Secrets Manager; NAME may be its ARN
     aws-sm:NAME#KEY      one field of a secret that is a JSON object
@@ -29,6 +29,9 @@ Service = Literal["secretsmanager", "ssm"]
 PREFIXES: Mapping[str, Service] = {"aws-sm:": "secretsmanager", "aws-ssm:": "ssm"}
 """How a reference begins; no secret of Zendesk's and no address of an alert does."""
 
+PAIR = "ZENDESK_TOKEN_PAIR"
+"""The setting that is always a reference: its tokens are replaced where they are stored."""
+
 _NAMES: Mapping[Service, re.Pattern[str]] = {
     "secretsmanager": re.compile(
         r"(?P<name>(?:arn:[a-z-]+:secretsmanager:(?P<region>[a-z0-9-]+):\d{12}:secret:)?[A-Za-z0-9/_+=.@!-]{1,512})"
@@ -48,7 +51,7 @@ _KEY = {"DecryptionFailure", "EncryptionFailure", "InvalidKeyId", "KMSAccessDeni
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reference:
-    """Where a secret lies."""
+    """Where a secret is stored."""
 
     variable: str
     """The setting that names it."""
@@ -80,6 +83,14 @@ def reference(variable: str, value: str) -> Reference | None:
                 variable=variable, service=service, name=parts["name"], key=parts.get("key"), region=parts["region"]
             )
     return None
+
+
+def pair_reference(value: str) -> Reference:
+    """Where the pair of tokens is stored; raises SettingsError where that is no whole secret of Secrets Manager."""
+    found = reference(PAIR, value)
+    if found is None or found.service != "secretsmanager" or found.key:
+        raise SettingsError(f"{PAIR} has to name a secret of AWS Secrets Manager, aws-sm:NAME, without a field.")
+    return found
 
 
 def resolved(variable: str, value: str) -> str:
@@ -122,8 +133,8 @@ def _field(wanted: Reference, key: str, text: str) -> str:
         )
     value = cast("dict[str, Any]", fields).get(key)
     if not isinstance(value, str):
-        lacks = "has no such field" if value is None else "has no text in that field"
-        raise SettingsError(f"{wanted.variable}: {wanted} leads nowhere, because the secret {lacks}.")
+        found = "has no such field" if value is None else "has no text in that field"
+        raise SettingsError(f"{wanted.variable}: {wanted} leads nowhere, because the secret {found}.")
     return value
 
 
@@ -149,7 +160,7 @@ def explaining(wanted: Reference, action: str) -> Generator[None]:
     except BotoCoreError as problem:
         who = f"{wanted.variable}: {wanted}"
         raise _of_kind(
-            *aws_errors.told(
+            *aws_errors.explanation(
                 problem,
                 who=who,
                 what=f"{who} could not be used, because AWS gave no answer",
@@ -197,10 +208,10 @@ def _explained(wanted: Reference, action: str, refused: ClientError) -> Pipeline
         return SettingsError(
             f"{what} is not what AWS takes for {action} ({code}): check its name, and that it has text."
         )
-    told = f"{what} could not be used ({aws_errors.code_and_tries(refused)})"
+    unused = f"{what} could not be used ({aws_errors.code_and_tries(refused)})"
     if aws_errors.passes(refused):
-        return SecretStoreError(f"{told}: AWS is busy or out of order. A later run reads it.")
-    return SecretStoreError(f"{told}: look the code up in the errors of {action}.")
+        return SecretStoreError(f"{unused}: AWS is busy or out of order. A later run reads it.")
+    return SecretStoreError(f"{unused}: look the code up in the errors of {action}.")
 
 
 def error_code(refused: ClientError) -> str:

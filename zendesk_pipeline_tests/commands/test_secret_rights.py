@@ -10,9 +10,10 @@ from botocore.exceptions import ClientError
 from click.testing import CliRunner
 
 from zendesk_pipeline.cli import main
-from zendesk_pipeline.commands.secret_rights import VARIABLES, secret_statements
+from zendesk_pipeline.commands.secret_rights import secret_statements
 from zendesk_pipeline.local.services import moto_s3
 from zendesk_pipeline.model.errors import SettingsError
+from zendesk_pipeline.settings.environment import SECRETS
 from zendesk_pipeline_tests.fakes.aws_secrets import aws
 
 IN_USE = {
@@ -56,7 +57,7 @@ def test_each_reference_gets_its_right_and_no_other(monkeypatch: pytest.MonkeyPa
     assert added["ReplaceTokens"]["Resource"] == ["arn:aws:secretsmanager:*:*:secret:zendesk/tokens-??????"]
 
 
-@pytest.mark.parametrize("variable", VARIABLES)
+@pytest.mark.parametrize("variable", SECRETS)
 def test_half_a_reference_is_refused(variable: str) -> None:
     """A policy that lacks something would be found out at night."""
     with pytest.raises(SettingsError, match=variable):

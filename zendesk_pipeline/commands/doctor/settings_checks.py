@@ -9,10 +9,9 @@ from zendesk_pipeline.commands.doctor.context import Context
 from zendesk_pipeline.commands.doctor.verdicts import Verdict, failed, ok, warning
 from zendesk_pipeline.model import redaction_rules
 from zendesk_pipeline.model.streams import STREAMS
-from zendesk_pipeline.orchestration.accounts import SECRETS
 from zendesk_pipeline.orchestration.zendesk_resource import HOW_TO_GET
 from zendesk_pipeline.settings.env_file import where_empty
-from zendesk_pipeline.settings.environment import CREDENTIALS, NEEDED, OPTIONAL, REQUIRED
+from zendesk_pipeline.settings.environment import ACCOUNT_SECRETS, CREDENTIALS, NEEDED, OPTIONAL, REQUIRED
 from zendesk_pipeline.settings.secret_references import resolved
 
 WHERE = "Put it into .env of the folder that commands start in, or into the environment (docs/settings.md)."
@@ -49,7 +48,7 @@ def _is_ours(name: str) -> bool:
     return (
         name in OPTIONAL | NEEDED
         or name.startswith(("AWS_", "SECOPS_", "DAGSTER_PG_"))
-        or name.endswith(tuple(f"_{secret}" for secret in SECRETS))
+        or name.endswith(tuple(f"_{secret}" for secret in ACCOUNT_SECRETS))
     )
 
 

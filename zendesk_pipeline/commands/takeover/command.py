@@ -49,7 +49,7 @@ class Task:
         store, told = self.store, time.monotonic()
         for left in read(store, part.stream, self.prefix, part.index):
             part.left = left
-            if time.monotonic() - told > past_range.TOLD_EVERY:
+            if time.monotonic() - told > past_range.REPORT_EVERY:
                 told = time.monotonic()
                 click.echo(f"{part.stream.name}: reading the recipe's objects, {part.left.objects:,} so far", err=True)
         left = part.left

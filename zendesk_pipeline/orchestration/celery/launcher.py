@@ -1,4 +1,4 @@
-"""Runs as tasks of Celery workers, and what Dagster's own launcher for that does not notice. Needs the extra `celery`.
+"""Runs as tasks of Celery workers, with a watch for workers that are gone. Needs the extra `celery`.
 
 Celery notes that a task was started, and never that its worker has gone: a run whose worker was killed, machine and
 all, would stay started for as long as a run may take (`max_runtime_seconds`). So run monitoring asks the workers.
@@ -40,8 +40,8 @@ class WatchedCeleryRunLauncher(CeleryRunLauncher):
         """Whether a worker is at the run. Raises what the broker's client raises: then nothing is known of any run."""
         task_id = run.tags[TASK_ID_TAG]
         celery: Any = self.celery  # half typed
-        told = celery.backend.get_task_meta(task_id)
-        state, result = told["status"], told["result"]
+        task = celery.backend.get_task_meta(task_id)
+        state, result = task["status"], task["result"]
         if state == "FAILURE":  # a worker that lost a process of its own says so
             return CheckRunHealthResult(WorkerStatus.FAILED, f"Celery: {result}")
         worker: str | None = result["hostname"] if state == "STARTED" else None
