@@ -9,8 +9,8 @@ import dagster as dg
 from zendesk_pipeline.alerts.problem import MINUTE, Problem, asset_path, count, duration, listed, moment
 from zendesk_pipeline.alerts.snapshot import AssetFacts, FailedRun, Snapshot
 from zendesk_pipeline.model.windows import Span, Window, ranges, some, timestamp
-from zendesk_pipeline.orchestration.backfill_commands import backfills
 from zendesk_pipeline.orchestration.catch_up import SUSPICIOUS, Attempt, troubles
+from zendesk_pipeline.settings.programs import backfills
 
 MOST_COMMANDS = 3
 """Of ranges to collect; more are one command from the first window to the last."""

@@ -1,6 +1,8 @@
 """Rights to the secrets in use: printed by `iam-policy writer`, enough and not too much for a moto that checks them."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -55,6 +57,13 @@ def test_each_reference_gets_its_right_and_no_other(monkeypatch: pytest.MonkeyPa
     assert added["ReadParameters"]["Action"] == ["ssm:GetParameter"]
     assert added["ReadParameters"]["Resource"] == ["arn:aws:ssm:*:*:parameter/zendesk/alerts"]
     assert added["ReplaceTokens"]["Resource"] == ["arn:aws:secretsmanager:*:*:secret:zendesk/tokens-??????"]
+
+
+def test_a_policy_is_printed_without_dagster() -> None:
+    """What a policy needs of secrets is known without the seconds that Dagster and boto3 take to load."""
+    asked = "import sys, zendesk_pipeline.commands.iam_policy; print({'dagster', 'boto3'} & sys.modules.keys())"
+    said = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True)
+    assert said.stdout == "set()\n"
 
 
 @pytest.mark.parametrize("variable", SECRETS)

@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
-from zendesk_pipeline.orchestration.backfill_commands import backfills
-from zendesk_pipeline.settings.programs import called, install
+from zendesk_pipeline.settings.programs import backfills, called, install
 from zendesk_pipeline_tests.by_hand import hours
 
 BIN = Path(sys.executable).parent

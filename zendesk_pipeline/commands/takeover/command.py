@@ -13,9 +13,9 @@ from zendesk_pipeline.commands.takeover.recipe import Index, Left, TakeOver, oth
 from zendesk_pipeline.delivery.bucket import Store
 from zendesk_pipeline.model.streams import Stream
 from zendesk_pipeline.model.windows import HOUR, Span, Window, timestamp
-from zendesk_pipeline.orchestration.backfill_commands import backfills
 from zendesk_pipeline.settings import environment
 from zendesk_pipeline.settings.environment import Settings
+from zendesk_pipeline.settings.programs import backfills
 
 MOST_NAMED = 10
 """Keys of a kind."""

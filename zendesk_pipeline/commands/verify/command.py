@@ -17,9 +17,9 @@ from zendesk_pipeline.commands.verify.comparison import Kind, Shown, Verificatio
 from zendesk_pipeline.model.errors import PipelineError
 from zendesk_pipeline.model.streams import Stream
 from zendesk_pipeline.model.windows import Span, Window, ranges
-from zendesk_pipeline.orchestration.backfill_commands import backfills
 from zendesk_pipeline.settings import environment
 from zendesk_pipeline.settings.environment import Settings
+from zendesk_pipeline.settings.programs import backfills
 
 DIFFERS, NOT_LOOKED_AT, INTERRUPTED = 1, 3, 130
 """Exit status; 2 is a wrong option."""

@@ -28,9 +28,8 @@ from zendesk_pipeline.model.redaction import Redaction
 from zendesk_pipeline.model.redaction_rules import redaction
 from zendesk_pipeline.model.streams import AUDIT_LOGS, INCREMENTAL_TICKETS
 from zendesk_pipeline.model.windows import HOUR, Span, Window
-from zendesk_pipeline.orchestration.backfill_commands import MOST_OF_A_RUN, backfills
 from zendesk_pipeline.settings.environment import Settings
-from zendesk_pipeline.settings.programs import called
+from zendesk_pipeline.settings.programs import MOST_OF_A_RUN, backfills, called
 from zendesk_pipeline_tests.by_hand import FIRST, audit_log, audit_logs, hours, numbered, paged, ticket
 from zendesk_pipeline_tests.deliveries import Bucket, Deliveries, walk
 from zendesk_pipeline_tests.runs import RANGE_END, RANGE_START
