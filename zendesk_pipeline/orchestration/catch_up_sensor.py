@@ -26,7 +26,6 @@ from zendesk_pipeline.orchestration.catch_up import (
     troubles,
 )
 from zendesk_pipeline.orchestration.instance import RANGE_END_TAG, RANGE_START_TAG
-from zendesk_pipeline.orchestration.lost_runs import is_forgiven
 from zendesk_pipeline.orchestration.missing_windows import Counted, count, missing_before, to_count
 from zendesk_pipeline.orchestration.run_history import (
     BROKEN_OFF,
@@ -37,6 +36,7 @@ from zendesk_pipeline.orchestration.run_history import (
     redelivers,
     stays,
     took_back,
+    was_lost,
     windows_of,
 )
 
@@ -296,7 +296,7 @@ def recent_attempts(instance: dg.DagsterInstance, mine: Ours, *, since: float) -
     attempts: dict[dg.AssetKey, list[Attempt]] = {}
     for record in records:
         run = record.dagster_run
-        if (span := windows_of(run)) is not None and not is_forgiven(run):
+        if (span := windows_of(run)) is not None and not was_lost(run):
             ended = record.end_time or record.update_timestamp.timestamp()
             attempt = Attempt(
                 span,

@@ -29,8 +29,6 @@ START_SECONDS = 60
 SLACK = 60
 """Seconds by which a process may seem to be younger than what it has reported: clocks are set."""
 LOOK_SECONDS = 1
-LOST = "zendesk_pipeline/lost"
-"""The tag of a run that was ended here, with the run's own id. It says nothing against the windows of the run."""
 PROC = Path("/proc/stat")
 REAL = Clock()
 
@@ -67,13 +65,6 @@ def end(instance: "DagsterInstance", say: Callable[[str], None], place: Place = 
         if not any(state == "starting" for _, state in states):
             return
         clock.sleep(LOOK_SECONDS)
-
-
-def is_forgiven(run: "DagsterRun") -> bool:
-    """Whether it was ended here and Dagster does not retry it: the catch-up sensor asks for its windows again."""
-    from zendesk_pipeline.orchestration.instance import WILL_RETRY_TAG  # noqa: PLC0415 - slow to import
-
-    return run.tags.get(LOST) == run.run_id and run.tags.get(WILL_RETRY_TAG) != "true"
 
 
 def _is_here(instance: "DagsterInstance", run: "DagsterRun", place: Place) -> bool:
@@ -145,6 +136,8 @@ def _by_ps(pid: int) -> float | None:
 
 def _end(instance: "DagsterInstance", run: "DagsterRun") -> None:
     from dagster import DagsterRunStatus  # noqa: PLC0415 - slow to import
+
+    from zendesk_pipeline.orchestration.run_history import LOST  # noqa: PLC0415 - the same
 
     instance.add_run_tags(run.run_id, {LOST: run.run_id})  # a retry takes its parent's tags over, and is not lost
     if run.status is DagsterRunStatus.CANCELING:

@@ -12,7 +12,7 @@ from typing import Any
 import dagster as dg
 
 from zendesk_pipeline.model.windows import Span, Window
-from zendesk_pipeline.orchestration.instance import PARTITION_TAG, RANGE_END_TAG, RANGE_START_TAG
+from zendesk_pipeline.orchestration.instance import PARTITION_TAG, RANGE_END_TAG, RANGE_START_TAG, WILL_RETRY_TAG
 
 Assets = frozenset[dg.AssetKey]
 
@@ -32,6 +32,8 @@ STAYS = "zendesk_pipeline/stays_until_fixed"
 """The tag of a run that failed of what trying again does not help, with the run's own id: a retry takes tags over."""
 TOOK_BACK = "zendesk_pipeline/took_back"
 """The tag of a run that reported windows which it then found not to be finished, with the run's own id, as above."""
+LOST = "zendesk_pipeline/lost"
+"""The tag of a run that `prepare` has ended after a crash, as above. It says nothing against the windows of the run."""
 MOST_CANCELLATIONS = 500
 """The newest, other people's too."""
 NOT_BY_A_PERSON = "Canceling due to exceeding maximum runtime"
@@ -106,6 +108,11 @@ def stays(run: dg.DagsterRun) -> bool:
 def took_back(run: dg.DagsterRun) -> bool:
     """Whether what a run has reported counts for nothing unless it succeeds."""
     return run.tags.get(TOOK_BACK) == run.run_id
+
+
+def was_lost(run: dg.DagsterRun) -> bool:
+    """Whether a crash ended it and Dagster does not retry it: its windows are asked for again at once."""
+    return run.tags.get(LOST) == run.run_id and run.tags.get(WILL_RETRY_TAG) != "true"
 
 
 def redelivers(run: dg.DagsterRun) -> bool:

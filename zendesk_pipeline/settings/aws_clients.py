@@ -1,18 +1,9 @@
 """Clients of AWS's services, by boto3's own variables, configuration and roles."""
 
-from collections.abc import Mapping
 from typing import Any
 
 from zendesk_pipeline.settings import aws_errors
 
-ENDPOINTS: Mapping[str, str] = {
-    "s3": "AWS_ENDPOINT_URL_S3",
-    "secretsmanager": "AWS_ENDPOINT_URL_SECRETS_MANAGER",
-    "ssm": "AWS_ENDPOINT_URL_SSM",
-    "sts": "AWS_ENDPOINT_URL_STS",
-    "iam": "AWS_ENDPOINT_URL_IAM",
-}
-"""The variable of each service's address."""
 CONNECT_SECONDS = 5
 
 
@@ -22,7 +13,7 @@ def client(
     """A client of a service, which is used as boto3 documents it.
 
     Args:
-        service: One of `ENDPOINTS`.
+        service: One of `aws_errors.ENDPOINTS`.
         profile: Of AWS's configuration; that of the process if None.
         region: That of the process if None.
         seconds: For a person who waits: an answer may take so long, and there is one more try. Without, botocore's own
@@ -42,4 +33,4 @@ def client(
         session: Any = boto3.session.Session(profile_name=profile)  # hints of S3 only are installed
         return session.client(service, region_name=region, config=soon or None)
 
-    return aws_errors.make_client(make, who=who or service.upper(), endpoint=ENDPOINTS[service])
+    return aws_errors.make_client(make, who=who or service.upper(), endpoint=aws_errors.ENDPOINTS[service])

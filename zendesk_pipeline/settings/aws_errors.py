@@ -1,16 +1,18 @@
-"""What S3's refusals and botocore's exceptions mean: an error of ours for each, with what to do about it.
+"""What AWS's refusals and botocore's exceptions mean: an error of ours for each, with what to do about it.
 
-Codes: https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html#ErrorCodeList, and those that other stores
-are known for. Exceptions: `botocore/exceptions.py` of 1.44.8. Of S3's own text nothing is repeated but the names of
-rights, kinds of policies and regions; of botocore's, what it misses in AWS's variables and configuration.
+`aws_errors.toml` has the table. Of S3's own text nothing is repeated but the names of rights, kinds of policies and
+regions; of botocore's, what it misses in AWS's variables and configuration.
 """
 
 import re
+import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from functools import cache
 from http import HTTPStatus
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import Any, Literal, TypeVar
 
+import msgspec
 from botocore import exceptions as aws
 from botocore.exceptions import BotoCoreError, ClientError
 from botocore.parsers import ResponseParserError
@@ -45,114 +47,42 @@ MAYBE_DONE = frozenset({500, 502, 504})
 OWN_WORD_MISSING = 501
 """Above it, a status without a word of S3's is a proxy's, whose request may have been done before the answer broke."""
 REDIRECTS = range(300, 400)
+ENDPOINTS: Mapping[str, str] = {
+    "s3": "AWS_ENDPOINT_URL_S3",
+    "secretsmanager": "AWS_ENDPOINT_URL_SECRETS_MANAGER",
+    "ssm": "AWS_ENDPOINT_URL_SSM",
+    "sts": "AWS_ENDPOINT_URL_STS",
+    "iam": "AWS_ENDPOINT_URL_IAM",
+}
+"""The variable of each service's address."""
 
 
-@dataclass(frozen=True, slots=True)
-class Meaning:
-    """What a refusal means."""
+class Meaning(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A row of `aws_errors.toml`, which explains the fields."""
 
-    kind: type[PipelineError]
-    """SettingsError where a person has to do something before another run can succeed."""
-    remedy: str
-    """What to do; `{bucket}`, `{region}` and `{doctor}` are filled in."""
+    error: Literal["SettingsError", "DeliveryError"]
+    text: str
+    names: str = ""
+    always: bool = False
+    without_credentials: bool = False
+
+    @property
+    def kind(self) -> type[PipelineError]:
+        return SettingsError if self.error == "SettingsError" else DeliveryError
 
 
-_ENDED = Meaning(
-    SettingsError,
-    "the session of the AWS credentials (AWS_ACCESS_KEY_ID, AWS_SESSION_TOKEN) has ended. Take a new one, or run under"
-    " a role, which renews itself",
-)
-_UNKNOWN = Meaning(
-    SettingsError,
-    "it does not know the AWS credentials. Check AWS_ACCESS_KEY_ID, or the profile or role that they come from;"
-    " set AWS_SESSION_TOKEN with a temporary key (ASIA...), to the token that came with it, and with no other key",
-)
-_SECRET = Meaning(
-    SettingsError,
-    "the secret of the AWS credentials is not that of AWS_ACCESS_KEY_ID, or something on the way changes requests. Copy"
-    " AWS_SECRET_ACCESS_KEY again",
-)
-_CLOCK = Meaning(SettingsError, "this machine's clock is wrong. Set it by NTP")
-_ACCOUNT = Meaning(
-    SettingsError, "AWS has closed the account or the bucket. Look at the account's billing, and ask AWS Support"
-)
-_REGION = Meaning(
-    SettingsError,
-    "it is asked at another place than the bucket's. Set AWS_DEFAULT_REGION to {region}, and AWS_ENDPOINT_URL_S3, if"
-    " that is set, to that region's address",
-)
-_NEW = Meaning(
-    DeliveryError,
-    "the bucket is new, and not every address of S3's leads to it yet. A later run finds it, and so does one with"
-    " AWS_DEFAULT_REGION={region}",
-)
-_BUCKET = Meaning(SettingsError, "S3_BUCKET={bucket} does not exist: create it, or name the right one")
-_KEY = Meaning(
-    SettingsError,
-    "the KMS key cannot be used. Enable it, or name another one in S3_KMS_KEY_ID or as the bucket's default",
-)
-_ENCRYPTION = Meaning(
-    SettingsError, "it does not encrypt as it is asked to. Change S3_SSE and S3_KMS_KEY_ID, or take them away"
-)
-_LOCK = Meaning(
-    SettingsError,
-    "the bucket's Object Lock stands against it. A default retention is all that may be set there (docs/aws.md)",
-)
-_ARCHIVE = Meaning(
-    SettingsError,
-    "the object is in an archive. Restore it, and keep rules that archive off the collector's prefixes",
-)
-_UNABLE = Meaning(SettingsError, "the store does not take what the collector needs. {doctor} tries each part")
-_FULL = Meaning(DeliveryError, "the store is full. Make room, or raise its quota")
-_DAMAGED = Meaning(
-    DeliveryError,
-    "what arrived is not what was sent. If this stays, look for something on the way that changes it, such as a proxy",
-)
-_SLOW = Meaning(
-    DeliveryError,
-    "the upload stood still for too long. If this stays, look for what is slow on the way, such as a proxy",
-)
-_BUSY = Meaning(DeliveryError, "S3, or something on the way to it, is busy or out of order. A later run does the rest")
-_NOT_S3 = Meaning(
-    DeliveryError,
-    "this is not how S3 answers. Look for a proxy or a firewall on the way, and check AWS_ENDPOINT_URL_S3 and"
-    " HTTPS_PROXY",
-)
-_OTHER = Meaning(DeliveryError, "look the code up in S3's list of errors. {doctor} may say more")
+@cache
+def _table() -> dict[Literal["refusals", "exceptions"], dict[str, Meaning]]:
+    rows = tomllib.loads(Path(__file__).with_suffix(".toml").read_text("utf-8"))
+    return msgspec.convert(rows, dict[Literal["refusals", "exceptions"], dict[str, Meaning]])
 
-_CODES = (
-    (_ENDED, "ExpiredToken ExpiredTokenException TokenRefreshRequired RequestExpired"),
-    (_UNKNOWN, "InvalidAccessKeyId InvalidToken InvalidSecurity UserSuspended CredentialsNotSupported"),
-    (_UNKNOWN, "MissingSecurityHeader MissingAuthenticationToken TokenCodeInvalidError InvalidClientTokenId"),
-    (_UNKNOWN, "UnrecognizedClientException MissingAuthenticationTokenException IncompleteSignature"),
-    (_SECRET, "SignatureDoesNotMatch InvalidSignature InvalidSignatureException"),
-    (_CLOCK, "RequestTimeTooSkewed RequestInTheFuture"),
-    (_ACCOUNT, "AccountProblem AllAccessDisabled NotSignedUp InvalidPayer"),
-    (_REGION, "PermanentRedirect Redirect 301 302 307 308 AuthorizationHeaderMalformed"),
-    (_REGION, "AuthorizationQueryParametersError IllegalLocationConstraintException InvalidRegion IncorrectEndpoint"),
-    (_REGION, "InvalidLocationConstraint EndpointNotFound"),
-    (_NEW, "TemporaryRedirect"),
-    (_BUCKET, "NoSuchBucket InvalidBucketName NoSuchAccessPoint InvalidAccessPoint InvalidAccessPointAliasError"),
-    (_BUCKET, "NoSuchMultiRegionAccessPoint"),
-    (_ENCRYPTION, "InvalidEncryptionAlgorithmError ServerSideEncryptionConfigurationNotFoundError"),
-    (_ENCRYPTION, "UserKeyMustBeSpecified"),
-    (_LOCK, "MissingUploadObjectWithObjectLockHeaders ObjectLocked InvalidRetentionPeriod"),
-    (_ARCHIVE, "InvalidObjectState ObjectNotInActiveTierError RestoreAlreadyInProgress"),
-    (_UNABLE, "NotImplemented MethodNotAllowed NotSupported UnsupportedSignature UnsupportedArgument"),
-    (_UNABLE, "InvalidArgument InvalidRequest MissingContentLength MissingRequestBodyError UnexpectedContent"),
-    (_UNABLE, "InvalidBucketState InvalidStorageClass InvalidURI KeyTooLongError MetadataTooLarge EntityTooLarge"),
-    (_UNABLE, "405 411 501"),
-    (_FULL, "InsufficientStorage InsufficientCapacity QuotaExceeded StorageFull XMinioStorageFull 507"),
-    (_DAMAGED, "BadDigest InvalidDigest XAmzContentSHA256Mismatch XAmzContentChecksumMismatch IncompleteBody"),
-    (_DAMAGED, "ResponseInterrupted"),
-    (_SLOW, "RequestTimeout"),
-    (_BUSY, "SlowDown ServiceUnavailable InternalError Busy ServerBusy Throttling ThrottlingException"),
-    (_BUSY, "TooManyRequests RequestLimitExceeded BandwidthLimitExceeded KMS.ThrottlingException"),
-    (_BUSY, "TooManyRequestsException ThrottledException RequestThrottledException IDPCommunicationError"),
-    (_BUSY, "OperationAborted ConditionalRequestConflict 429 500 502 503 504 509"),
-)
-MEANINGS: Mapping[str, Meaning] = {code: meaning for meaning, codes in _CODES for code in codes.split()}
-_WHOLLY_WRONG = frozenset({_ENDED, _UNKNOWN, _SECRET, _CLOCK})
+
+@cache
+def meanings() -> Mapping[str, Meaning]:
+    """What a code means."""
+    return {code: meaning for meaning in _table()["refusals"].values() for code in meaning.names.split()}
+
+
 DENIED = frozenset({"AccessDenied", "AccessForbidden", "UnauthorizedAccess", "UnauthorizedAccessError"})
 AGAIN = frozenset(
     [
@@ -204,91 +134,7 @@ _BY_PROVIDER = {
     "login": "sign in: `aws login`",
 }
 """The same where a provider of credentials has none, by botocore's name of it."""
-_LOGIN: tuple[type[Exception], ...] = (aws.LoginError,) if hasattr(aws, "LoginError") else ()
-"""Of `aws login`, which botocore 1.36 has not."""
 _WAYS = "set AWS_PROFILE, or AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_DEFAULT_REGION, or run under a role"
-_EXCEPTIONS: tuple[tuple[tuple[type[Exception], ...], type[PipelineError], str], ...] = (
-    (
-        (aws.NoCredentialsError, aws.NoRegionError, aws.InvalidRegionError, aws.ProfileNotFound),
-        SettingsError,
-        "{who} needs AWS credentials and a region ({kind}): {ways}.",
-    ),
-    (
-        (aws.PartialCredentialsError, aws.InvalidConfigError, aws.UnknownCredentialError),
-        SettingsError,
-        "{who} needs AWS credentials, and their configuration is not whole ({kind}: {said}): {ways}.",
-    ),
-    (
-        (aws.RefreshWithMFAUnsupportedError, aws.MissingDependencyException),
-        SettingsError,
-        "{who} needs AWS credentials, and those of the configuration are for people ({kind}): {ways}.",
-    ),
-    (
-        (aws.SSOError, aws.TokenRetrievalError, aws.NoAuthTokenError),
-        SettingsError,
-        "{who} needs AWS credentials, and the session that gives them has ended ({kind}): sign in: `aws sso login`.",
-    ),
-    (
-        _LOGIN,
-        SettingsError,
-        "{who} needs AWS credentials, and the session that gives them has ended ({kind}): sign in: `aws login`.",
-    ),
-    (
-        (aws.CredentialRetrievalError, aws.MetadataRetrievalError),
-        DeliveryError,
-        "{who} needs AWS credentials, and where they come from there are none to be had ({kind}): {provider}.",
-    ),
-    (
-        (aws.ParamValidationError,),
-        SettingsError,
-        "{who} cannot be asked for {action} on {uri} ({kind}): check its prefixes and S3_KMS_KEY_ID.",
-    ),
-    (
-        (aws.InvalidProxiesConfigError, aws.InvalidIMDSEndpointError, aws.InvalidIMDSEndpointModeError),
-        SettingsError,
-        "{who} cannot be asked ({kind}): check HTTPS_PROXY, AWS_EC2_METADATA_SERVICE_ENDPOINT and AWS's configuration.",
-    ),
-    (
-        (aws.SSLError,),
-        DeliveryError,
-        "{what} after all retries: it does not prove who it is. Check {endpoint}, and AWS_CA_BUNDLE.",
-    ),
-    (
-        (aws.ProxyConnectionError,),
-        DeliveryError,
-        "{what} after all retries: the proxy does not let it through. Check HTTPS_PROXY.",
-    ),
-    (
-        (ResponseParserError, NotS3Error),
-        DeliveryError,
-        "S3 did not answer {action} on {uri}, somebody else did: a proxy? Check {endpoint} and HTTPS_PROXY.",
-    ),
-    (
-        (aws.ConnectionError, aws.ConnectionClosedError, aws.ReadTimeoutError, CutOffError),
-        DeliveryError,
-        "{what} after all retries. Check the network, AWS_DEFAULT_REGION and {endpoint} if this stays.",
-    ),
-    (
-        (aws.HTTPClientError,),  # what else urllib3 raises, which botocore does not try again
-        DeliveryError,
-        "{what}. Check the network, AWS_DEFAULT_REGION and {endpoint} if this stays.",
-    ),
-    (
-        (Exception,),
-        DeliveryError,
-        "{what}. Check AWS's variables and configuration, AWS_DEFAULT_REGION and {endpoint} among them.",
-    ),
-)
-"""The first that fits counts."""
-_WITHOUT_CREDENTIALS = (
-    aws.PartialCredentialsError,
-    aws.InvalidConfigError,
-    aws.CredentialRetrievalError,
-    aws.MetadataRetrievalError,
-    aws.SSOError,
-    *_LOGIN,
-    aws.MissingDependencyException,
-)
 
 
 def code_of(refused: ClientError) -> str:
@@ -361,11 +207,11 @@ def explanation(
     the service's address, `action` and `uri` the request.
     """
     name = str(problem) if isinstance(problem, CutOffError) else type(problem).__name__
-    _, kind, text = next(each for each in _EXCEPTIONS if isinstance(problem, each[0]))
+    meaning = _of_exception(problem)
     kwargs: Mapping[str, Any] = getattr(problem, "kwargs", {})
     provider = _BY_PROVIDER.get(str(kwargs.get("provider")), _WAYS)
     known = {"who": who, "what": f"{what} ({name})", "kind": name, "said": str(problem).rstrip(".")}
-    return kind, text.format(**known, **values, ways=_WAYS, provider=provider)
+    return meaning.kind, meaning.text.format(**known, **values, ways=_WAYS, provider=provider)
 
 
 def make_client(make: Callable[[], T], *, who: str = "S3", endpoint: str = "AWS_ENDPOINT_URL_S3") -> T:
@@ -376,7 +222,7 @@ def make_client(make: Callable[[], T], *, who: str = "S3", endpoint: str = "AWS_
         name = str(missing.kwargs["profile"])
         raise SettingsError(f"There is no AWS profile {name} here: check AWS_PROFILE and AWS_CONFIG_FILE.") from None
     except (BotoCoreError, ValueError) as wrong:
-        if isinstance(wrong, _WITHOUT_CREDENTIALS):  # the text of these may hold what a program has printed
+        if isinstance(wrong, BotoCoreError) and _of_exception(wrong).without_credentials:
             kind, text = explanation(wrong, who=who, what=who, endpoint=endpoint, action="anything", uri="it")
             raise kind(text) from None
         raise SettingsError(
@@ -388,7 +234,7 @@ def make_client(make: Callable[[], T], *, who: str = "S3", endpoint: str = "AWS_
 def remedy(refused: ClientError, *, bucket: str) -> str:
     """What to do about a refusal; no whole sentence."""
     region = _region(refused) or "the bucket's"
-    return _meaning(refused).remedy.format(bucket=bucket, region=region, doctor=f"`{ours('doctor')}`")
+    return _meaning(refused).text.format(bucket=bucket, region=region, doctor=f"`{ours('doctor')}`")
 
 
 def _refused(action: str, uri: str, refused: ClientError, bucket: str) -> PipelineError:
@@ -420,22 +266,33 @@ def passes(refused: ClientError) -> bool:
     """Whether a service is busy or broken, which passes without a person's doing."""
     status = int(refused.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
     busy = status in {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS}
-    return busy or status >= HTTPStatus.INTERNAL_SERVER_ERROR or MEANINGS.get(code_of(refused)) == _BUSY
+    return busy or status >= HTTPStatus.INTERNAL_SERVER_ERROR or _is(refused, "busy")
 
 
 def is_wholly_wrong(refused: ClientError) -> bool:
     """Whether every request is refused so, whatever it asks for: credentials or the clock are wrong."""
-    return _meaning(refused) in _WHOLLY_WRONG
+    return _meaning(refused).always
+
+
+def _is(refused: ClientError, name: str) -> bool:
+    return meanings().get(code_of(refused)) == _table()["refusals"][name]
 
 
 def _meaning(refused: ClientError) -> Meaning:
     code, said = code_of(refused), str(refused.response.get("Error", {}).get("Message", ""))
-    meaning = MEANINGS.get(code)
-    if meaning:
-        return _CLOCK if meaning == _SECRET and _OF_THE_CLOCK.search(said) else meaning
+    refusals = _table()["refusals"]
+    if _is(refused, "secret") and _OF_THE_CLOCK.search(said):
+        return refusals["clock"]
+    if meaning := meanings().get(code):
+        return meaning
     if code.startswith("KMS."):
-        return _BUSY if passes(refused) else _KEY
-    return _NOT_S3 if _STATUS.fullmatch(code) else _OTHER
+        return refusals["busy" if passes(refused) else "key"]
+    return refusals["not_s3" if _STATUS.fullmatch(code) else "other"]
+
+
+def _of_exception(problem: Exception) -> Meaning:
+    classes = {each.__name__ for each in type(problem).__mro__}
+    return next(each for each in _table()["exceptions"].values() if classes.intersection(each.names.split()))
 
 
 def _region(refused: ClientError) -> str:

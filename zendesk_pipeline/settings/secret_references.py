@@ -21,7 +21,7 @@ import msgspec
 from botocore.exceptions import BotoCoreError, ClientError
 
 from zendesk_pipeline.model.errors import PipelineError, SecretStoreError, SettingsError
-from zendesk_pipeline.settings import aws_clients, aws_errors
+from zendesk_pipeline.settings import aws_errors
 from zendesk_pipeline.settings.programs import ours
 
 Service = Literal["secretsmanager", "ssm"]
@@ -140,6 +140,8 @@ def _field(wanted: Reference, key: str, text: str) -> str:
 
 def client_of(wanted: Reference) -> Any:
     """A client of the service; raises as `resolved`."""
+    from zendesk_pipeline.settings import aws_clients  # noqa: PLC0415  # most deployments have no references
+
     for name in _TALKATIVE:
         logging.getLogger(name).setLevel(logging.INFO)
     who = f"{wanted.variable}: {wanted}"
@@ -164,7 +166,7 @@ def explaining(wanted: Reference, action: str) -> Generator[None]:
                 problem,
                 who=who,
                 what=f"{who} could not be used, because AWS gave no answer",
-                endpoint=aws_clients.ENDPOINTS[wanted.service],
+                endpoint=aws_errors.ENDPOINTS[wanted.service],
                 action=action,
                 uri=str(wanted),
             )

@@ -16,8 +16,7 @@ from zendesk_pipeline.model.windows import DAY, HOUR, Span, Window
 from zendesk_pipeline.orchestration.accounts import Account
 from zendesk_pipeline.orchestration.catch_up import FIRST_PAUSE, GRACE, SUSPICIOUS
 from zendesk_pipeline.orchestration.catch_up_sensor import catch_up_sensor, delivered_windows, remembered
-from zendesk_pipeline.orchestration.lost_runs import LOST
-from zendesk_pipeline.orchestration.run_history import STAYS
+from zendesk_pipeline.orchestration.run_history import LOST, STAYS
 from zendesk_pipeline.settings import environment as settings
 from zendesk_pipeline.settings.environment import Settings
 from zendesk_pipeline_tests.conftest import FakeClock

@@ -23,7 +23,8 @@ from dagster._core.storage.tags import GRPC_INFO_TAG
 
 from zendesk_pipeline.model.clock import Clock
 from zendesk_pipeline.orchestration import lost_runs
-from zendesk_pipeline.orchestration.lost_runs import LOST, Place
+from zendesk_pipeline.orchestration.lost_runs import Place
+from zendesk_pipeline.orchestration.run_history import LOST
 from zendesk_pipeline_tests.conftest import FakeClock
 from zendesk_pipeline_tests.promise import kept_runs
 

@@ -22,7 +22,7 @@ from zendesk_pipeline.local.services import ACCESS_KEY, SECRET_KEY, LocalS3
 from zendesk_pipeline.model.errors import DeliveryError, DeniedError, PipelineError, SettingsError
 from zendesk_pipeline.model.streams import AUDIT_LOGS
 from zendesk_pipeline.orchestration.io_manager import S3IOManager
-from zendesk_pipeline.settings.aws_errors import AGAIN, DENIED, MEANINGS
+from zendesk_pipeline.settings.aws_errors import AGAIN, DENIED, meanings
 from zendesk_pipeline_tests.by_hand import FIRST, audit_logs, hours, lines
 from zendesk_pipeline_tests.deliveries import Bucket, Deliveries, holds_once
 from zendesk_pipeline_tests.fakes import certificates
@@ -175,8 +175,8 @@ def test_a_refusal_names_its_remedy(behind: Store, proxy: S3Proxy, case: str, ac
 
 def test_every_code_has_one_meaning() -> None:
     """What is denied has its own sentence, and what is tried again is worth it: nothing a person has to do first."""
-    assert not DENIED & MEANINGS.keys()
-    assert {MEANINGS[code].kind for code in AGAIN} == {DeliveryError}
+    assert not DENIED & meanings().keys()
+    assert {meanings()[code].kind for code in AGAIN} == {DeliveryError}
 
 
 WHO = "User: arn:aws:iam::1:user/w is not authorized to perform: "
