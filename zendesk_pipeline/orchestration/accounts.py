@@ -112,8 +112,12 @@ class Account:
         return {"zendesk_pipeline/account": self.name} if self.name else {}
 
     def secret(self, name: str) -> dg.EnvVar | str:
-        """One of `ACCOUNT_SECRETS`, as `secret` gives it."""
-        return secret(self.source(name))
+        """One of `ACCOUNT_SECRETS`: a reference as it is, else what its variable holds.
+
+        Of the account of the environment it is the variable itself, which Dagster reads in a run: its resources
+        belong to the definitions, which hold no secret. Those of a named account are made in the run.
+        """
+        return secret_value(self.source(name), os.environ) if self.name else secret(self.source(name))
 
     def source(self, name: str) -> str:
         """The variable of a secret, or the reference to it."""

@@ -4,14 +4,13 @@ The account of the environment has two Dagster resources of its own. Named accou
 own: with two for each, every job of Dagster would describe those of all, and 200 accounts would be 230 MB of them.
 """
 
-import os
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import dagster as dg
 from dagster_aws.s3 import S3Resource
 
-from zendesk_pipeline.orchestration.accounts import Account, secret_value
+from zendesk_pipeline.orchestration.accounts import Account
 from zendesk_pipeline.orchestration.io_manager import PageStream, S3IOManager
 from zendesk_pipeline.orchestration.setting_fields import values
 from zendesk_pipeline.orchestration.zendesk_resource import ZendeskResource
@@ -48,8 +47,8 @@ def resources(accounts: Iterable[Account]) -> dict[str, Any]:
         for account in every
         if not account.name
         for key, value in (
-            (zendesk_key(account), zendesk(account, account.secret)),
-            (bucket_key(account), bucket(account, account.secret)),
+            (zendesk_key(account), zendesk(account)),
+            (bucket_key(account), bucket(account)),
         )
     }
     if not named:
@@ -66,8 +65,7 @@ class Zendesks:
     def of(self, name: str) -> ZendeskResource:
         """The Zendesk of an account; raises KeyError for a name that is unknown."""
         account = self._accounts[name]
-        made = zendesk(account, lambda secret: secret_value(account.source(secret), os.environ))
-        return made.looking_in(account.source)
+        return zendesk(account).looking_in(account.source)
 
 
 class Buckets(dg.IOManager):
@@ -78,8 +76,7 @@ class Buckets(dg.IOManager):
 
     def of(self, name: str) -> S3IOManager:
         """The bucket of an account; raises KeyError for a name that is unknown."""
-        account = self._accounts[name]
-        return bucket(account, lambda secret: secret_value(account.source(secret), os.environ))
+        return bucket(self._accounts[name])
 
     def handle_output(self, context: dg.OutputContext, obj: PageStream) -> None:
         """As `S3IOManager` does."""
@@ -90,12 +87,12 @@ class Buckets(dg.IOManager):
         return self.of(context.asset_key.path[0]).load_input(context)
 
 
-def zendesk(account: Account, secret: Callable[[str], Any]) -> ZendeskResource:
-    """An account's Zendesk, with secrets as `secret` gives them by the names of their settings."""
-    return ZendeskResource(**values(ZendeskResource, account.settings, secret))
+def zendesk(account: Account) -> ZendeskResource:
+    """An account's Zendesk."""
+    return ZendeskResource(**values(ZendeskResource, account.settings, account.secret))
 
 
-def bucket(account: Account, secret: Callable[[str], Any]) -> S3IOManager:
-    """Where an account is delivered to, with secrets as `secret` gives them by the names of their settings."""
+def bucket(account: Account) -> S3IOManager:
+    """Where an account is delivered to."""
     s3 = S3Resource(profile_name=account.aws_profile or None)
-    return S3IOManager(s3=s3, **values(S3IOManager, account.settings, secret))
+    return S3IOManager(s3=s3, **values(S3IOManager, account.settings, account.secret))

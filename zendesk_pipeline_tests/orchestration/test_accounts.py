@@ -224,7 +224,7 @@ def test_each_account_may_have_an_aws_identity_of_its_own(tmp_path: Path, monkey
     with answering(Reply(b"{}")) as server:
         monkeypatch.setenv("AWS_ENDPOINT_URL_S3", server.url)
         for account in (_account("acme", aws_profile="of-acme"), _account("beta")):
-            resources.bucket(account, lambda _: "").s3.get_client().get_object(Bucket="logs", Key=account.name)
+            resources.bucket(account).s3.get_client().get_object(Bucket="logs", Key=account.name)
     asked = {received.path: received.headers["authorization"] for received in server.received}
     assert {path: re.findall(r"Credential=(\w+)/", signed) for path, signed in asked.items()} == {
         "/logs/acme": ["KEYOFACME"],
@@ -237,7 +237,7 @@ def test_an_aws_profile_that_does_not_exist_is_named(monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
     account = _account("acme", aws_profile="of-acme")
     with pytest.raises(SettingsError, match=r"of-acme.*AWS_PROFILE"):
-        resources.bucket(account, lambda _: "")._store()
+        resources.bucket(account)._store()
 
 
 def test_minutes_are_spread_and_stay() -> None:
