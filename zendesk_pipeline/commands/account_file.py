@@ -40,7 +40,7 @@ def _accounts(file: Path) -> list[dict[str, Any]]:
     except OSError as problem:
         raise SettingsError(f"{file} cannot be read ({problem.strerror}).") from None
     except (ValueError, TypeError, KeyError, yaml.YAMLError):
-        raise SettingsError(f"{file} is not a defs.yaml that can be read: `dg check yaml` says where.") from None
+        raise SettingsError(f"{file} is no defs.yaml that can be read: `dg check yaml` says where.") from None
 
 
 def _unclear(file: Path, names: Sequence[str], name: str | None) -> str:
