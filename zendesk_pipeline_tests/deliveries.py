@@ -10,6 +10,7 @@ import msgspec
 
 from zendesk_pipeline.delivery.batches import BatchFormat
 from zendesk_pipeline.delivery.bucket import Store
+from zendesk_pipeline.delivery.delivery_job import DeliveryJob
 from zendesk_pipeline.delivery.object_keys import Layout
 from zendesk_pipeline.delivery.window_writer import Delivery
 from zendesk_pipeline.model.clock import Clock
@@ -86,7 +87,7 @@ class Deliveries:
 
     def delivery(self, span: Span, *, lookback: int = 0, redeliver: bool = False) -> Delivery:
         """One run, not yet under way."""
-        return Delivery(
+        job = DeliveryJob(
             stream=self.stream,
             span=span,
             lookback=lookback,
@@ -100,6 +101,7 @@ class Deliveries:
             account=self.account,
             redelivery=self.redelivery,
         )
+        return Delivery(job)
 
     def run(self, span: Span, pages: Iterable[Page], *, lookback: int = 0, redeliver: bool = False) -> Delivery:
         """One run from its first page to its last."""

@@ -1,4 +1,4 @@
-"""What commands about windows of the past share: their options, and the account and bucket of the settings."""
+"""What commands about past windows have in common: their options, and the account and bucket of the settings."""
 
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from zendesk_pipeline.commands.verify import comparison
-from zendesk_pipeline.commands.verify.comparison import Shown, by_window
+from zendesk_pipeline.commands.source_windows import Shown, by_window
 from zendesk_pipeline.model.streams import STREAMS, Stream
 from zendesk_pipeline.model.windows import Span, Window
 from zendesk_pipeline.orchestration.catch_up import GRACE
 from zendesk_pipeline.settings.environment import Settings, full_hour
-from zendesk_pipeline.settings.programs import PACKAGE, called
+from zendesk_pipeline.settings.programs import PACKAGE, backfills, called
 from zendesk_pipeline.zendesk.prefetch import prefetched
 
 if TYPE_CHECKING:
@@ -23,10 +22,7 @@ if TYPE_CHECKING:
     from zendesk_pipeline.orchestration.io_manager import S3IOManager
     from zendesk_pipeline.orchestration.zendesk_resource import ZendeskResource
 
-MOST_HELD = 64 * 1024 * 1024
-"""Bytes of records that are held for a comparison."""
-REPORT_EVERY = 10.0
-"""Seconds between two lines of progress."""
+SECONDS_BETWEEN_LINES = 10.0
 
 
 def hour(_: click.Context, __: click.Parameter, typed: str | None) -> int | None:
@@ -57,7 +53,7 @@ def named() -> Named:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ends:
-    """Where a command reads and where it looks: the Zendesk and the bucket that a run would have."""
+    """The two ends of an account: where its records come from and where they go."""
 
     zendesk: "ZendeskResource"
     bucket: "S3IOManager"
@@ -85,14 +81,21 @@ def streams(chosen: Settings, names: Sequence[str]) -> list[Stream]:
     return [STREAMS[name] for name in names or chosen.resources]
 
 
-def shown(zendesk: "ZendeskResource", stream: Stream, span: Span) -> Iterator[tuple[Window, set[str]]]:
-    """What Zendesk shows of each window: one walk, as a run makes it, without a look-back."""
-    return by_window(prefetched(zendesk.pages(stream, span, lookback=0)), span)
+def windows(
+    of: Ends, stream: Stream, span: Span, *, source: bool, keep: int = 0
+) -> Iterator[tuple[Window, Shown | None]]:
+    """Each window of a range, with what Zendesk shows of it where the `source` is asked.
 
-
-def contents(zendesk: "ZendeskResource", stream: Stream, span: Span) -> Iterator[tuple[Window, Shown]]:
-    """The same with the records, as many as may be held."""
-    return comparison.contents(prefetched(zendesk.pages(stream, span, lookback=0)), span, keep=MOST_HELD)
+    That is one walk, as a run makes it, without a look-back. At most `keep` bytes of records are held at a time. From
+    time to time a line on standard error says how far it is.
+    """
+    progress = ProgressLines()
+    found: Iterator[tuple[Window, Shown | None]] = ((window, None) for window in span)
+    if source:
+        found = by_window(prefetched(of.zendesk.pages(stream, span, lookback=0)), span, keep=keep)
+    for window, shown in found:
+        yield window, shown
+        progress.reached(stream, span, window)
 
 
 def settled_until(chosen: Settings, now: float) -> int:
@@ -100,22 +103,40 @@ def settled_until(chosen: Settings, now: float) -> int:
     return Window.of(int(now - named().delay - max(GRACE, chosen.settle_seconds))).start
 
 
-@dataclass(slots=True)
-class ProgressLine:
-    """A line of progress from time to time."""
+def settled(chosen: Settings, begin: int, end: int | None) -> Span:
+    """The part of a range whose windows have settled; says what is left out, and raises UsageError where it is none."""
+    last = settled_until(chosen, time.time())
+    if end is not None and begin >= end:
+        raise click.UsageError("--to has to be later than --from.")
+    if begin >= last:
+        raise click.UsageError(f"No window from {Window(begin)} on has settled yet: try again in an hour.")
+    if end is not None and end > last:
+        click.echo(f"Left out, since not settled yet or just being collected: {Span(last, end)}.", err=True)
+    return Span(begin, min(end or last, last))
 
-    name: str
-    span: Span
-    say: Callable[[str], object]
+
+def commands(stream: str, span: Span) -> list[str]:
+    """The commands that collect a range of the account that this command is about."""
+    return backfills(stream, span, named().account)
+
+
+@dataclass(slots=True)
+class ProgressLines:
+    """Lines on standard error that say how far a command is, ten seconds apart at least."""
+
     monotonic: Callable[[], float] = time.monotonic
     _last: float = field(init=False)
 
     def __post_init__(self) -> None:
         self._last = self.monotonic()
 
-    def reached(self, window: Window) -> None:
-        """A window was looked at."""
-        if self.monotonic() - self._last >= REPORT_EVERY:
+    def say(self, text: str) -> None:
+        """Say it, unless something was said just now."""
+        if self.monotonic() - self._last >= SECONDS_BETWEEN_LINES:
             self._last = self.monotonic()
-            done = (window.end - self.span.start) * len(self.span) // (self.span.end - self.span.start)
-            self.say(f"{self.name}: {done:,} of {len(self.span):,} windows, at {window}")
+            click.echo(text, err=True)
+
+    def reached(self, stream: Stream, span: Span, window: Window) -> None:
+        """Say that a window of a range is done."""
+        done = (window.end - span.start) * len(span) // (span.end - span.start)
+        self.say(f"{stream.name}: {done:,} of {len(span):,} windows, at {window}")

@@ -1,4 +1,4 @@
-"""What is in the bucket, looked at again: does it hold what the ledgers say, and nothing else?
+"""What is in the bucket, read again: does it hold what the ledgers say, and nothing else?
 
 Reads only. Each function gives its findings; none means that all is well.
 """
@@ -14,8 +14,9 @@ from zendesk_pipeline.delivery import ledger as ledgers
 from zendesk_pipeline.delivery.batches import OTHER_BYTES, content_of, encode, examined, records_in
 from zendesk_pipeline.delivery.bucket import Listed, Store
 from zendesk_pipeline.delivery.ledger import Delivered, Ledger
+from zendesk_pipeline.delivery.ledger_store import LedgerStore
 from zendesk_pipeline.delivery.object_keys import Layout, is_batch, is_ours, recipe_object
-from zendesk_pipeline.delivery.window_writer import LEFT_OUT_SHARE
+from zendesk_pipeline.delivery.tally import LEFT_OUT_SHARE
 from zendesk_pipeline.model.errors import DeniedError
 from zendesk_pipeline.model.streams import Stream
 from zendesk_pipeline.model.windows import HOUR, Window
@@ -53,57 +54,76 @@ class Finding:
     text: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Inspector:
-    """Looks at one stream's part of the bucket, each ledger once."""
+    """Reads one stream's part of the bucket, each ledger once."""
 
     stream: Stream
     store: Store
     layout: Layout
     now: float
     """Seconds since the epoch."""
-    told: Mapping[Window, Mapping[str, object]] = field(default_factory=dict[Window, Mapping[str, object]])
-    """What the latest run of a window has reported of it."""
+    reported: Mapping[Window, Mapping[str, object]] = field(default_factory=dict[Window, Mapping[str, object]])
+    """The metadata that the latest run of a window has reported."""
     asked: Collection[float] = ()
     """Seconds since the epoch: some times at which the collector is known to have just asked Zendesk."""
-    _ledgers: dict[Window, Ledger | None] = field(default_factory=dict[Window, Ledger | None])
+    _read: dict[Window, Ledger | None] = field(default_factory=dict[Window, Ledger | None])
+    _day: tuple[str, Mapping[str, Listed]] = ("", {})
+
+    @property
+    def ledgers(self) -> LedgerStore:
+        """Where the stream's ledgers are."""
+        return LedgerStore(stream=self.stream.name, store=self.store, layout=self.layout)
 
     def ledger(self, window: Window) -> Ledger | None:
-        """The window's ledger, if it has one; raises ValueError where it cannot be read."""
-        if window not in self._ledgers:
+        """The window's ledger, if it has one; raises UnreadableLedgerError."""
+        if window not in self._read:
             try:
-                stored = self.store.get(self.layout.ledger(self.stream.name, window))
+                stored = self.ledgers.read(window)
             except DeniedError:  # what S3 says of a missing object to whoever may not list
-                stored = None
-            self._ledgers[window] = ledgers.decode(stored.body) if stored else None
-        return self._ledgers[window]
+                self._read[window] = None
+            else:
+                self._read[window] = stored.ledger if stored.version else None
+        return self._read[window]
 
-    def is_complete(self, window: Window) -> bool:
-        """Whether the window was once delivered whole."""
-        ledger = self.ledger(window)
-        return ledger is not None and ledger.complete
+    def listed(self, window: Window) -> Mapping[str, Listed]:
+        """What is in the feed of the window's day; one listing covers it."""
+        day = self.layout.day(window)
+        if self._day[0] != day:
+            self._day = (day, {entry.key: entry for entry in self.store.listing(day)})
+        return self._day[1]
+
+    def of_other_size(self, ledger: Ledger, listed: Mapping[str, Listed]) -> dict[str, str]:
+        """The objects that are not as large as their ledger says, and how so; one that is gone is none of them."""
+        return {
+            each.key: f"{self.store.uri(each.key)} has {listed[each.key].size:,} bytes, its ledger says {each.bytes:,}"
+            for each in ledger.objects
+            if each.key in listed and listed[each.key].size != each.bytes
+        }
+
+    def in_no_ledger(self, window: Window, ledger: Ledger, listed: Mapping[str, Listed]) -> Iterator[str]:
+        """The keys of the window's objects that its ledger does not name, of those that no run may be writing now."""
+        named = {delivered.key for delivered in ledger.objects}
+        for key, entry in listed.items():
+            is_ours = self.layout.sequence(key, self.stream.name, window) is not None
+            if is_ours and key not in named and entry.modified < self.now - IN_FLIGHT:
+                yield key
 
     def objects(self, windows: Sequence[Window]) -> Iterator[Finding]:
         """Objects that differ from what the ledgers say, and ledgers that are missing or unfinished.
 
         An object that is gone is no finding: a feed may delete what it has transferred.
         """
-        days = dict.fromkeys(self.layout.day(window) for window in windows)
-        listed = {entry.key: entry for day in days for entry in self.store.listing(day)}
         for window in windows:
-            ledger = self.ledger(window)
+            listed, ledger = self.listed(window), self.ledger(window)
             if ledger is None or not ledger.complete:
                 yield Finding(window, NO_LEDGER)
                 continue
-            named = {delivered.key: delivered for delivered in ledger.objects}
-            for key, entry in listed.items():
-                if self.layout.sequence(key, self.stream.name, window) is None:
-                    continue
-                if key not in named and entry.modified < self.now - IN_FLIGHT:
-                    yield Finding(window, f"{self.store.uri(key)} is in no ledger")
-                if key in named and entry.size != named[key].bytes:
-                    said = named[key].bytes
-                    yield Finding(window, f"{self.store.uri(key)} has {entry.size} bytes, its ledger says {said}")
+            yield from (
+                Finding(window, text) for key, text in self.of_other_size(ledger, listed).items() if is_ours(key)
+            )
+            for key in self.in_no_ledger(window, ledger, listed):
+                yield Finding(window, f"{self.store.uri(key)} is in no ledger")
 
     def lines(self, windows: Sequence[Window], *, most_bytes: float) -> Iterator[Finding]:
         """Objects whose lines are not what their ledger says or the feed can read, newest windows first.
@@ -125,8 +145,8 @@ class Inspector:
         Where Zendesk lists by another time, older ones are usual: something changed that does not move the event time.
         """
         names = LEFT_OUT if self.stream.lists_by_event_time else LEFT_OUT[1:]
-        left = {window: _sum(self.told.get(window, {}), names) for window in windows}
-        total = sum(left.values()) + sum(_sum(self.told.get(window, {}), TAKEN) for window in windows)
+        left = {window: _sum(self.reported.get(window, {}), names) for window in windows}
+        total = sum(left.values()) + sum(_sum(self.reported.get(window, {}), TAKEN) for window in windows)
         if sum(left.values()) > LEFT_OUT_SHARE * total:
             first = min(window for window, count in left.items() if count)
             text = (
@@ -137,9 +157,9 @@ class Inspector:
     def malformed(self, windows: Sequence[Window]) -> Iterator[Finding]:
         """Windows with records that could not be delivered as what they are, and where each of those is."""
         for window in windows:
-            told = self.told.get(window, {})
-            if count := _sum(told, ["malformed"]):
-                named = told.get("malformed_records")
+            reported = self.reported.get(window, {})
+            if count := _sum(reported, ["malformed"]):
+                named = reported.get("malformed_records")
                 ones = [str(each) for each in named][:MOST_NAMED] if isinstance(named, list) else []  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]  # metadata
                 text = f"{count:,} malformed records are in quarantine and not in the feed"
                 yield Finding(window, ": ".join([text, *filter(None, ["; ".join(ones)])]))
@@ -195,13 +215,6 @@ class Inspector:
         """How many records a complete window has; None for any other."""
         ledger = self.ledger(window)
         return len(ledger.identities()) if ledger and ledger.complete else None
-
-    def undelivered(self, window: Window, shown: Iterable[str]) -> Iterator[Finding]:
-        """How many of the identities that the source shows of a window its ledger lacks."""
-        ledger = self.ledger(window)
-        missing = set(shown) - (ledger.identities() if ledger else set())
-        if missing:
-            yield Finding(window, f"{len(missing)} records that Zendesk shows are not delivered")
 
     def wrong_lines(self, window: Window, delivered: Delivered) -> list[str] | None:
         """What is wrong with an object that the window's ledger names; None where it is gone."""
@@ -276,5 +289,5 @@ def feed(store: Store, layout: Layout, *, newest: Iterable[Window], most: int, n
     )
 
 
-def _sum(told: Mapping[str, object], names: Iterable[str]) -> int:
-    return sum(count for name in names if isinstance(count := told.get(name, 0), int))
+def _sum(reported: Mapping[str, object], names: Iterable[str]) -> int:
+    return sum(count for name in names if isinstance(count := reported.get(name, 0), int))

@@ -29,7 +29,7 @@ UNSEEN = "it could not be looked at"
 """How a finding begins where a check could not be carried out."""
 LEDGER_LOST = "windows were not compared, since they have no ledger that can be read"
 """What is said of delivered windows of which nobody knows what was delivered: the feed would get all of it again."""
-MEMORY = "compared"
+COMPARED = "compared"
 """The metadata in which a verdict keeps what the next comparison has to know."""
 COMPARES = "zendesk_pipeline/compares"
 """The tag of its runs."""
@@ -37,7 +37,7 @@ MOST_QUEUED = 100
 """The newest runs of the queue that are looked at."""
 
 
-class Memory(msgspec.Struct, frozen=True, kw_only=True):
+class ComparedWindows(msgspec.Struct, frozen=True, kw_only=True):
     """What a comparison leaves to the next one. Times are seconds since the epoch."""
 
     until: int
@@ -55,25 +55,25 @@ def due_until(now: float) -> int:
     return Window.of(int(now - (now - BEGINS) % DAY) - DAY).start
 
 
-def remembered(verdict: dg.AssetCheckEvaluation | None) -> Memory | None:
+def compared_windows(verdict: dg.AssetCheckEvaluation | None) -> ComparedWindows | None:
     """What a verdict says of the comparisons up to it; None where it says nothing, as one of an older release."""
-    entry = verdict.metadata.get(MEMORY) if verdict else None
+    entry = verdict.metadata.get(COMPARED) if verdict else None
     try:
-        return msgspec.convert(entry.value, Memory) if entry else None
+        return msgspec.convert(entry.value, ComparedWindows) if entry else None
     except msgspec.ValidationError:
         return None
 
 
-def is_due(memory: Memory | None, now: float, most: int, *, failed: bool = False) -> bool:
+def is_due(before: ComparedWindows | None, now: float, most: int, *, failed: bool = False) -> bool:
     """Whether there is something to compare for a stream that may read `most` pages a day, or to take back.
 
     Where the comparison has been switched off, what `failed` before would stay a problem without end.
     """
     if not most:
         return failed
-    if memory is None or memory.until < due_until(now):
+    if before is None or before.until < due_until(now):
         return True
-    return memory.left > 0 and memory.pages < most
+    return before.left > 0 and before.pages < most
 
 
 @dataclass(slots=True, kw_only=True)
@@ -86,12 +86,12 @@ class Work:
     pages: int = 0
 
     @classmethod
-    def of(cls, memory: Memory | None, delivered: Iterable[Window], until: int) -> Self:
+    def of(cls, before: ComparedWindows | None, delivered: Iterable[Window], until: int) -> Self:
         """What there is to do, by what was done before and the windows that have been delivered."""
-        known = {window for start, end in (memory.spans if memory else ()) for window in Span(start, end)}
+        known = {window for start, end in (before.spans if before else ()) for window in Span(start, end)}
         compared = {window for window in known if window in reach(until)}
         due = sorted(window for window in delivered if window in reach(until) and window not in compared)
-        pages = memory.pages if memory and memory.until == until else 0
+        pages = before.pages if before and before.until == until else 0
         return cls(until=until, due=due, compared=compared, pages=pages)
 
     def spans(self) -> list[Span]:
@@ -115,10 +115,10 @@ class Work:
         return [window for window in self.due if window.start < reach(self.until).start + NEARLY_LOST]
 
     @property
-    def memory(self) -> Memory:
-        """For the next one."""
+    def for_the_next(self) -> ComparedWindows:
+        """What the next comparison has to know."""
         spans = [(span.start, span.end) for span in ranges(self.compared)]
-        return Memory(until=self.until, spans=spans, pages=self.pages, left=len(self.due))
+        return ComparedWindows(until=self.until, spans=spans, pages=self.pages, left=len(self.due))
 
 
 def reach(until: int) -> Span:

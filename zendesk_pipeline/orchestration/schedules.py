@@ -6,8 +6,9 @@ import dagster as dg
 
 from zendesk_pipeline.model.windows import HOUR, Window
 from zendesk_pipeline.orchestration.accounts import FIRST_MINUTE, Account
-from zendesk_pipeline.orchestration.asset_checks import FEED_CHECK, comparisons_due, source_check
+from zendesk_pipeline.orchestration.asset_checks import FEED_CHECK
 from zendesk_pipeline.orchestration.comparison import COMPARES
+from zendesk_pipeline.orchestration.comparison_check import comparisons_due, source_check
 
 INSPECTION_MINUTE = 35
 """Half an hour away from the first collection."""

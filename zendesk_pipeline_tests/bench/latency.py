@@ -17,6 +17,7 @@ from tempfile import TemporaryDirectory
 
 from zendesk_pipeline.delivery.batches import BatchFormat
 from zendesk_pipeline.delivery.bucket import Store
+from zendesk_pipeline.delivery.delivery_job import DeliveryJob
 from zendesk_pipeline.delivery.object_keys import Layout
 from zendesk_pipeline.delivery.window_writer import Delivery
 from zendesk_pipeline.local.services import LocalS3, SimulatedZendesk, local_s3, simulated_zendesk
@@ -167,7 +168,7 @@ def _walk(case: Case, zendesk: SimulatedZendesk, clock: Clock) -> Walk:
 
 
 def _delivery(case: Case, s3: LocalS3, clock: Clock) -> Delivery:
-    return Delivery(
+    job = DeliveryJob(
         stream=case.stream,
         span=case.span,
         lookback=case.lookback,
@@ -178,3 +179,4 @@ def _delivery(case: Case, s3: LocalS3, clock: Clock) -> Delivery:
         clock=clock,
         warn=print,
     )
+    return Delivery(job)

@@ -15,7 +15,7 @@ from dagster_aws.s3 import S3Resource
 from playwright.sync_api import Locator, Page, expect
 
 from zendesk_pipeline.alerts.notifications import INTERVAL
-from zendesk_pipeline.delivery.window_writer import Tally
+from zendesk_pipeline.delivery.tally import Tally
 from zendesk_pipeline.local import pipeline as local
 from zendesk_pipeline.local.delivery_proof import prove
 from zendesk_pipeline.local.simulator.control import SimulatorControl
@@ -126,7 +126,7 @@ def test_a_window_shows_its_numbers(project: Stage, page: Page, launched: Launch
 def test_every_number_is_plotted(page: Page, launched: Launched) -> None:
     """Each number of a window's metadata has its plot."""
     manager = S3IOManager(s3=S3Resource())
-    metadata = manager._metadata(INCREMENTAL_TICKETS, Window(launched.collected.start), Tally())
+    metadata = manager.metadata(INCREMENTAL_TICKETS, Window(launched.collected.start), Tally())
     names = [name for name, value in metadata.items() if isinstance(value, int | float)]
     ui.open_plots(page, INCREMENTAL_TICKETS.name)
     for name in names:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from zendesk_pipeline.delivery.progress import Progress
+from zendesk_pipeline.delivery.progress import ProgressLog
 from zendesk_pipeline.model.records import Page
 from zendesk_pipeline.model.windows import HOUR
 from zendesk_pipeline_tests.by_hand import FIRST, audit_log, hours
@@ -25,9 +25,9 @@ def said() -> list[str]:
 
 
 @pytest.fixture
-def progress(clock: Any, said: list[str]) -> Progress:
+def progress(clock: Any, said: list[str]) -> ProgressLog:
     """A run over ten windows that has just begun."""
-    return Progress(name="audit_logs", span=SPAN, clock=clock.clock, log=said.append)
+    return ProgressLog(name="audit_logs", span=SPAN, clock=clock.clock, log=said.append)
 
 
 def _page(number: int, at: int, records: int = 100, waited: float = 0.0) -> Page:
@@ -35,18 +35,18 @@ def _page(number: int, at: int, records: int = 100, waited: float = 0.0) -> Page
     return Page(number=number, records=found, requests=1, waited=waited)
 
 
-def test_a_short_run_says_nothing(progress: Progress, clock: Any, said: list[str]) -> None:
+def test_a_short_run_says_nothing(progress: ProgressLog, clock: Any, said: list[str]) -> None:
     """Nothing is said in the first ten seconds: an hourly run leaves no lines."""
     for number in range(99):
         clock.time += 0.1
-        progress.tell(_page(number + 1, FIRST.start))
+        progress.count(_page(number + 1, FIRST.start))
     assert said == []
 
 
-def test_a_long_run_says_how_far_it_is(progress: Progress, clock: Any, said: list[str]) -> None:
+def test_a_long_run_says_how_far_it_is(progress: ProgressLog, clock: Any, said: list[str]) -> None:
     """The line names windows done, the hour reached, records, pages, their rate and what is left."""
     clock.time += 60.0
-    progress.tell(_page(1, FIRST.start + 4 * HOUR, records=1200))
+    progress.count(_page(1, FIRST.start + 4 * HOUR, records=1200))
     assert said == [
         "audit_logs: 4 of 10 windows, at 2026-11-12 09:00; 1,200 records in 1 pages, 20 records/s, about 2 min left"
     ]
@@ -54,28 +54,28 @@ def test_a_long_run_says_how_far_it_is(progress: Progress, clock: Any, said: lis
 
 @pytest.mark.parametrize(("waited", "told"), [(5.9, False), (6.0, True), (45.0, True)])
 def test_what_the_rate_limit_costs_is_said(
-    progress: Progress, clock: Any, said: list[str], *, waited: float, told: bool
+    progress: ProgressLog, clock: Any, said: list[str], *, waited: float, told: bool
 ) -> None:
     """From a tenth of the time on: then it is what decides the pace."""
     clock.time += 60.0
-    progress.tell(_page(1, FIRST.start + 4 * HOUR, waited=waited))
+    progress.count(_page(1, FIRST.start + 4 * HOUR, waited=waited))
     text = f"2 records/s, {waited / 60:.0%} of the time waiting for the rate limit, about 2 min left"
     assert (text in said[0]) is told
 
 
-def test_a_line_is_said_every_ten_seconds_at_most(progress: Progress, clock: Any, said: list[str]) -> None:
+def test_a_line_is_said_every_ten_seconds_at_most(progress: ProgressLog, clock: Any, said: list[str]) -> None:
     """However fast the pages come, a line comes every ten seconds, and counts the pages between."""
     for number in range(100):
         clock.time += 1.0
-        progress.tell(_page(number + 1, FIRST.start + number * 300))
+        progress.count(_page(number + 1, FIRST.start + number * 300))
     assert len(said) == 10
     assert [line.split(";")[1].split(",")[0] for line in said[:3]] == [" 1", " 2", " 3"]
 
 
-def test_what_is_left_is_guessed_only_with_something_done(progress: Progress, clock: Any, said: list[str]) -> None:
+def test_what_is_left_is_guessed_only_with_something_done(progress: ProgressLog, clock: Any, said: list[str]) -> None:
     """In the first window nothing is known of the whole yet."""
     clock.time += 30.0
-    progress.tell(_page(1, FIRST.start))
+    progress.count(_page(1, FIRST.start))
     assert said[0].endswith("100 records in 1 pages, 3 records/s")
 
 
@@ -87,16 +87,16 @@ def test_what_is_left_is_guessed_only_with_something_done(progress: Progress, cl
     ],
 )
 def test_pages_outside_the_range_count_within_it(
-    progress: Progress, clock: Any, said: list[str], at: int, share: str
+    progress: ProgressLog, clock: Any, said: list[str], at: int, share: str
 ) -> None:
     """Pages of the look-back and beyond the end make no nonsense of the numbers."""
     clock.time += 30.0
-    progress.tell(_page(1, at))
+    progress.count(_page(1, at))
     assert share in said[0]
 
 
-def test_an_empty_page_says_nothing(progress: Progress, clock: Any, said: list[str]) -> None:
+def test_an_empty_page_says_nothing(progress: ProgressLog, clock: Any, said: list[str]) -> None:
     """A page without records tells of no hour that could be named."""
     clock.time += 30.0
-    progress.tell(_page(1, FIRST.start, records=0))
+    progress.count(_page(1, FIRST.start, records=0))
     assert said == []

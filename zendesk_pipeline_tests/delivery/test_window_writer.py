@@ -24,8 +24,9 @@ from hypothesis import strategies as st
 from zendesk_pipeline.delivery import ledger as ledgers
 from zendesk_pipeline.delivery.batches import LONGEST_LINE, encode
 from zendesk_pipeline.delivery.bucket import Store, prepared
+from zendesk_pipeline.delivery.ledger_store import RACES
 from zendesk_pipeline.delivery.object_keys import Layout
-from zendesk_pipeline.delivery.window_writer import RACES, WRITERS
+from zendesk_pipeline.delivery.window_writer import WRITERS
 from zendesk_pipeline.local.services import LocalS3, local_s3, moto_s3
 from zendesk_pipeline.model.errors import DeliveryError, DeniedError, TransientError
 from zendesk_pipeline.model.records import Page, Record
@@ -582,7 +583,7 @@ def test_many_open_windows_are_noted_and_read_again(
 ) -> None:
     """Where nothing is proven before the end, memory holds the identities of some windows, and the feed all records."""
     monkeypatch.setattr("zendesk_pipeline.delivery.window_writer.MOST_KNOWN", most)
-    monkeypatch.setattr("zendesk_pipeline.delivery.window_writer.PAGES_BETWEEN_LOOKS", 1)
+    monkeypatch.setattr("zendesk_pipeline.delivery.window_writer.PAGES_BETWEEN_COUNTS", 1)
     pages = _proving([RECORDS[12:], RECORDS[:6], RECORDS[6:12], RECORDS[3:15], RECORDS[:1]], [0] * 5)
     done = deliveries.run(SPAN, pages)
     assert holds_once(deliveries.bucket, RECORDS)

@@ -237,7 +237,7 @@ def test_an_aws_profile_that_does_not_exist_is_named(monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
     account = _account("acme", aws_profile="of-acme")
     with pytest.raises(SettingsError, match=r"of-acme.*AWS_PROFILE"):
-        resources.bucket(account)._store()
+        resources.bucket(account).store()
 
 
 def test_minutes_are_spread_and_stay() -> None:

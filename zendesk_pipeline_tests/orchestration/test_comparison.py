@@ -25,12 +25,12 @@ from zendesk_pipeline.orchestration.comparison import (
     COMPARES,
     LEDGER_LOST,
     REACH,
-    Memory,
+    ComparedWindows,
     Work,
+    compared_windows,
     due_until,
     is_due,
     is_waited_for,
-    remembered,
 )
 from zendesk_pipeline.settings import environment as settings
 from zendesk_pipeline_tests.by_hand import FIRST, hours
@@ -405,7 +405,7 @@ def test_what_failed_before_it_was_switched_off_is_taken_back(
         assert _asked_for(recorded, at) == []
     assert verdict.passed
     assert zendesk.control.requests() == []
-    memories = [remembered(each) for each in (done, verdict)]
+    memories = [compared_windows(each) for each in (done, verdict)]
     assert [memory.spans for memory in memories if memory] == [[(FIRST.start, FIRST.end)]] * 2
 
 
@@ -577,8 +577,8 @@ def test_what_is_compared_is_remembered_as_far_as_it_can_be_due() -> None:
     assert work.due == windows[1:]
     assert work.nearly_lost == windows[1:3]
     work.takes(windows[1:2], pages=3)
-    kept = Work.of(work.memory, windows, until)
-    later = Work.of(work.memory, windows, until + DAY)
+    kept = Work.of(work.for_the_next, windows, until)
+    later = Work.of(work.for_the_next, windows, until + DAY)
     assert (kept.due, kept.pages) == (windows[2:], 3)
     assert (later.due, later.pages, later.compared) == (windows[3:], 0, set())
 
@@ -588,8 +588,8 @@ def test_a_verdict_of_an_older_release_is_no_memory() -> None:
     assert is_due(None, 0.0, 1)
     assert not is_due(None, 0.0, 0)
     now = float(FIRST.start)
-    done = Memory(until=due_until(now), pages=5)
+    done = ComparedWindows(until=due_until(now), pages=5)
     assert not is_due(done, now, 5)
-    assert is_due(Memory(until=done.until, pages=4, left=1), now, 5)
-    assert not is_due(Memory(until=done.until, pages=5, left=1), now, 5)
-    assert is_due(Memory(until=done.until, pages=5, left=1), now + DAY, 5)
+    assert is_due(ComparedWindows(until=done.until, pages=4, left=1), now, 5)
+    assert not is_due(ComparedWindows(until=done.until, pages=5, left=1), now, 5)
+    assert is_due(ComparedWindows(until=done.until, pages=5, left=1), now + DAY, 5)

@@ -18,7 +18,8 @@ from zendesk_pipeline.model.records import Page
 from zendesk_pipeline.model.streams import AUDIT_LOGS
 from zendesk_pipeline.model.windows import HOUR, Span, Window
 from zendesk_pipeline.orchestration.assets import describe
-from zendesk_pipeline.orchestration.io_manager import MOST_OBJECTS_LISTED, PageStream, S3IOManager
+from zendesk_pipeline.orchestration.io_manager import PageStream, S3IOManager
+from zendesk_pipeline.orchestration.window_metadata import MOST_OBJECTS_LISTED
 from zendesk_pipeline_tests.by_hand import FIRST, audit_log, audit_logs, hours, paged
 from zendesk_pipeline_tests.deliveries import Bucket, Deliveries
 from zendesk_pipeline_tests.runs import (

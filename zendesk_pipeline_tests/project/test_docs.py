@@ -31,8 +31,10 @@ from zendesk_pipeline.commands.verify.comparison import Kind
 from zendesk_pipeline.delivery import object_keys
 from zendesk_pipeline.delivery.batches import LONGEST_LINE, BatchFormat
 from zendesk_pipeline.delivery.bucket import Store
+from zendesk_pipeline.delivery.delivery_job import DeliveryJob
 from zendesk_pipeline.delivery.oversized_records import MARK
-from zendesk_pipeline.delivery.window_writer import Delivery, Tally
+from zendesk_pipeline.delivery.tally import Tally
+from zendesk_pipeline.delivery.window_writer import Delivery
 from zendesk_pipeline.local.services import ACCESS_KEY, SECRET_KEY, moto_s3
 from zendesk_pipeline.local.simulator import admin, faults
 from zendesk_pipeline.local.simulator import settings as switches
@@ -314,7 +316,7 @@ def test_operations_page_explains_every_error() -> None:
 def test_operations_page_explains_all_metadata() -> None:
     """Each entry of a window's metadata has a line."""
     manager = io_manager.S3IOManager(s3=S3Resource(), redaction_rules="builtin:without-personal-data")
-    metadata = manager._metadata(AUDIT_LOGS, Window(0), Tally(first=1, last=2))
+    metadata = manager.metadata(AUDIT_LOGS, Window(0), Tally(first=1, last=2))
 
     assert first_cells(section("operations.md", "Metadata of a window")) == set(metadata)
 
@@ -632,7 +634,7 @@ def test_reader_policy_is_enough_and_not_too_much(guarded: Callable[[str], Store
 
 def deliver(store: Store, records: list[Record], warnings: list[str]) -> int:
     """Deliver into the first window of all; how many were."""
-    delivery = Delivery(
+    job = DeliveryJob(
         stream=AUDIT_LOGS,
         span=Span(0, HOUR),
         lookback=0,
@@ -643,7 +645,7 @@ def deliver(store: Store, records: list[Record], warnings: list[str]) -> int:
         clock=Clock(),
         warn=warnings.append,
     )
-    with delivery:
+    with Delivery(job) as delivery:
         delivery.take(Page(number=1, records=records, requests=1, waited=0))
     return delivery.tallies[Window(0)].records
 

@@ -27,8 +27,10 @@ from urllib3 import HTTPResponse
 from zendesk_pipeline.delivery import window_writer as deliveries
 from zendesk_pipeline.delivery.batches import BatchFormat
 from zendesk_pipeline.delivery.bucket import Store
+from zendesk_pipeline.delivery.delivery_job import DeliveryJob
 from zendesk_pipeline.delivery.object_keys import Layout
-from zendesk_pipeline.delivery.window_writer import Delivery, Tally
+from zendesk_pipeline.delivery.tally import Tally
+from zendesk_pipeline.delivery.window_writer import Delivery
 from zendesk_pipeline.local.simulator.accounts import API_TOKEN, EMAIL
 from zendesk_pipeline.local.simulator.faults import MALFORMED, Rule
 from zendesk_pipeline.local.simulator.further_records import ulid
@@ -392,7 +394,7 @@ class World:
 
     def _delivery(self, run: Run, clock: Clock, around: Around) -> Delivery:
         client: Any = MemoryS3(self.bucket, run, around)
-        delivery = Delivery(
+        job = DeliveryJob(
             stream=run.stream,
             span=run.span,
             lookback=run.looks_back,
@@ -403,6 +405,7 @@ class World:
             clock=clock,
             warn=lambda _: None,
         )
+        delivery = Delivery(job)
         turns: Any = Turns(run.turns, room=deliveries.IN_FLIGHT)
         delivery._pool.shutdown()
         delivery._pool = delivery._room = turns

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
-from zendesk_pipeline.commands.verify.comparison import by_window
+from zendesk_pipeline.commands.source_windows import Shown, by_window
 from zendesk_pipeline.local.services import SimulatedZendesk
 from zendesk_pipeline.local.simulator.accounts import CLIENT_ID, CLIENT_SECRET
 from zendesk_pipeline.local.simulator.faults import Rule
@@ -343,7 +343,7 @@ def test_only_the_order_of_the_event_time_proves_something(stream: Stream, fake_
     found, _ = _asked(stream, fake_clock(NOW).clock, *pages, span=span)
     assert [page.passed >= hour.end for page in found] == [stream.name in BY_EVENT_TIME and n == 3 for n in range(5)]
 
-    def again() -> Iterator[tuple[Window, set[str]]]:
+    def again() -> Iterator[tuple[Window, Shown]]:
         with answering(*(Reply(body) for body in pages)) as server:
             yield from by_window(walk_with(client_for(server.url, fake_clock(NOW).clock), stream, span).pages(), span)
 
@@ -351,7 +351,7 @@ def test_only_the_order_of_the_event_time_proves_something(stream: Stream, fake_
         with pytest.raises(ProtocolError, match="behind later ones"):
             list(again())
     else:
-        assert [len(shown) for _, shown in again()] == [4, 3, 3, 3, 3]
+        assert [len(shown.identities) for _, shown in again()] == [4, 3, 3, 3, 3]
 
 
 FRESH, OLD = "Sat, 14 Nov 2026 12:00:00 GMT", "Fri, 13 Nov 2026 23:00:00 GMT"

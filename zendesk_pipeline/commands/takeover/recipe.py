@@ -1,4 +1,4 @@
-"""What Google's recipe left in the bucket, noted as delivered, so that a backfill adds what it lacks and no more.
+"""What Google's recipe left in the bucket, noted as delivered, so that a backfill adds what is missing and no more.
 
 The recipe writes Zendesk's pages as they come, `{"audit_logs":[…],"next_page":…}`, under keys of the time of writing. A
 page holds records of many windows, and many pages hold the same record. Each record is noted once, in the ledger of its
@@ -11,13 +11,11 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from zendesk_pipeline.delivery import ledger as ledgers
 from zendesk_pipeline.delivery.batches import content_of, encode, records_in
 from zendesk_pipeline.delivery.bucket import Listed, Store
 from zendesk_pipeline.delivery.ledger import Delivered, Ledger
-from zendesk_pipeline.delivery.object_keys import Layout, is_batch, is_ours, recipe_object
-from zendesk_pipeline.delivery.window_writer import RACES
-from zendesk_pipeline.model.errors import DeliveryError
+from zendesk_pipeline.delivery.ledger_store import LedgerStore
+from zendesk_pipeline.delivery.object_keys import is_batch, is_ours, recipe_object
 from zendesk_pipeline.model.streams import Stream
 from zendesk_pipeline.model.windows import Window
 
@@ -115,7 +113,7 @@ def read(store: Store, stream: Stream, prefix: str, index: Index) -> Iterator[Le
 
 
 def others(store: Store, prefix: str) -> Iterator[Listed]:
-    """What else lies under the prefix, the recipe's state among it: a feed reads it as logs."""
+    """What else is under the prefix, the recipe's state among it: a feed reads it as logs."""
     for entry in store.listing(prefix):
         if recipe_object(entry.key, prefix) is None and not is_batch(entry.key, prefix):
             yield entry
@@ -136,19 +134,16 @@ class Standing:
     """Copies beyond the first that the recipe delivered."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TakeOver:
     """Ledgers of one stream, before and after."""
 
-    def __init__(self, *, stream: Stream, store: Store, layout: Layout, index: Index) -> None:
-        self._stream = stream
-        self._store = store
-        self._layout = layout
-        self._index = index
+    ledgers: LedgerStore
+    index: Index
 
     def standing(self, window: Window, shown: set[str] | None) -> Standing:
-        """A window's records; raises DeliveryError where its ledger cannot be read."""
-        ledger, _ = self._read(window)
-        copies = self._index.copies(window)
+        """A window's records; raises UnreadableLedgerError."""
+        ledger, copies = self.ledgers.read(window).ledger, self.index.copies(window)
         ours = {each for delivered in ledger.objects if is_ours(delivered.key) for each in delivered.identities}
         earlier = ledger.identities() - ours - copies.keys()  # in objects that the feed has deleted since
         return Standing(
@@ -163,37 +158,23 @@ class TakeOver:
     def note(self, window: Window) -> int:
         """Note what the recipe delivered of a window in its ledger; how many records are new in it.
 
-        What the ledger says already stays: it is replaced only in the version that was read.
+        What the ledger says already stays.
         """
-        held = self._index.delivered(window)
-        for _ in range(RACES):
-            before, version = self._read(window)
-            after = _noted(before, held)
-            new = len(after.identities()) - len(before.identities())
-            if not new:
-                return 0
-            key = self._layout.ledger(self._stream.name, window)
-            if self._store.put_over(key, ledgers.encode(after), version) is not None:
-                return new
-        raise DeliveryError(
-            f"{self._stream.name} {window}: runs replaced its ledger {RACES} times. Switch the schedule and the sensor"
-            " off, and do this again: it goes on where it was."
-        )
+        held, before, new = self.index.delivered(window), self.ledgers.read_or_create(window), 0
 
-    def _read(self, window: Window) -> tuple[Ledger, str | None]:
-        key, empty = self._layout.ledger(self._stream.name, window), ledgers.empty(self._stream.name, window)
-        stored = self._store.get(key)
-        try:
-            return (ledgers.decode(stored.body, empty), stored.version) if stored else (empty, None)
-        except ValueError as problem:
-            raise DeliveryError(
-                f"{self._stream.name} {window}: the ledger {self._store.uri(key)} cannot be read ({problem})."
-                " Restore its last good version (docs/delivery.md)."
-            ) from None
+        def noted(ledger: Ledger) -> Ledger:
+            nonlocal new
+            after = _noted(ledger, held)
+            new = len(after.identities()) - len(ledger.identities())
+            return after
+
+        if noted(before.ledger) != before.ledger:
+            self.ledgers.replace(window, before, noted)
+        return new
 
 
 def _noted(ledger: Ledger, held: Sequence[Delivered]) -> Ledger:
-    """The ledger with what it lacks; it stays complete if it was, and does not become so."""
+    """The ledger with what is missing in it; it stays complete if it was, and does not become so."""
     known = ledger.identities()
     objects = {delivered.key: delivered for delivered in ledger.objects}
     for each in held:

@@ -1,10 +1,8 @@
-"""`zendesk-pipeline verify`: source, ledgers and objects of a past range, reconciled. Writes nothing anywhere."""
+"""`zendesk-pipeline verify`: Zendesk, ledgers and objects of a past range, compared. Writes nothing."""
 
 import random
 import sys
-import time
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -13,21 +11,19 @@ import msgspec
 
 from zendesk_pipeline.commands import past_range
 from zendesk_pipeline.commands.past_range import Ends
-from zendesk_pipeline.commands.verify.comparison import Kind, Shown, Verification, WindowReport
+from zendesk_pipeline.commands.verify.comparison import Kind, Verification, WindowReport
 from zendesk_pipeline.model.errors import PipelineError
 from zendesk_pipeline.model.streams import Stream
 from zendesk_pipeline.model.windows import Span, Window, ranges
 from zendesk_pipeline.settings import environment
-from zendesk_pipeline.settings.environment import Settings
-from zendesk_pipeline.settings.programs import backfills
 
-DIFFERS, NOT_LOOKED_AT, INTERRUPTED = 1, 3, 130
+DIFFERS, NOT_COMPARABLE, INTERRUPTED = 1, 3, 130
 """Exit status; 2 is a wrong option."""
 MOST_COMMANDS = 5
 """Of a stream; more ranges than that are collected as one."""
 
 COLLECTED_AGAIN: frozenset[Kind] = frozenset({"no_ledger", "incomplete", "not_delivered", "unnamed_object"})
-"""What collecting the window again mends."""
+"""What collecting the window again fixes."""
 OTHERWISE: dict[Kind, str] = {
     "unreadable_ledger": "Restore the last good version of a ledger that cannot be read (docs/delivery.md).",
     "object_differs": "Somebody else writes under the feed prefix: see who may; bring back the object's first version,"
@@ -42,16 +38,30 @@ OTHERWISE: dict[Kind, str] = {
     "in_two_windows": "SecOps has these records twice, and no window changes by itself: please report it.",
 }
 
+SUMMARY = {
+    "at_source": "records at Zendesk",
+    "delivered": "delivered",
+    "replaced": "ticket states replaced since (as they should)",
+    "reworded": "of states that Zendesk words differently now",
+    "sent_again": "sent again on purpose",
+    "not_compared": "whose content was not compared",
+    "objects": "objects",
+    "objects_gone": "of them gone from the feed (it may delete what it has read)",
+}
+"""The numbers of a stream, in words; those of `ALWAYS_SHOWN` also where they are 0."""
+ALWAYS_SHOWN = frozenset({"at_source", "delivered", "objects"})
+MOST_HELD = 64 * 1024 * 1024
+"""Bytes of records that are held for the comparison."""
 NOT_COMPARED = (
     "The content of {:,} records was not compared with Zendesk's: stored by other redaction rules, or of windows too"
     " large to be held (docs/verify.md)."
 )
 
 
-class NotLookedAtError(click.ClickException):
+class NotComparableError(click.ClickException):
     """The reason, and a status that is not that of a difference."""
 
-    exit_code = NOT_LOOKED_AT
+    exit_code = NOT_COMPARABLE
 
 
 @dataclass(slots=True, kw_only=True)
@@ -59,14 +69,8 @@ class Sums:
     """Of one stream."""
 
     windows: int = 0
-    at_source: int = 0
-    delivered: int = 0
-    objects: int = 0
-    objects_gone: int = 0
-    replaced: int = 0
-    reworded: int = 0
-    sent_again: int = 0
-    not_compared: int = 0
+    numbers: Counter[str] = field(default_factory=Counter[str])
+    """The sums of the numbers in the windows' reports, by their names."""
     differing: list[Window] = field(default_factory=list[Window])
     to_collect: list[Window] = field(default_factory=list[Window])
     counts: Counter[Kind] = field(default_factory=Counter[Kind])
@@ -74,9 +78,7 @@ class Sums:
     def add(self, report: WindowReport) -> None:
         """Count a window."""
         self.windows += 1
-        self.at_source += report.at_source or 0
-        for name in ("delivered", "objects", "objects_gone", "replaced", "reworded", "sent_again", "not_compared"):
-            setattr(self, name, getattr(self, name) + getattr(report, name))
+        self.numbers.update({name: getattr(report, name) or 0 for name in SUMMARY})
         for difference in report.differences:
             self.counts[difference.kind] += difference.count
         if report.differences:
@@ -86,41 +88,33 @@ class Sums:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Look:
-    """How it is looked at, and how it is said."""
+class Verify:
+    """What is compared, and how it is said."""
 
-    chosen: Settings
     span: Span
     source: bool
     sample: int | None
     identities: bool
     as_json: bool
 
-    def stream(self, account: Ends, stream: Stream) -> Sums:
-        """Look at all windows of a stream, and say what differs as it is found."""
-        sums, told = Sums(), past_range.ProgressLine(stream.name, self.span, lambda text: click.echo(text, err=True))
+    def stream(self, ends: Ends, stream: Stream) -> Sums:
+        """Compare all windows of a stream, and say what differs as it is found."""
+        sums = Sums()
         sampled = None if self.sample is None else set(_drawn(self.span, self.sample))
         verification = Verification(
-            inspector=account.bucket.inspector(stream),
+            inspector=ends.bucket.inspector(stream),
             reads=lambda window: sampled is None or window in sampled,
-            redaction=account.bucket.rules(stream) if self.source else None,
+            redaction=ends.bucket.rules(stream) if self.source else None,
         )
         self._say(f"{stream.name}: {len(self.span):,} windows, {self.span}, UTC")
-        for window, shown in self._windows(account, stream):
-            report = verification.look(window, *((shown.identities, shown.lines) if shown else (None, None)))
+        for window, shown in past_range.windows(ends, stream, self.span, source=self.source, keep=MOST_HELD):
+            report = verification.compare(window, shown)
             sums.add(report)
-            self._tell(stream, report)
-            told.reached(window)
+            self._show(stream, report)
         self._say(self._summary(sums))
         return sums
 
-    def _windows(self, account: Ends, stream: Stream) -> Iterator[tuple[Window, Shown | None]]:
-        if self.source:
-            yield from past_range.contents(account.zendesk, stream, self.span)
-            return
-        yield from ((window, None) for window in self.span)
-
-    def _tell(self, stream: Stream, report: WindowReport) -> None:
+    def _show(self, stream: Stream, report: WindowReport) -> None:
         if self.as_json:
             values: dict[str, Any] = {**asdict(report), "window": report.window.partition_key}
             for each in values["differences"]:
@@ -134,17 +128,9 @@ class Look:
                 click.echo(f"  {'':<16}    {', '.join(difference.identities)}")
 
     def _summary(self, sums: Sums) -> str:
-        counted = {
-            "records at Zendesk": sums.at_source if self.source else None,
-            "delivered": sums.delivered,
-            "ticket states replaced since (as they should)": sums.replaced or None,
-            "of states that Zendesk words differently now": sums.reworded or None,
-            "sent again on purpose": sums.sent_again or None,
-            "whose content was not compared": sums.not_compared or None,
-            "objects": sums.objects,
-            "of them gone from the feed (it may delete what it has read)": sums.objects_gone or None,
-        }
-        return "  " + ", ".join(f"{count:,} {name}" for name, count in counted.items() if count is not None)
+        names = [name for name in SUMMARY if name in ALWAYS_SHOWN or sums.numbers[name]]
+        shown = (f"{sums.numbers[name]:,} {SUMMARY[name]}" for name in names if self.source or name != "at_source")
+        return "  " + ", ".join(shown)
 
     def _say(self, text: str) -> None:
         if not self.as_json:
@@ -182,50 +168,36 @@ def verify(
     """
     try:
         chosen = environment.load()
-        look = Look(
-            chosen=chosen,
-            span=_settled(chosen, begin, end),
+        if begin < (first := int(chosen.start_date.timestamp())):
+            raise click.UsageError(f"The first window is {Window(first)}: START_DATE says so.")
+        command = Verify(
+            span=past_range.settled(chosen, begin, end),
             source=not without_source,
             sample=sample,
             identities=identities,
             as_json=as_json,
         )
         wanted = past_range.streams(chosen, names)
-        with past_range.ends(chosen) as account:
-            account.bucket.check_account()
-            found = {stream.name: look.stream(account, stream) for stream in wanted}
+        with past_range.ends(chosen) as ends:
+            ends.bucket.check_account()
+            found = {stream.name: command.stream(ends, stream) for stream in wanted}
     except PipelineError as problem:
-        raise NotLookedAtError(f"It could not be looked at: {problem}") from None
+        raise NotComparableError(f"It could not be looked at: {problem}") from None
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
-    _say_verdict(look, found)
+    _say_verdict(command, found)
     sys.exit(DIFFERS if any(sums.differing for sums in found.values()) else 0)
-
-
-def _settled(chosen: Settings, begin: int, end: int | None) -> Span:
-    """The part of the range that can be looked at; says what is left out."""
-    first, last = int(chosen.start_date.timestamp()), past_range.settled_until(chosen, time.time())
-    if end is not None and begin >= end:
-        raise click.UsageError("--to has to be later than --from.")
-    if begin < first:
-        raise click.UsageError(f"The first window is {Window(first)}: START_DATE says so.")
-    if begin >= last:
-        raise click.UsageError(f"No window from {Window(begin)} on has settled yet: look again in an hour.")
-    if end is not None and end > last:
-        left_out = Span(last, end)
-        click.echo(f"Left out, since not settled yet or just being collected: {left_out}.", err=True)
-    return Span(begin, min(end or last, last))
 
 
 def _drawn(span: Span, count: int) -> list[Window]:
     return random.sample(list(span), min(count, len(span)))
 
 
-def _say_verdict(look: Look, found: dict[str, Sums]) -> None:
+def _say_verdict(verify: Verify, found: dict[str, Sums]) -> None:
     windows = sum(sums.windows for sums in found.values())
     differing = sum(len(sums.differing) for sums in found.values())
-    delivered = sum(sums.delivered for sums in found.values())
-    against = "Zendesk, ledgers and objects agree" if look.source else "ledgers and objects agree"
+    delivered = sum(sums.numbers["delivered"] for sums in found.values())
+    against = "Zendesk, ledgers and objects agree" if verify.source else "ledgers and objects agree"
     verdict = (
         f"{differing:,} of {windows:,} windows differ."
         if differing
@@ -235,13 +207,13 @@ def _say_verdict(look: Look, found: dict[str, Sums]) -> None:
         command
         for name, sums in found.items()
         for span in _to_collect(sums)
-        for command in backfills(name, span, past_range.named().account)
+        for command in past_range.commands(name, span)
     ]
     kinds = {kind for sums in found.values() for kind in sums.counts}
     advice = [text for kind, text in OTHERWISE.items() if kind in kinds]
-    if unclear := sum(sums.not_compared for sums in found.values()):
+    if unclear := sum(sums.numbers["not_compared"] for sums in found.values()):
         advice.append(NOT_COMPARED.format(unclear))
-    if look.as_json:
+    if verify.as_json:
         totals: Counter[Kind] = sum((sums.counts for sums in found.values()), Counter[Kind]())
         said = {"verdict": verdict, "windows": windows, "differing": differing, "counts": totals}
         click.echo(msgspec.json.encode({**said, "commands": commands, "advice": advice}))

@@ -2,21 +2,21 @@
 
 import hashlib
 import sqlite3
-from collections import Counter, deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from zendesk_pipeline.delivery import ledger as ledgers
+from zendesk_pipeline.commands.source_windows import Shown
 from zendesk_pipeline.delivery.batches import LONGEST_LINE, BatchFormat
 from zendesk_pipeline.delivery.bucket import Listed
-from zendesk_pipeline.delivery.inspection import IN_FLIGHT, Inspector
+from zendesk_pipeline.delivery.inspection import Inspector
 from zendesk_pipeline.delivery.ledger import Delivered, Ledger
+from zendesk_pipeline.delivery.ledger_store import UnreadableLedgerError
 from zendesk_pipeline.delivery.object_keys import is_ours
-from zendesk_pipeline.model.errors import ProtocolError, RedactionError
-from zendesk_pipeline.model.records import Page
+from zendesk_pipeline.model.errors import RedactionError
 from zendesk_pipeline.model.redaction import Redaction
-from zendesk_pipeline.model.windows import Span, Window
+from zendesk_pipeline.model.windows import Window
 
 LONGEST_HEAD = 100
 """Bytes that an envelope may add to a line."""
@@ -50,7 +50,7 @@ class Difference:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WindowReport:
-    """One window, looked at again."""
+    """One window, compared."""
 
     window: Window
     at_source: int | None
@@ -71,57 +71,6 @@ class WindowReport:
     """Records that Zendesk shows, and whose objects cannot be compared with what it shows: they are too many to be
     held, or were stored by other redaction rules."""
     differences: tuple[Difference, ...] = ()
-
-
-@dataclass(slots=True)
-class Shown:
-    """What a walk shows of a window."""
-
-    identities: set[str] = field(default_factory=set[str])
-    lines: dict[str, bytes] | None = field(default_factory=dict[str, bytes])
-    """The records by identity; None where they are too many to be kept."""
-
-
-def by_window(pages: Iterable[Page], span: Span) -> Iterator[tuple[Window, set[str]]]:
-    """The identities of `contents`."""
-    return ((window, shown.identities) for window, shown in contents(pages, span, keep=0))
-
-
-def contents(pages: Iterable[Page], span: Span, *, keep: int) -> Iterator[tuple[Window, Shown]]:
-    """What a walk shows of each window of its span, in order, each as soon as it is proven to be passed.
-
-    At most `keep` bytes of records are held at a time. Raises what the walk does, and ProtocolError where a record
-    comes after that.
-    """
-    shown: dict[Window, Shown] = {}
-    ahead = deque(span)
-    held = 0
-    for page in pages:
-        for record in page.records:
-            window = Window.of(record.time)
-            if window not in span:
-                continue
-            if window not in shown and (not ahead or window < ahead[0]):
-                raise ProtocolError(f"Zendesk shows a record of {window} behind later ones: look again.")
-            found = shown.setdefault(window, Shown())
-            found.identities.add(record.identity)
-            if found.lines is not None:
-                held += len(record.line) - len(found.lines.get(record.identity, b""))
-                found.lines[record.identity] = record.line
-                if held > keep:
-                    held -= _bytes(found)
-                    found.lines = None
-        while ahead and ahead[0].end <= page.passed:
-            window = ahead.popleft()
-            passed = shown.pop(window, Shown())
-            held -= _bytes(passed)
-            yield window, passed
-    for window in ahead:
-        yield window, shown.pop(window, Shown())
-
-
-def _bytes(shown: Shown) -> int:
-    return sum(map(len, (shown.lines or {}).values()))
 
 
 class Seen:
@@ -146,7 +95,7 @@ class Seen:
 
 @dataclass(slots=True, kw_only=True)
 class Verification:
-    """Looks at one stream's windows, one after another in ascending order."""
+    """Compares one stream's windows, one after another in ascending order."""
 
     inspector: Inspector
     reads: Callable[[Window], bool]
@@ -154,22 +103,19 @@ class Verification:
     redaction: Redaction | None = None
     """The rules by which records are stored."""
     _seen: Seen = field(default_factory=Seen)
-    _day: tuple[str, dict[str, Listed]] = ("", {})
 
-    def look(self, window: Window, shown: set[str] | None, lines: Mapping[str, bytes] | None = None) -> WindowReport:
-        """Compare a window with what Zendesk shows of it (None: not asked), and with its records, if they are there.
-
-        Raises what the store does.
-        """
-        listed = self._listed(window)
+    def compare(self, window: Window, source: Shown | None) -> WindowReport:
+        """Compare a window with what Zendesk shows of it (None: not asked); raises what the store does."""
+        shown, lines = (source.identities, source.lines) if source else (None, None)
+        listed = self.inspector.listed(window)
         try:
-            ledger = self._ledger(window)
-        except ValueError as problem:
-            wrong = Difference(kind="unreadable_ledger", text=f"its ledger cannot be read ({problem})")
+            stored = self.inspector.ledgers.read(window)  # denied: who may not read must not say "missing"
+        except UnreadableLedgerError as problem:
+            wrong = Difference(kind="unreadable_ledger", text=f"its ledger cannot be read ({problem.why})")
             return WindowReport(window=window, at_source=_size(shown), differences=(wrong,))
-        if ledger is None:
+        ledger = stored.ledger
+        if not stored.version:
             wrong = Difference(kind="no_ledger", text="no ledger: the window was never collected")
-            ledger = ledgers.empty(self.inspector.stream.name, window)
         elif not ledger.complete:
             wrong = Difference(kind="incomplete", text="its ledger is not complete: it was never read to its end")
         else:
@@ -207,54 +153,33 @@ class Verification:
             differences=tuple(filter(None, found)),
         )
 
-    def _ledger(self, window: Window) -> Ledger | None:
-        """Raises ValueError where it cannot be read, and DeniedError: who may not look must not say "missing"."""
-        name, inspector = self.inspector.stream.name, self.inspector
-        stored = inspector.store.get(inspector.layout.ledger(name, window))
-        return ledgers.decode(stored.body, ledgers.empty(name, window)) if stored else None
-
-    def _listed(self, window: Window) -> dict[str, Listed]:
-        """What lies in the feed of the window's day; one listing covers it."""
-        day = self.inspector.layout.day(window)
-        if self._day[0] != day:
-            self._day = (day, {entry.key: entry for entry in self.inspector.store.listing(day)})
-        return self._day[1]
-
-    def _objects(self, window: Window, ledger: Ledger, listed: dict[str, Listed]) -> tuple[list[Difference], int]:
+    def _objects(self, window: Window, ledger: Ledger, listed: Mapping[str, Listed]) -> tuple[list[Difference], int]:
         """How the objects differ from what the ledger says, and how many are gone."""
-        found: list[Difference] = []
-        gone = 0
+        inspector, gone = self.inspector, 0
+        texts = [*(of_other_size := inspector.of_other_size(ledger, listed)).values()]
         for delivered in ledger.objects:
-            entry, uri = listed.get(delivered.key), self.inspector.store.uri(delivered.key)
-            if entry is None and is_ours(delivered.key):
+            if delivered.key not in listed and is_ours(delivered.key):
                 gone += 1
-            elif entry is not None and entry.size != delivered.bytes:
-                text = f"{uri} has {entry.size:,} bytes, its ledger says {delivered.bytes:,}"
-                found.append(Difference(kind="object_differs", text=text))
-            elif self.reads(window):
-                texts = self.inspector.wrong_lines(window, delivered)
-                gone += texts is None
-                found += [Difference(kind="object_differs", text=f"{uri} {text}") for text in texts or ()]
-        return found, gone
+            elif delivered.key not in of_other_size and self.reads(window):
+                wrong = inspector.wrong_lines(window, delivered)
+                gone += wrong is None
+                texts += [f"{inspector.store.uri(delivered.key)} {text}" for text in wrong or ()]
+        return [Difference(kind="object_differs", text=text) for text in texts], gone
 
-    def _unnamed(self, window: Window, ledger: Ledger, listed: dict[str, Listed]) -> Iterator[Difference]:
+    def _unnamed(self, window: Window, ledger: Ledger, listed: Mapping[str, Listed]) -> Iterator[Difference]:
         """Objects that a crash left, or somebody else put there."""
-        named = {delivered.key for delivered in ledger.objects}
-        for key, entry in listed.items():
-            of_window = self.inspector.layout.sequence(key, self.inspector.stream.name, window) is not None
-            if of_window and key not in named and entry.modified < self.inspector.now - IN_FLIGHT:
-                uri, flaws = self.inspector.store.uri(key), self.inspector.flaws(window, key)
-                if flaws:
-                    text = f"{uri} is in no ledger, and not ours: it {' and '.join(flaws)}"
-                    yield Difference(kind="foreign_object", text=text)
-                else:
-                    yield Difference(kind="unnamed_object", text=f"{uri} is in no ledger")
+        for key in self.inspector.in_no_ledger(window, ledger, listed):
+            uri, flaws = self.inspector.store.uri(key), self.inspector.flaws(window, key)
+            if flaws:
+                text = f"{uri} is in no ledger, and not ours: it {' and '.join(flaws)}"
+                yield Difference(kind="foreign_object", text=text)
+            else:
+                yield Difference(kind="unnamed_object", text=f"{uri} is in no ledger")
 
     def _is_made_of(self, delivered: Delivered, lines: Mapping[str, bytes] | None) -> bool | None:
         """Whether an object has, by its ledger, the content that Zendesk's own records give; None where none can tell.
 
-        It lies in the feed or not: what a ledger says is compared with the source, not with an object that says the
-        same.
+        Whether it is still in the feed makes no difference: the ledger is compared with the source.
         """
         rules = self.redaction.digest if self.redaction else ""
         if not is_ours(delivered.key) or delivered.redaction != rules or lines is None:

@@ -13,6 +13,7 @@ from zendesk_pipeline.commands.verify.comparison import Verification
 from zendesk_pipeline.delivery import ledger as ledgers
 from zendesk_pipeline.delivery.bucket import Store
 from zendesk_pipeline.delivery.inspection import RECIPE_IS_OFF, Inspector, feed
+from zendesk_pipeline.delivery.ledger_store import LedgerStore
 from zendesk_pipeline.delivery.object_keys import Layout, recipe_object
 from zendesk_pipeline.local.services import LocalS3
 from zendesk_pipeline.model.errors import DeliveryError
@@ -49,7 +50,8 @@ def put(bucket: Bucket, moment: str, records: Sequence[Record], suffix: str = ""
 def taken(bucket: Bucket, store: Store | None = None) -> tuple[TakeOver, Index, Left]:
     index = Index()
     (*_, left) = read(store or bucket.store, AUDIT_LOGS, bucket.layout.feed, index)
-    return TakeOver(stream=AUDIT_LOGS, store=store or bucket.store, layout=bucket.layout, index=index), index, left
+    ledgers = LedgerStore(stream=AUDIT_LOGS.name, store=store or bucket.store, layout=bucket.layout)
+    return TakeOver(ledgers=ledgers, index=index), index, left
 
 
 def identities(bucket: Bucket, window: Window) -> list[list[str]]:
@@ -219,7 +221,7 @@ def test_checks_know_the_recipes_objects(
 
     inspector = Inspector(stream=AUDIT_LOGS, store=bucket.store, layout=layout, now=0)
     verification = Verification(inspector=inspector, reads=lambda _: True)
-    found = [each for window in SPAN for each in verification.look(window, None).differences]
+    found = [each for window in SPAN for each in verification.compare(window, None).differences]
 
     assert bool(found) == differs
     assert bool(list(inspector.lines(list(SPAN), most_bytes=1 << 20))) == differs

@@ -14,10 +14,11 @@ import pytest
 from click.testing import CliRunner, Result
 
 from zendesk_pipeline.cli import main
-from zendesk_pipeline.commands.past_range import ProgressLine
+from zendesk_pipeline.commands.past_range import ProgressLines
 from zendesk_pipeline.delivery.bucket import Store
 from zendesk_pipeline.delivery.object_keys import Layout
 from zendesk_pipeline.local.services import LocalS3, SimulatedZendesk
+from zendesk_pipeline.model.streams import AUDIT_LOGS
 from zendesk_pipeline.model.windows import HOUR, Span, Window, timestamp
 from zendesk_pipeline_tests.by_hand import FIRST, audit_log, hours
 from zendesk_pipeline_tests.deliveries import Bucket
@@ -295,8 +296,8 @@ def test_who_may_not_read_ledgers_hears_so(verify: Callable[..., Result], proxy:
 def test_progress_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     """A long look says from time to time how far it is."""
     times = iter([0.0, 3.0, 11.0, 11.0, 12.0])
-    told = ProgressLine("audit_logs", Span(FIRST.start, FIRST.start + 4 * HOUR), print, lambda: next(times))
+    progress = ProgressLines(lambda: next(times))
     for window in hours(3):
-        told.reached(window)
+        progress.reached(AUDIT_LOGS, Span(FIRST.start, FIRST.start + 4 * HOUR), window)
 
-    assert capsys.readouterr().out == "audit_logs: 2 of 4 windows, at 2026-11-12 06:00\n"
+    assert capsys.readouterr().err == "audit_logs: 2 of 4 windows, at 2026-11-12 06:00\n"

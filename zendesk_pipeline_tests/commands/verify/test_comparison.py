@@ -14,7 +14,8 @@ from sqlalchemy import event
 from sqlalchemy.engine import Engine
 from sqlalchemy.exc import OperationalError
 
-from zendesk_pipeline.commands.verify.comparison import Seen, Verification, WindowReport, by_window, contents
+from zendesk_pipeline.commands.source_windows import by_window
+from zendesk_pipeline.commands.verify.comparison import Seen, Verification, WindowReport
 from zendesk_pipeline.definitions import build
 from zendesk_pipeline.delivery import ledger as ledgers
 from zendesk_pipeline.delivery.batches import encode
@@ -72,9 +73,9 @@ def look(bucket: Bucket) -> Look:
         inspector = Inspector(stream=stream, store=bucket.store, layout=bucket.layout, now=now)
         verification = Verification(inspector=inspector, reads=lambda _: reads, redaction=redaction)
         if shown is None:
-            return [verification.look(window, None) for window in span]
-        walked = contents(paged(shown), span, keep=keep)
-        return [verification.look(window, seen.identities, seen.lines) for window, seen in walked]
+            return [verification.compare(window, None) for window in span]
+        walked = by_window(paged(shown), span, keep=keep)
+        return [verification.compare(window, seen) for window, seen in walked]
 
     return looked
 
@@ -122,6 +123,16 @@ def test_a_window_that_was_left_in_the_middle(look: Look, deliveries: Deliveries
     assert kinds(look(records, span=span)) == [
         (Window(span.start), "incomplete"),
         (Window(span.start), "not_delivered"),
+    ]
+
+
+def test_what_the_source_shows_and_no_ledger_has_is_found(look: Look, bucket: Bucket) -> None:
+    """Counted; a window whose ledger is gone is missing everything, and one that Zendesk shows no more of, nothing."""
+    assert found(look(RECORDS, span=hours(1))) == []
+    bucket.delete([bucket.layout.ledger("audit_logs", FIRST)])
+    assert found(look(RECORDS[:1], span=hours(1)))[:2] == [
+        (FIRST, "no_ledger", "no ledger: the window was never collected"),
+        (FIRST, "not_delivered", "not delivered: 1 record that Zendesk shows"),
     ]
 
 
@@ -350,7 +361,7 @@ def test_windows_come_while_the_walk_goes_on() -> None:
             asked.append(page.number)
             yield page
 
-    given = [(window, len(shown), len(asked)) for window, shown in by_window(pages(), hours(24))]
+    given = [(window, len(shown.identities), len(asked)) for window, shown in by_window(pages(), hours(24))]
 
     assert [window for window, _, _ in given] == list(hours(24))
     assert {shown for _, shown, _ in given} == {1}
@@ -361,14 +372,14 @@ def test_records_outside_the_range_are_left_out() -> None:
     """A page holds what lies before and behind as well; empty windows are empty."""
     records = [audit_log(1, FIRST.start - 1), audit_log(2, FIRST.start), audit_log(3, SPAN.end)]
 
-    assert [shown for _, shown in by_window(paged(records), SPAN)] == [{"2"}, set(), set()]
+    assert [shown.identities for _, shown in by_window(paged(records), SPAN)] == [{"2"}, set(), set()]
 
 
 def test_as_much_of_the_records_is_held_as_may_be() -> None:
     """Of windows beyond that the identities alone are known; what was given makes room again."""
     size = len(RECORDS[0].line)
-    given = list(contents(paged(RECORDS, size=2), SPAN, keep=8 * size))
-    crowded = list(contents(paged(RECORDS, size=2), SPAN, keep=5 * size))
+    given = list(by_window(paged(RECORDS, size=2), SPAN, keep=8 * size))
+    crowded = list(by_window(paged(RECORDS, size=2), SPAN, keep=5 * size))
 
     assert [len(shown.identities) for _, shown in (*given, *crowded)] == [6] * 6
     assert [shown.lines is None for _, shown in crowded] == [True] * 3
@@ -387,7 +398,7 @@ def test_pages_in_any_order_give_what_they_hold() -> None:
     """Nothing was given before: what came first is of no account."""
     records = [audit_log(2, SPAN.end - 1), audit_log(1, FIRST.start), audit_log(3, FIRST.start + 1)]
 
-    assert [shown for _, shown in by_window(paged(records, size=3), SPAN)] == [{"1", "3"}, set(), {"2"}]
+    assert [shown.identities for _, shown in by_window(paged(records, size=3), SPAN)] == [{"1", "3"}, set(), {"2"}]
 
 
 # Small ones
