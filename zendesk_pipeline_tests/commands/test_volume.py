@@ -1,4 +1,4 @@
-"""How much a range was, from ledgers that real deliveries wrote, and what it costs."""
+"""How much a range was, from ledgers that real deliveries wrote, and how much a month of it is."""
 
 import json
 from collections import Counter
@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from zendesk_pipeline.cli import main
-from zendesk_pipeline.commands.volume import GB, HOURS_A_MONTH, Prices, Volume, month_of, volume_of
+from zendesk_pipeline.commands.volume import GB, HOURS_A_MONTH, Volume, month_of, volume_of
 from zendesk_pipeline.delivery.bucket import Store
 from zendesk_pipeline.delivery.ledger import Delivered, Ledger, empty, encode
 from zendesk_pipeline.delivery.object_keys import Layout
@@ -55,28 +55,28 @@ def test_a_range_is_told_as_the_bucket_holds_it(bucket: Bucket) -> None:
 
 @pytest.mark.usefixtures("settings")
 def test_the_same_as_a_table(bucket: Bucket) -> None:
-    """Every figure stands in a line of its own, with the date and the page of the prices."""
+    """Every figure stands in a line of its own, those of a month as well."""
     Deliveries(bucket=bucket).records(SPAN, RECORDS)
     lines = {line[:28].strip(): line[28:].split() for line in _volume().stdout.splitlines()}
     assert lines["windows complete"] == ["3", "of", "4"]
     assert lines["records"] == [str(len(RECORDS))]
-    assert lines["a month: egress to Google"][1] == "USD"
-    assert "https://aws.amazon.com/s3/pricing/" in _volume().stdout
+    assert lines["a month: S3 PUT and LIST"] == [f"{round((len(bucket.feed()) + 3 + 6) * HOURS_A_MONTH / 3):,}"]
+    assert lines["a month: GB"] == ["0.000"]
 
 
 @pytest.mark.usefixtures("settings")
-def test_options_replace_prices(bucket: Bucket) -> None:
-    """Twice the price is twice the cost; how long objects stay counts for storage alone."""
+def test_a_month_is_what_prices_are_multiplied_by(bucket: Bucket) -> None:
+    """Requests and GB of 730 such hours: three hours times 243 and a third. Prices are none of the command's."""
     Deliveries(bucket=bucket).records(SPAN, RECORDS)
-
-    def cost(*options: str) -> dict[str, float]:
-        return json.loads(_volume("--json", *options).stdout)["streams"][0]["month_usd"]
-
-    usual = cost()
-    assert cost("--egress-price", "0.18")["egress"] == pytest.approx(2 * usual["egress"])
-    assert cost("--keep-days", "60") == {**usual, "s3_storage": pytest.approx(2 * usual["s3_storage"])}
-    assert cost("--storage-price", "0")["s3_storage"] == 0
-    assert cost("--put-price", "0", "--get-price", "0")["s3_requests"] == 0
+    (told,) = json.loads(_volume("--json").stdout)["streams"]
+    times = HOURS_A_MONTH / 3
+    assert told["month"] == {
+        "zendesk_requests": round(told["zendesk_requests"] * times),
+        "s3_writes": round((told["s3_puts"] + told["s3_lists"]) * times),
+        "s3_reads": round(told["s3_gets"] * times),
+        "gb": pytest.approx(told["bytes"] * times / GB),
+    }
+    assert "No such option" in _volume("--put-price", "0.005").stderr
 
 
 @pytest.mark.usefixtures("settings")
@@ -94,7 +94,13 @@ def test_the_settings_decide_the_budget(bucket: Bucket, monkeypatch: pytest.Monk
 @pytest.mark.usefixtures("settings")
 @pytest.mark.parametrize(
     ("stream", "allowed"),
-    [("audit_logs", 700 * 0.2), ("incremental_tickets", 20), ("access_logs", 50 * 0.2), ("ticket_metric_events", 20)],
+    [
+        ("audit_logs", 700 * 0.2),
+        ("incremental_tickets", 20),
+        ("access_logs", 50 * 0.2),
+        ("ticket_metric_events", 20),
+        ("incremental_users", 20),
+    ],
 )
 def test_each_stream_has_its_budget(
     bucket: Bucket, monkeypatch: pytest.MonkeyPatch, stream: str, allowed: float
@@ -113,7 +119,7 @@ def test_a_range_that_was_never_collected_costs_nothing() -> None:
     """No ledger, no figures: zeros, and no division by them."""
     (told,) = json.loads(_volume("--json").stdout)["streams"]
     assert (told["complete"], told["records"], told["budget_share"]) == (0, 0, 0)
-    assert told["month_usd"] == {"s3_requests": 0, "s3_storage": 0, "egress": 0}
+    assert told["month"] == {"zendesk_requests": 0, "s3_writes": 0, "s3_reads": 0, "gb": 0}
 
 
 @pytest.mark.usefixtures("settings")
@@ -140,7 +146,7 @@ def _ledger(*counts: int, size: int = 1000) -> Ledger:
 
 def test_pages_are_those_of_a_run_an_hour() -> None:
     """At least one a window, as many as its records fill, and those of the look-back again."""
-    found = [_ledger(1500, 1000), _ledger(), None, Ledger(stream="", window="", objects=_ledger(5).objects)]
+    found = [_ledger(1500, 1000), _ledger(), empty("", FIRST), Ledger(stream="", window="", objects=_ledger(5).objects)]
     tickets = volume_of(INCREMENTAL_TICKETS, found, lookback=0, per_minute=10)
     assert (tickets.windows, tickets.complete, tickets.records, tickets.objects) == (4, 2, 2500, 2)
     assert tickets.zendesk_requests == 3 + 1
@@ -153,13 +159,12 @@ def test_pages_are_those_of_a_run_an_hour() -> None:
 
 def test_a_month_is_730_hours_of_the_same() -> None:
     """Worked by hand: a GB and a thousand of each request in a tenth of a month."""
-    prices = Prices(put=0.005, get=0.0004, storage=0.023, egress=0.09, keep_days=365)
     figures: dict[str, Any] = dict.fromkeys(Volume.__dataclass_fields__, 0)
     figures |= {"complete": HOURS_A_MONTH // 10, "bytes": GB, "s3_puts": 500, "s3_lists": 500, "s3_gets": 1000}
-    month = month_of(Volume(**figures), prices)
-    assert month.s3_requests == pytest.approx(0.05 + 0.004)
-    assert month.s3_storage == pytest.approx(10 * 12 * 0.023)
-    assert month.egress == pytest.approx(0.9)
+    figures["zendesk_requests"] = 100
+    month = month_of(Volume(**figures))
+    assert (month.zendesk_requests, month.s3_writes, month.s3_reads) == (1000, 10_000, 10_000)
+    assert month.gb == pytest.approx(10)
 
 
 # What a run says of itself
