@@ -13,9 +13,13 @@ from statistics import median
 
 import click
 
-from zendesk_pipeline.commands.volume import DAYS_A_MONTH, GET_PRICE, HOURS_A_MONTH, PUT_PRICE
+from zendesk_pipeline.commands.volume import HOURS_A_MONTH
 from zendesk_pipeline.delivery.inspection import WEEKS
 from zendesk_pipeline.orchestration.accounts import minute_of
+
+DAYS_A_MONTH = HOURS_A_MONTH / 24
+PUT_PRICE, GET_PRICE = 0.005, 0.0004
+"""USD for a thousand PUT or LIST, and GET requests: S3 Standard, us-east-1, first tier, 2026-11."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
