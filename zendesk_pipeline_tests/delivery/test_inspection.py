@@ -9,6 +9,7 @@ from zendesk_pipeline.delivery import inspection
 from zendesk_pipeline.delivery.batches import LONGEST_LINE
 from zendesk_pipeline.delivery.bucket import Store
 from zendesk_pipeline.delivery.inspection import IN_FLIGHT, RECIPE_IS_OFF, Finding, Inspector, Waiting
+from zendesk_pipeline.delivery.ledger_store import UnreadableLedgerError
 from zendesk_pipeline.delivery.object_keys import Layout, is_batch
 from zendesk_pipeline.model.clock import Clock
 from zendesk_pipeline.model.streams import AUDIT_LOGS, INCREMENTAL_ORGANIZATIONS, INCREMENTAL_USERS, Stream
@@ -74,6 +75,17 @@ def test_a_window_without_a_complete_ledger_is_found(deliver: Deliveries, inspec
     assert finding.text == "no ledger says that the window is complete"
     assert inspector().records(FIRST) == 6
     assert inspector().records(Window(FIRST.end)) is None
+
+
+def test_a_ledger_of_another_window_is_not_taken_for_this_ones(
+    deliver: Deliveries, bucket: Bucket, inspector: Callable[[], Inspector]
+) -> None:
+    """A copied ledger is complete and names no object of the window: a check that believed it would be green."""
+    deliver.records(hours(1), [])
+    held, other = (bucket.layout.ledger("audit_logs", window) for window in hours(2))
+    bucket.put(other, bucket.store.client.get_object(Bucket=bucket.store.bucket, Key=held)["Body"].read())
+    with pytest.raises(UnreadableLedgerError, match=rf"{other} cannot be read .*it is the one of audit_logs"):
+        list(inspector().objects(list(hours(2))))
 
 
 def test_objects_of_another_size_or_in_no_ledger_are_found(
