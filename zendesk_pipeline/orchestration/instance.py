@@ -1,7 +1,7 @@
 """The names of Dagster's that are not public: those that this package uses are here, and in no other module.
 
 Dagster promises nothing for them, so pyproject.toml bounds it below its next minor version. What a user would miss
-without each one is in X, which `make newest` runs with Dagster's
+without each one is in zendesk_pipeline_tests/project/test_dagster_names.py, which `make newest` runs with Dagster's
 newest release. Those of `dagster_celery` are in `celery.dagster_names`: it is not installed everywhere.
 """
 

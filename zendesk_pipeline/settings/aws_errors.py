@@ -226,8 +226,8 @@ def make_client(make: Callable[[], T], *, who: str = "S3", endpoint: str = "AWS_
             kind, text = explanation(wrong, who=who, what=who, endpoint=endpoint, action="anything", uri="it")
             raise kind(text) from None
         raise SettingsError(
-            f"{who} cannot be asked, because an AWS setting is wrong ({wrong}): check AWS_DEFAULT_REGION,"
-            f" AWS_ACCESS_KEY_ID and its like, and {endpoint}."
+            f"{who} cannot be asked, because an AWS setting is wrong ({wrong}): check AWS_PROFILE,"
+            f" AWS_DEFAULT_REGION, AWS_ACCESS_KEY_ID and its like, and {endpoint}."
         ) from None
 
 

@@ -3,7 +3,7 @@
 import math
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
@@ -35,7 +35,8 @@ def prefetched(
 
     At most `ahead` items wait. None is made while those that wait and the one in use have more than `most` bytes by
     `size`: large ones are made one by one, as each is wanted. An exception comes out where its item would have. A
-    consumer that stops early does not wait for the item under way: a cancelled run must not sit out a rate limit.
+    consumer that stops early does not wait for the item under way: a cancelled run must not sit out a rate limit. Then
+    and at the end, `items` is closed if it is a generator.
     """
     made = _Made[T]()
     threading.Thread(target=_make, args=(items, ahead, size, most, made), name="prefetch", daemon=True).start()
@@ -72,3 +73,6 @@ def _make(items: Iterable[T], ahead: int, size: Callable[[T], int], most: float,
         made.add(None)
     except BaseException as problem:  # noqa: BLE001  # it is raised again where the items are used
         made.add(problem)
+    finally:
+        if isinstance(items, Generator):  # somebody else may hold it, such as the traceback of a failure
+            items.close()

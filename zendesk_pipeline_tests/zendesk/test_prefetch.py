@@ -130,6 +130,23 @@ def test_an_exception_comes_out_in_its_place() -> None:
     assert list(ahead) == []
 
 
+def test_who_stops_early_closes_what_somebody_else_still_holds() -> None:
+    """The traceback of a failure holds the items for long: what they have started ends with their use all the same."""
+    closed = threading.Event()
+
+    def items() -> Iterator[int]:
+        try:
+            yield from (1, 2, 3, 4)
+        finally:
+            closed.set()
+
+    held = items()
+    with closing(_generator(held)) as ahead:
+        next(ahead)
+    assert closed.wait(LONG)
+    assert list(held) == []
+
+
 def test_who_stops_early_does_not_wait() -> None:
     """The item under way may wait for a rate limit: it is left behind, and none is made after it."""
     under_way, may_go_on, made = threading.Event(), threading.Event(), list[int]()

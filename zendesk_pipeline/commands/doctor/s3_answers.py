@@ -7,6 +7,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 from urllib3.exceptions import HTTPError
 
+from zendesk_pipeline.delivery.bucket import signed_once
 from zendesk_pipeline.settings import aws_clients, aws_errors
 
 DENIED = {*aws_errors.DENIED, "403"}
@@ -36,8 +37,12 @@ class S3Answer:
 
 
 def client(service: str, profile: str | None, seconds: float) -> Any:
-    """A client by the environment or by a profile, whose requests take `seconds` at most; raises SettingsError."""
-    return aws_errors.asks_for_the_region_once(aws_clients.client(service, profile=profile, seconds=seconds))
+    """A client by the environment or by a profile, whose requests take `seconds` at most; raises SettingsError.
+
+    It signs as the client of a run does: a policy may refuse unsigned bodies.
+    """
+    made = aws_errors.asks_for_the_region_once(aws_clients.client(service, profile=profile, seconds=seconds))
+    return signed_once(made) if service == "s3" else made
 
 
 def ask(call: Callable[..., Any], **arguments: Any) -> S3Answer:
