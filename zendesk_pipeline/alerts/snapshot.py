@@ -1,6 +1,7 @@
 """What the detectors judge: a snapshot of the Dagster instance for each tick, in which each fact is read once.
 
-A fact is read when it is first used, so that one that cannot be read stops only the detectors that need it.
+Those of the instance are read when they are first used, those of an asset's windows together, so that what cannot be
+read stops only the detectors that need it.
 """
 
 import re
@@ -100,6 +101,8 @@ class AssetFacts:
     """What runs were about that a person cancelled, and when they ended."""
     held: Held = Held()
     """Of the windows in question."""
+    whole: bool = True
+    """Whether what follows could be read; else only the runs can be judged."""
     newest: Window | None = None
     """The newest delivered window, where none of the last ones is."""
     never: Sequence[Span] = ()
@@ -200,35 +203,45 @@ class Snapshot:
                 caught_up=self.caught_up,
             )
             try:
-                found.append(self._read(facts, account.first_of(stream, self.now), to_be_counted=name in counting))
+                facts = self._with_held(facts)
+                found.append(replace(facts, whole=False))
+                found[-1] = self._whole(facts, account.first_of(stream, self.now), to_be_counted=name in counting)
             except Exception as error:  # noqa: BLE001  # one asset that cannot be read must not hide the others
                 self.unreadable[name] = error
         return found
 
-    def _read(self, facts: AssetFacts, first: Window, *, to_be_counted: bool) -> AssetFacts:
-        """The facts with those of the asset's windows, of which `first` is the stream's first."""
-        name, recent = facts.name, Span(facts.expected.start, int(self.now) + HOUR)
+    def _with_held(self, facts: AssetFacts) -> AssetFacts:
+        """The facts with the windows in question."""
+        name, recent = facts.name, _recent(facts, self.now)
         among = {*recent, *self.awaited.get(name, ()), *(window for run in facts.failed for window in run.span)}
         held = held_windows(self.instance, facts.key, plans=bool(facts.failed), among=among)
         self.delivered[name] = held.delivered.keys()
+        return replace(facts, held=held)
+
+    def _whole(self, facts: AssetFacts, first: Window, *, to_be_counted: bool) -> AssetFacts:
+        """The facts with those of all of the asset's windows, of which `first` is the stream's first."""
+        name, recent = facts.name, _recent(facts, self.now)
         if to_be_counted:
             since_start = Span(facts.account.first.start, recent.start)
             self.counted[name] = count(self.instance, facts.key, since_start, self.now)
         older = missing_before(self.counted.get(name), recent.start, facts.under_way)
         reach = (began(self.instance, facts.key) if older else None) or self.now
         never, lost = split(older, reach - facts.hours * HOUR)
-        if facts.caught_up and not any(window.partition_key in held.delivered for window in recent):
+        if facts.caught_up and not any(window.partition_key in facts.held.delivered for window in recent):
             newest = newest_delivered(self.instance, facts.key, recent)
         else:
             newest = None
         return replace(
             facts,
-            held=held,
             newest=newest,
             never=split(never, first.start)[1],
             lost=lost,
             waited=rate_limit_waits(self.instance, facts.key, self.now),
         )
+
+
+def _recent(facts: AssetFacts, now: float) -> Span:
+    return Span(facts.expected.start, int(now) + HOUR)
 
 
 def held_windows(

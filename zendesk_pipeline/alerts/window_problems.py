@@ -24,7 +24,7 @@ def windows_and_runs(snapshot: Snapshot) -> Iterator[Problem]:
     """Everything of each asset; one that cannot be judged is noted in `snapshot.unreadable`."""
     for facts in snapshot.assets:
         try:
-            for detector in DETECTORS:
+            for detector in DETECTORS if facts.whole else OF_RUNS:
                 yield from detector(facts)
         except Exception as error:  # noqa: BLE001  # one failing asset must not stop the others
             snapshot.unreadable[facts.name] = error
@@ -230,9 +230,10 @@ def starving(facts: AssetFacts) -> Iterator[Problem]:
         )
 
 
-DETECTORS: tuple[Callable[[AssetFacts], Iterator[Problem]], ...] = (
-    run_failures,
-    repeated_failures,
+OF_RUNS: tuple[Callable[[AssetFacts], Iterator[Problem]], ...] = (run_failures, repeated_failures)
+"""What is asked of each asset, also of one whose windows cannot all be read."""
+DETECTORS = (
+    *OF_RUNS,
     starving,
     never_asked_for,
     stale,

@@ -16,6 +16,8 @@ from zendesk_pipeline.orchestration.instance import ResolutionException
 from zendesk_pipeline.settings.environment import ACCOUNT_SECRETS, CREDENTIALS, OF_THE_LOCATION, Settings
 
 TYPE = f"{ZendeskToS3Component.__module__}.{ZendeskToS3Component.__qualname__}"
+TYPES = (TYPE, f"zendesk_pipeline.{ZendeskToS3Component.__qualname__}")
+"""The names by which Dagster finds the component."""
 _KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 """What boto3 takes before a profile."""
 
@@ -36,7 +38,7 @@ def _accounts(file: Path) -> list[dict[str, Any]]:
     """The attributes of each account that is described."""
     try:
         documents: list[Any] = list(yaml.safe_load_all(file.read_text("utf-8")))
-        return [dict(each["attributes"]) for each in documents if each["type"] == TYPE]
+        return [dict(each["attributes"]) for each in documents if each["type"] in TYPES]
     except OSError as problem:
         raise SettingsError(f"{file} cannot be read ({problem.strerror}).") from None
     except (ValueError, TypeError, KeyError, yaml.YAMLError):

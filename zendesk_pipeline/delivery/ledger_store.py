@@ -100,8 +100,8 @@ class LedgerStore:
                 return written
             before = self.read_or_create(window)
         raise DeliveryError(
-            f"{self.stream} {window}: other runs replaced its ledger {RACES} times. What is stored stays. Run this again"
-            " when no other run collects the window; the schedule and the sensor can be switched off until then."
+            f"{self.stream} {window}: other runs replaced its ledger {RACES} times. What is stored stays. Run this"
+            " again when no other run collects the window; the schedule and the sensor can be switched off until then."
         )
 
     def take_back(self, window: Window, version: str) -> StoredLedger | None:

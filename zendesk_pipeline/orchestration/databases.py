@@ -107,7 +107,7 @@ def _databases(ref: "InstanceRef") -> list[Path]:
 
 def _put_right(database: Path, say: Callable[[str], None]) -> None:
     """Take away the version that the slower of two processes has stamped: the tables are those of the other one."""
-    from zendesk_pipeline.orchestration.instance import STAMPED_VERSION  # noqa: PLC0415 - slow to import
+    from zendesk_pipeline.orchestration.instance import stamped_version  # noqa: PLC0415 - slow to import
 
     if not database.exists():
         return
@@ -117,12 +117,13 @@ def _put_right(database: Path, say: Callable[[str], None]) -> None:
         versions = {version for (version,) in opened.execute("select version_num from alembic_version")}
         if len(versions) <= 1:
             return
-        if len(versions - {STAMPED_VERSION}) > 1:
+        stamped = stamped_version()
+        if len(versions - {stamped}) > 1:
             raise InstanceError(
                 f"{database} has {len(versions)} versions, and nobody can say which is right. Move it away, or put a"
                 " backup in its place, and start this command again. What is in S3 is remembered by the ledgers."
             )
-        opened.execute("delete from alembic_version where version_num = ?", [STAMPED_VERSION])
+        opened.execute("delete from alembic_version where version_num = ?", [stamped])
         opened.commit()
     say(f"{database}: two processes had made it at once, and Dagster refused it. It is put right; nothing was lost.")
 

@@ -67,7 +67,18 @@ WILL_RETRY_TAG = "dagster/will_retry"
 GRPC_INFO_TAG = ".dagster/grpc_info"
 """The tag of a run that a code server started; it says on which host."""
 STAMPED_VERSION = "5771160a95ad"
-"""The version by which Dagster knows SQLite tables that have none."""
+"""The version by which Dagster 1.13 knows SQLite tables that have none."""
+
+
+def stamped_version() -> str:
+    """The version by which this release of Dagster knows SQLite tables that have none."""
+    try:
+        from dagster._core.storage.sqlite import (  # noqa: PLC0415 - slow to import, and seldom asked for
+            LAST_KNOWN_STAMPED_SQLITE_ALEMBIC_REVISION,
+        )
+    except ImportError:
+        return STAMPED_VERSION
+    return LAST_KNOWN_STAMPED_SQLITE_ALEMBIC_REVISION
 
 
 def add_metadata_at_once(context: dg.AssetExecutionContext, given: Mapping[str, Mapping[str, Any]]) -> bool:

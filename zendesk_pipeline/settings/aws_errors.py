@@ -220,7 +220,10 @@ def make_client(make: Callable[[], T], *, who: str = "S3", endpoint: str = "AWS_
         return make()
     except aws.ProfileNotFound as missing:
         name = str(missing.kwargs["profile"])
-        raise SettingsError(f"There is no AWS profile {name} here: check AWS_PROFILE and AWS_CONFIG_FILE.") from None
+        raise SettingsError(
+            f"There is no AWS profile {name} here: check where it is named (AWS_PROFILE, an option, an"
+            " account's YAML), and AWS_CONFIG_FILE."
+        ) from None
     except (BotoCoreError, ValueError) as wrong:
         if isinstance(wrong, BotoCoreError) and _of_exception(wrong).without_credentials:
             kind, text = explanation(wrong, who=who, what=who, endpoint=endpoint, action="anything", uri="it")

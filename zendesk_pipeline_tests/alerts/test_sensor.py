@@ -21,6 +21,7 @@ from dagster._core.scheduler.instigation import (
 from dagster._daemon.types import DaemonHeartbeat
 from dagster_shared.serdes import serialize_value
 
+from zendesk_pipeline.alerts import snapshot
 from zendesk_pipeline.alerts.instance_settings import FRESHNESS, MONITORING, RETRIES
 from zendesk_pipeline.alerts.notifications import DEAD
 from zendesk_pipeline.alerts.sensor import AlertChannels
@@ -439,6 +440,23 @@ def test_no_address_is_written_anywhere(
     assert [text for text in shown if "s3cret" in text] == []
     assert [body for body in stored if b"s3cret" in body] == []
     assert b"ALERT_URLS" in b"".join(stored)
+
+
+def test_a_failed_run_is_told_where_other_facts_cannot_be_read(
+    project: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A statement that the database gives up, about the asset's windows of years, hides no run of the last hour."""
+    _fail(project, monkeypatch)
+
+    def gives_up(*_: object) -> float:
+        raise TimeoutError
+
+    with monkeypatch.context() as broken:
+        broken.setattr(snapshot, "rate_limit_waits", gives_up)
+        said = project.tick()
+    assert "audit_logs: 3 windows failed" in said
+    assert "The alerts cannot see the runs and windows of audit_logs" in said
+    assert project.tick() == "1 problem: audit_logs: 3 windows failed"
 
 
 def test_what_cannot_be_looked_at_does_not_silence_the_rest(project: Watched, monkeypatch: pytest.MonkeyPatch) -> None:

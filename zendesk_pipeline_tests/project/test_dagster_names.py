@@ -51,7 +51,7 @@ IMPORTED = {
     "dagster._core.storage.event_log.schema:SqlEventLogStorageTable": LOGS_ARE_PRUNED,
     "dagster._core.storage.local_compute_log_manager:LocalComputeLogManager": LOGS_ARE_PRUNED,
     "dagster._utils.schedules:get_latest_completed_cron_tick": AUTOMATION_IS_READ,
-    "dagster.components.resolved.errors:ResolutionException": "`--account-file` ends with a traceback at a template",
+    "dagster.components.resolved.errors:ResolutionException": "`--defs` ends with a traceback at a template",
     "dagster_celery.launcher:CeleryRunLauncher": CELERY,
     "dagster_celery.tasks:create_execute_job_task": CELERY,
     "dagster_shared.error:SerializableErrorInfo": "an alert cannot say why a run or a tick failed",

@@ -61,5 +61,7 @@ def test_a_person_waits_as_long_as_asked() -> None:
 @pytest.mark.usefixtures("configuration")
 def test_a_profile_that_is_missing_is_named() -> None:
     """The sentence names it, and the variables that lead to it."""
-    with pytest.raises(SettingsError, match=r"There is no AWS profile nobody here: check AWS_PROFILE"):
+    with pytest.raises(
+        SettingsError, match=r"There is no AWS profile nobody here: check where it is named \(AWS_PROFILE"
+    ):
         aws_clients.client("s3", profile="nobody")

@@ -11,6 +11,7 @@ from zendesk_pipeline.commands.doctor.context import Context
 from zendesk_pipeline.commands.doctor.verdicts import Verdict, failed, not_visible, ok, warning
 from zendesk_pipeline.delivery.inspection import RECIPE_IS_OFF
 from zendesk_pipeline.delivery.object_keys import is_batch, is_recipe_state, recipe_object
+from zendesk_pipeline.model.errors import DeniedError
 from zendesk_pipeline.model.windows import HOUR
 
 MOST_KEYS = 10_000
@@ -85,7 +86,11 @@ def leftovers(context: Context) -> Verdict:
 
 
 def _has_ledgers(context: Context) -> bool:
-    return any(next(context.store.listing(context.layout.ledgers(name)), None) for name in context.settings.resources)
+    prefixes = map(context.layout.ledgers, context.settings.resources)
+    try:
+        return any(next(context.store.listing(prefix), None) for prefix in prefixes)
+    except DeniedError:  # `s3_list` says so
+        return False
 
 
 def feed_verdict(kinds: Mapping[str, KeyKind], *, whole: bool) -> Verdict:

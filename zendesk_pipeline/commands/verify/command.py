@@ -193,11 +193,11 @@ def _drawn(span: Span, count: int) -> list[Window]:
     return random.sample(list(span), min(count, len(span)))
 
 
-def _say_verdict(verify: Verify, found: dict[str, Sums]) -> None:
+def _say_verdict(chosen: Verify, found: dict[str, Sums]) -> None:
     windows = sum(sums.windows for sums in found.values())
     differing = sum(len(sums.differing) for sums in found.values())
     delivered = sum(sums.numbers["delivered"] for sums in found.values())
-    against = "Zendesk, ledgers and objects agree" if verify.source else "ledgers and objects agree"
+    against = "Zendesk, ledgers and objects agree" if chosen.source else "ledgers and objects agree"
     verdict = (
         f"{differing:,} of {windows:,} windows differ."
         if differing
@@ -213,7 +213,7 @@ def _say_verdict(verify: Verify, found: dict[str, Sums]) -> None:
     advice = [text for kind, text in OTHERWISE.items() if kind in kinds]
     if unclear := sum(sums.numbers["not_compared"] for sums in found.values()):
         advice.append(NOT_COMPARED.format(unclear))
-    if verify.as_json:
+    if chosen.as_json:
         totals: Counter[Kind] = sum((sums.counts for sums in found.values()), Counter[Kind]())
         said = {"verdict": verdict, "windows": windows, "differing": differing, "counts": totals}
         click.echo(msgspec.json.encode({**said, "commands": commands, "advice": advice}))

@@ -7,6 +7,7 @@ import pytest
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 
 from zendesk_pipeline.commands.doctor import s3_answers
+from zendesk_pipeline.commands.doctor.rights import CHECKSUM, PROBE
 from zendesk_pipeline_tests.fakes.s3_wire import stored
 
 
@@ -26,6 +27,6 @@ def test_bodies_by_tls_are_signed_as_in_a_run(tmp_path: Path, monkeypatch: pytes
 
     client = s3_answers.client("s3", None, 5.0)
     client.meta.events.register("before-send.s3.PutObject", answer)
-    assert s3_answers.ask(client.put_object, Bucket="b", Key="k", Body=b"x").code == ""
+    assert s3_answers.ask(client.put_object, Bucket="b", Key="k", Body=PROBE, ChecksumSHA256=CHECKSUM).code == ""
     (headers,) = sent
     assert headers["X-Amz-Content-SHA256"] in {"UNSIGNED-PAYLOAD", b"UNSIGNED-PAYLOAD"}
