@@ -85,6 +85,13 @@ def test_every_setting_of_the_file_arrives(write: Write, monkeypatch: pytest.Mon
     assert [name for name, value in found.items() if value == Settings.model_fields[name].default] == []
 
 
+def test_the_component_is_known_by_its_short_name_too(write: Write) -> None:
+    """Dagster finds it as `zendesk_pipeline.ZendeskToS3Component` as well."""
+    path = write({"account": "acme", **PLACE})
+    path.write_text(path.read_text().replace(TYPE, "zendesk_pipeline.ZendeskToS3Component"))
+    assert read(path, None).name == "acme"
+
+
 def test_nothing_of_the_environment_gets_into_an_account(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     """It has its own prefixes, and the defaults of what its file does not say; the link to the UI is everybody's."""
     for name, value in {"S3_PREFIX": "other/crm/", "COMPRESSION": "gzip", "MAX_PAGES": "1"}.items():

@@ -57,6 +57,7 @@ DEPLOYMENT = {
 """Variables that the instances in deploy/ read."""
 
 OF_OTHERS = {
+    "AWS_CONFIG_FILE": "The file of profiles, where it is not `~/.aws/config`.",
     "AWS_PROFILE": "A profile of `~/.aws/config`; or one of the next two lines, or a role of the machine.",
     "AWS_ACCESS_KEY_ID": "With `AWS_SECRET_ACCESS_KEY`: a key of the writer.",
     "AWS_SECRET_ACCESS_KEY": "Its secret.",

@@ -50,6 +50,7 @@ IMPORTED = {
     "dagster._core.storage.asset_check_execution_record:AssetCheckExecutionRecordStatus": CHECKS_ARE_READ,
     "dagster._core.storage.event_log.schema:SqlEventLogStorageTable": LOGS_ARE_PRUNED,
     "dagster._core.storage.local_compute_log_manager:LocalComputeLogManager": LOGS_ARE_PRUNED,
+    "dagster._core.storage.sqlite:LAST_KNOWN_STAMPED_SQLITE_ALEMBIC_REVISION": "`prepare` knows no newer version",
     "dagster._utils.schedules:get_latest_completed_cron_tick": AUTOMATION_IS_READ,
     "dagster.components.resolved.errors:ResolutionException": "`--defs` ends with a traceback at a template",
     "dagster_celery.launcher:CeleryRunLauncher": CELERY,

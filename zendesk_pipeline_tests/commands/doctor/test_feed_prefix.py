@@ -140,6 +140,22 @@ def test_a_feed_that_may_not_be_listed_is_not_visible(make_context: MakeContext,
     assert (verdict.status, "InvalidArgument" in verdict.found) == ("failed", True)
 
 
+def test_a_state_that_may_not_be_listed_hides_nothing_of_the_feed(
+    make_context: MakeContext, moto: LocalS3, store: Store, layout: Layout
+) -> None:
+    """Whether anything was collected cannot be seen then; what is in the feed can."""
+    for rest in ("2026/11/12/050112-zendesk-audit_logs.json", "notes.txt"):
+        store.put_over(f"{layout.feed}{rest}", b"{}\n", None)
+    with s3_proxy(moto.endpoint) as proxy:
+        proxy.decide = lambda request: (
+            Answer(status=403, code="AccessDenied") if request.key.startswith(layout.state) else "pass"
+        )
+        verdict = verdict_of(make_context(AWS_ENDPOINT_URL_S3=proxy.endpoint), "s3_feed")
+    assert verdict.status == "warning"
+    assert "1 new pages of the recipe" in verdict.found
+    assert "1 foreign (such as notes.txt)" in verdict.found
+
+
 def test_names_are_shown_short_and_printable() -> None:
     """Whoever may write there chooses them, escape sequences for terminals included."""
     verdict = feed_verdict({f"\x1b[31m{'x' * 200}": "foreign"}, whole=True)
