@@ -11,7 +11,10 @@ from zendesk_pipeline.model.stream import Stream
 PAGES_OF_AN_END = 2
 """So many pages in a row, in order, are later than a range's end before an export is left; the first may cross it."""
 PAGES_OF_A_DOUBTFUL_END = 8
-"""So many are, where a page has come out of order before."""
+"""So many are, where a page has come out of order before; and one of them begins later than the one before it.
+
+A list of the newest records first begins with pages that are later, each earlier than the one before.
+"""
 RECORDS_OF_AN_END = 10
 """So many records after the end these have to hold, since pages that were too heavy may be of one record."""
 
@@ -42,6 +45,8 @@ class PageOrder:
     """Pages in a row that are later than the range's end; the first of them may cross it."""
     beyond: int = 0
     """The records after the end that these pages hold."""
+    rises: bool = False
+    """Whether one of these pages begins later than the one before it."""
 
     @classmethod
     def of(cls, stream: Stream, start: int, end: int) -> Self:
@@ -61,7 +66,8 @@ class PageOrder:
             begin = min(times, default=self.start)
         if not times:
             return older
-        if self.pages and begin < self.pages[-1][0]:
+        before = self.pages[-1][0] if self.pages else begin
+        if begin < before:
             self.in_order = False
         self.pages.append((begin, len(times)))
         self.held += len(times)
@@ -69,6 +75,7 @@ class PageOrder:
             self.held -= self.pages.popleft()[1]
         if begin >= self.end:
             self.behind, self.beyond = self.behind + 1, self.beyond + len(times)
+            self.rises = (self.rises and self.behind > 1) or begin > before
         else:
             self.beyond = sum(time >= self.end for time in times)
             self.behind = int(self.beyond > 0)
@@ -83,5 +90,7 @@ class PageOrder:
     @property
     def ended(self) -> bool:
         """Whether an export without an end of its own has left the range."""
-        pages = PAGES_OF_AN_END if self.in_order else PAGES_OF_A_DOUBTFUL_END
-        return self.behind >= pages and self.beyond >= RECORDS_OF_AN_END
+        is_behind = (
+            self.behind >= PAGES_OF_AN_END if self.in_order else self.behind >= PAGES_OF_A_DOUBTFUL_END and self.rises
+        )
+        return is_behind and self.beyond >= RECORDS_OF_AN_END
