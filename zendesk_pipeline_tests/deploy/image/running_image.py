@@ -84,7 +84,7 @@ def _home(folder: Path) -> Path:
 @pytest.fixture(scope="module")
 def running(image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """PostgreSQL, Zendesk and S3 of this machine, and code server, daemon and UI of the image, all healthy."""
-    folder, span = tmp_path_factory.mktemp("image"), newest(1)
+    folder, span = tmp_path_factory.mktemp("image"), newest(3)
     with ExitStack() as up:
         try:
             database = up.enter_context(postgres(folder))
@@ -128,16 +128,15 @@ def running(image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ru
         )
 
 
-def test_an_hour_is_collected_by_containers(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody asks for it by hand: the sensor finds the hour missing, a run collects it, each record is in S3 once."""
+def test_what_is_missing_is_collected_by_containers(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody asks for it by hand: the sensor finds hours missing, runs collect them, each record is in S3 once."""
     for name, value in running.environment.items():
         monkeypatch.setenv(name, value)
     with dg.DagsterInstance.from_config(str(running.home)) as instance:
         found(lambda: _whole(running, instance), within=PATIENCE)
-    for bucket in running.buckets.values():
-        proof = prove(bucket, running.span, running.control)
-        assert proof.holds
-        assert proof.at_source > 10
+    proofs = [prove(bucket, running.span, running.control) for bucket in running.buckets.values()]
+    assert all(proof.holds for proof in proofs), proofs
+    assert sum(proof.at_source for proof in proofs) > 10  # some hours of the simulated account are quiet
 
 
 def _whole(running: Running, instance: dg.DagsterInstance) -> bool:
