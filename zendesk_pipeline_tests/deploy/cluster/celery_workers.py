@@ -39,6 +39,8 @@ PROCESSES = 2
 """Of each worker."""
 LATENCY = 2000
 """Milliseconds before each of Zendesk's answers, so that a run is in its midst for a while."""
+MANY_PAGES = ("--tickets-per-hour", "400")
+"""Windows are finished on the way where three pages follow them (ADR 17): so that a run is in its midst for a while."""
 PATIENCE = 240
 
 
@@ -69,7 +71,8 @@ class Story:
 def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
     """All of it, up to the last window."""
     span = newest(WINDOWS)
-    with accounts_in_a_cluster(tmp_path_factory.mktemp("cluster"), ACCOUNTS, span, QUICK) as (services, instance):
+    folder = tmp_path_factory.mktemp("cluster")
+    with accounts_in_a_cluster(folder, ACCOUNTS, span, QUICK, *MANY_PAGES) as (services, instance):
         yield _told(services, instance, span)
 
 

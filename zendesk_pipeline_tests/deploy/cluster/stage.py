@@ -117,7 +117,7 @@ def cluster(folder: Path, *zendesk_options: str, **settings: str) -> Generator[C
 
 @contextmanager
 def accounts_in_a_cluster(
-    folder: Path, names: Sequence[str], span: Span, changes: Mapping[str, Any]
+    folder: Path, names: Sequence[str], span: Span, changes: Mapping[str, Any], *zendesk_options: str
 ) -> Generator[tuple[Cluster, dg.DagsterInstance]]:
     """The services and the instance for these accounts, opened in the environment of its processes.
 
@@ -126,9 +126,10 @@ def accounts_in_a_cluster(
         names: The accounts'.
         span: The windows to be collected.
         changes: What differs from the deployed file.
+        zendesk_options: Of the simulated Zendesk.
     """
     with (
-        cluster(folder, "--since", timestamp(span.start - 24 * HOUR)) as services,
+        cluster(folder, "--since", timestamp(span.start - 24 * HOUR), *zendesk_options) as services,
         pytest.MonkeyPatch.context() as patched,
     ):
         running = services.also(PYTHONPATH=accounts(services, names, span))
