@@ -94,6 +94,7 @@ newest: $(INSTALLED) ## Try the newest releases that pyproject.toml admits, in a
 	$(BIN)/python -m venv "$$where"; \
 	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > "$$(echo "$$where"/lib/python*/site-packages)/locked.pth"; \
 	"$$where/bin/python" -m pip install --quiet --disable-pip-version-check --no-build-isolation --upgrade --upgrade-strategy eager -e '.[test]'; \
+	for program in "$(CURDIR)"/$(BIN)/*; do [ -e "$$where/bin/$${program##*/}" ] || ln -s "$$program" "$$where/bin"; done; \
 	"$$where/bin/python" -m pip list --disable-pip-version-check | grep '^dagster'; \
 	"$$where/bin/python" -m pytest -q $(PARALLEL) -p no:cacheprovider $(NEWEST:%=zendesk_pipeline_tests/%.py) $(ARGS)
 
