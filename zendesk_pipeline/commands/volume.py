@@ -122,7 +122,7 @@ def volume(start: datetime, end: datetime, account_rate: int, *, as_json: bool) 
     """
     span, chosen = _span(start, end), environment.load()
     store = _store(chosen)
-    layout = Layout(feed=chosen.s3_prefix, state=chosen.state_prefix, quarantine=chosen.quarantine_prefix)
+    layout = Layout.of(chosen)
     rates = Rates(account=account_rate, export=chosen.zendesk_export_rate, share=chosen.zendesk_rate_share)
     found: list[Volume] = []
     for stream in map(STREAMS.__getitem__, chosen.resources):

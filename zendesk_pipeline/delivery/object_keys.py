@@ -6,8 +6,12 @@ Keys hold only `[A-Za-z0-9/_.-]`: a SecOps feed over SQS takes no characters tha
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Self
 
 from zendesk_pipeline.model.windows import Window
+
+if TYPE_CHECKING:
+    from zendesk_pipeline.settings.environment import Settings
 
 DIGEST_LENGTH = 32
 """Hexadecimal digits of the content's SHA-256 in a key: 128 bits, beyond any chance of two contents alike."""
@@ -20,6 +24,11 @@ class Layout:
     feed: str
     state: str
     quarantine: str
+
+    @classmethod
+    def of(cls, chosen: "Settings") -> Self:
+        """The prefixes of an account's settings."""
+        return cls(feed=chosen.s3_prefix, state=chosen.state_prefix, quarantine=chosen.quarantine_prefix)
 
     def batch(self, stream: str, window: Window, sequence: int, digest: str, suffix: str) -> str:
         """An object of the feed; `suffix` is `.json` or `.json.gz`."""

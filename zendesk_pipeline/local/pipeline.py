@@ -86,7 +86,7 @@ def display() -> "Display":
 def buckets(pipeline: LocalPipeline) -> dict[str, Bucket]:
     """Each stream that is collected, in the bucket; all by the settings' defaults."""
     chosen = Settings.model_construct()
-    layout = Layout(feed=chosen.s3_prefix, state=chosen.state_prefix, quarantine=chosen.quarantine_prefix)
+    layout = Layout.of(chosen)
     store = Store(client=pipeline.s3.client(), bucket=pipeline.s3.bucket, encryption={})
     return {name: Bucket(stream=STREAMS[name], store=store, layout=layout) for name in chosen.resources}
 

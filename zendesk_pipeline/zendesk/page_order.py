@@ -90,7 +90,5 @@ class PageOrder:
     @property
     def ended(self) -> bool:
         """Whether an export without an end of its own has left the range."""
-        is_behind = (
-            self.behind >= PAGES_OF_AN_END if self.in_order else self.behind >= PAGES_OF_A_DOUBTFUL_END and self.rises
-        )
-        return is_behind and self.beyond >= RECORDS_OF_AN_END
+        pages = PAGES_OF_AN_END if self.in_order else PAGES_OF_A_DOUBTFUL_END
+        return (self.in_order or self.rises) and self.behind >= pages and self.beyond >= RECORDS_OF_AN_END

@@ -127,7 +127,7 @@ class Context:
     @property
     def layout(self) -> Layout:
         chosen = self.settings
-        return Layout(feed=chosen.s3_prefix, state=chosen.state_prefix, quarantine=chosen.quarantine_prefix)
+        return Layout.of(chosen)
 
     @property
     def store(self) -> Store:

@@ -56,7 +56,7 @@ def instance(services: Cluster, monkeypatch: pytest.MonkeyPatch) -> Iterator[dg.
 
 def _bucket(services: Cluster, stream: str) -> Bucket:
     chosen = environment.load()
-    layout = Layout(feed=chosen.s3_prefix, state=chosen.state_prefix, quarantine=chosen.quarantine_prefix)
+    layout = Layout.of(chosen)
     return Bucket(
         stream=STREAMS[stream],
         store=Store(client=services.s3.client(), bucket=services.s3.bucket, encryption={}),

@@ -30,7 +30,7 @@ def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Composed]:
 
 def _buckets(services: Composed) -> Iterator[Bucket]:
     chosen = Settings()
-    layout = Layout(feed=chosen.s3_prefix, state=chosen.state_prefix, quarantine=chosen.quarantine_prefix)
+    layout = Layout.of(chosen)
     store = Store(client=services.s3, bucket=BUCKET, encryption={})
     yield from (Bucket(stream=STREAMS[name], store=store, layout=layout) for name in COLLECTED_BY_DEFAULT)
 

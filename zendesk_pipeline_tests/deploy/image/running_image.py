@@ -71,7 +71,7 @@ class Running:
 
 
 def _home(folder: Path) -> Path:
-    """The instance of the image, but for the port of PostgreSQL and looks every few seconds."""
+    """The instance of the image, but for the port of PostgreSQL."""
     home = folder / "dagster"
     home.mkdir()
     content = yaml.safe_load(INSTANCES["postgres"].read_text())
@@ -116,7 +116,7 @@ def running(image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ru
         chosen = Settings.model_validate(
             {key.lower(): value for key, value in environment.items() if key.lower() in Settings.model_fields}
         )
-        layout = Layout(feed=chosen.s3_prefix, state=chosen.state_prefix, quarantine=chosen.quarantine_prefix)
+        layout = Layout.of(chosen)
         store = Store(client=s3.client(), bucket=s3.bucket, encryption={})
         yield Running(
             parts=parts,
