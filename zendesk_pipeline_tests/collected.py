@@ -2,5 +2,5 @@
 
 from zendesk_pipeline.model import streams
 
-STREAMS = {name: streams.STREAMS[name] for name in streams.COLLECTED_BY_DEFAULT}
+COLLECTED = {name: streams.STREAMS[name] for name in streams.COLLECTED_BY_DEFAULT}
 """By name."""

@@ -1,12 +1,10 @@
-"""What a stream is: one Zendesk source as data, how its pages are asked for, and the register of all streams."""
+"""What a stream is: one Zendesk source as data, and how its pages are asked for. Which there are: `model.streams`."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
-from zendesk_pipeline.model.errors import SettingsError
 from zendesk_pipeline.model.rate_budgets import Budget
 from zendesk_pipeline.model.windows import TimeRange
 
@@ -100,19 +98,3 @@ class Stream:
     def lookback(self, chosen: int) -> int:
         """Seconds before a range that are read again, where LOOKBACK_SECONDS is `chosen`."""
         return max(chosen, self.late_by) if self.shows_late else 0
-
-
-STREAMS: dict[str, Stream] = {}
-"""What RESOURCES can name."""
-
-
-def register(stream: Stream) -> Stream:
-    """Add a stream that RESOURCES can name; before `zendesk_pipeline.definitions` is imported.
-
-    Raises SettingsError for a name that is taken by another stream, or that object keys cannot hold.
-    """
-    if not re.fullmatch("[a-z_]+", stream.name):
-        raise SettingsError(f"{stream.name!r} is no name for a stream: a-z and _ are what object keys are made of.")
-    if STREAMS.setdefault(stream.name, stream) != stream:
-        raise SettingsError(f"There is another stream {stream.name}: choose a name of its own.")
-    return stream

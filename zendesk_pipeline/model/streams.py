@@ -1,7 +1,10 @@
-"""The streams: what is collected from Zendesk. A new one is one more entry here, or in a project of your own."""
+"""Which streams there are: a new one is an entry here, or in a project of your own. What one is: `model.stream`."""
 
+import re
+
+from zendesk_pipeline.model.errors import SettingsError
 from zendesk_pipeline.model.paging import AccessLogList, CursorExport, CursorList, CursorListFrom, TimeExport
-from zendesk_pipeline.model.stream import STREAMS, Stream, register
+from zendesk_pipeline.model.stream import Stream
 
 __all__ = [
     "ACCESS_LOGS",
@@ -16,6 +19,22 @@ __all__ = [
     "Stream",
     "register",
 ]
+
+STREAMS: dict[str, Stream] = {}
+"""What RESOURCES can name."""
+
+
+def register(stream: Stream) -> Stream:
+    """Add a stream that RESOURCES can name; before `zendesk_pipeline.definitions` is imported.
+
+    Raises SettingsError for a name that is taken by another stream, or that object keys cannot hold.
+    """
+    if not re.fullmatch("[a-z_]+", stream.name):
+        raise SettingsError(f"{stream.name!r} is no name for a stream: a-z and _ are what object keys are made of.")
+    if STREAMS.setdefault(stream.name, stream) != stream:
+        raise SettingsError(f"There is another stream {stream.name}: choose a name of its own.")
+    return stream
+
 
 EXPORTS = "https://developer.zendesk.com/api-reference/ticketing/ticket-management/incremental_exports/"
 FOR_ADMINS = "Incremental exports are for admins: use the credential of an admin."

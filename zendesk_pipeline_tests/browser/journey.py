@@ -25,7 +25,7 @@ from zendesk_pipeline.orchestration.io_manager import S3IOManager
 from zendesk_pipeline_tests.browser import driving as ui
 from zendesk_pipeline_tests.browser.driving import NoChromiumError, browser, shown
 from zendesk_pipeline_tests.browser.stage import Stage, found, stage
-from zendesk_pipeline_tests.collected import STREAMS
+from zendesk_pipeline_tests.collected import COLLECTED
 
 SENTENCE = "Zendesk answered 401 to /api/v2/audit_logs"
 REMEDY = "the credential is not accepted. Check ZENDESK_EMAIL and ZENDESK_API_TOKEN."
@@ -92,7 +92,7 @@ def launched(project: Stage, page: Page) -> Launched:
 
 def test_the_lineage_leads_to_every_stream(page: Page) -> None:
     """Each stream is a node, and behind it a page that says what the stream is."""
-    for stream in STREAMS.values():
+    for stream in COLLECTED.values():
         ui.open_lineage(page)
         ui.open_from_lineage(page, stream.name)
         expect(shown(page, stream.description)).to_be_visible()

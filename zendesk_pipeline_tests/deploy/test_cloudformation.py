@@ -31,7 +31,7 @@ from zendesk_pipeline.delivery.object_keys import Layout
 from zendesk_pipeline.local.services import ACCESS_KEY, SECRET_KEY, LocalS3, SimulatedZendesk, moto_s3
 from zendesk_pipeline.settings.environment import Settings
 from zendesk_pipeline_tests.by_hand import FIRST, audit_log, hours, ticket
-from zendesk_pipeline_tests.collected import STREAMS
+from zendesk_pipeline_tests.collected import COLLECTED
 from zendesk_pipeline_tests.conftest import SINCE
 from zendesk_pipeline_tests.deliveries import Bucket, Deliveries, without_ledgers
 from zendesk_pipeline_tests.deploy import cloudformation
@@ -261,9 +261,9 @@ def test_the_writer_can_do_its_work(aws: Aws, zendesk: SimulatedZendesk, tmp_pat
     stack = aws.stack(variant)
     place = Bucket(store=Store(client=aws.client("s3"), bucket=stack.bucket, encryption={}), layout=stack.layout)
     zendesk.control.add_records("incremental_tickets", [ticket(990_001, FIRST.start + 9, "x" * 4_000_000).line])
-    said = [_collected(aws, stack, zendesk, tmp_path, stream) for stream in STREAMS]
+    said = [_collected(aws, stack, zendesk, tmp_path, stream) for stream in COLLECTED]
     delivered = without_ledgers(place)
-    said += [_collected(aws, stack, zendesk, tmp_path, stream) for stream in STREAMS]
+    said += [_collected(aws, stack, zendesk, tmp_path, stream) for stream in COLLECTED]
 
     assert [code for code, _ in said] == [0] * 4, said
     assert [text for _, text in said if "refuses" in text] == []

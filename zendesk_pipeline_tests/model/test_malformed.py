@@ -22,12 +22,12 @@ from zendesk_pipeline.model.errors import TransientError
 from zendesk_pipeline.model.json_text import split, without_halves
 from zendesk_pipeline.model.malformed import SHARE
 from zendesk_pipeline.model.records import Page, PageBody, page_reader
-from zendesk_pipeline.model.streams import AUDIT_LOGS, INCREMENTAL_TICKETS
+from zendesk_pipeline.model.streams import AUDIT_LOGS, COLLECTED_BY_DEFAULT, INCREMENTAL_TICKETS
 from zendesk_pipeline.model.windows import HOUR, Window
 from zendesk_pipeline_tests.by_hand import FIRST, audit_log, hours, lines, ticket
 from zendesk_pipeline_tests.deliveries import SMALL, Bucket, Deliveries, holds_once, without_ledgers
 from zendesk_pipeline_tests.fakes.scripted_server import audit_logs_page, tickets_page
-from zendesk_pipeline_tests.promise.fault_matrix import FURTHER, STREAMS
+from zendesk_pipeline_tests.promise.fault_matrix import FURTHER
 from zendesk_pipeline_tests.reconcile import reconcile
 from zendesk_pipeline_tests.runs import QUIET, Project, description, metadata, project
 
@@ -43,7 +43,12 @@ read_tickets, read_logs = page_reader(INCREMENTAL_TICKETS), page_reader(AUDIT_LO
 @pytest.fixture
 def collector(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Project]:
     with project(
-        {**environment, "HTTP_RETRIES": "0", "LOOKBACK_SECONDS": "0", "RESOURCES": ",".join((*STREAMS, *FURTHER))},
+        {
+            **environment,
+            "HTTP_RETRIES": "0",
+            "LOOKBACK_SECONDS": "0",
+            "RESOURCES": ",".join((*COLLECTED_BY_DEFAULT, *FURTHER)),
+        },
         monkeypatch,
     ) as running:
         yield running
@@ -142,11 +147,11 @@ def test_an_account_full_of_cut_texts_is_collected_like_any_other(
             "ZENDESK_EXPORT_RATE": "100000",
         }
         with project(environment, monkeypatch) as collector:
-            for stream in STREAMS * 2:
+            for stream in COLLECTED_BY_DEFAULT * 2:
                 done = collector.run(stream, SPAN)
                 assert done.success
                 assert all(each.passed for each in done.get_asset_check_evaluations())
-        for stream in STREAMS:
+        for stream in COLLECTED_BY_DEFAULT:
             sent = zendesk.control.source(stream, SPAN.start, SPAN.end)
             assert sum(rb"\ud83d" in line for line in sent) > len(sent) // 5
             assert reconcile(zendesk.control, s3, layout, stream, SPAN).exact
@@ -158,7 +163,7 @@ def test_an_account_full_of_cut_texts_is_collected_like_any_other(
 
 
 @each_form
-@pytest.mark.parametrize("stream", STREAMS)
+@pytest.mark.parametrize("stream", COLLECTED_BY_DEFAULT)
 def test_a_malformed_record_costs_itself_alone(
     collector: Project,
     zendesk: SimulatedZendesk,
@@ -271,7 +276,7 @@ def test_a_malformed_record_with_a_time_is_left_to_its_window(bucket: Bucket) ->
     assert bucket.lines() == lines(body.records)
 
 
-@pytest.mark.parametrize("stream", STREAMS)
+@pytest.mark.parametrize("stream", COLLECTED_BY_DEFAULT)
 def test_a_page_full_of_malformed_records_is_none(
     collector: Project, zendesk: SimulatedZendesk, s3: LocalS3, bucket: Bucket, stream: str
 ) -> None:
@@ -377,8 +382,8 @@ def test_verify_misses_no_malformed_record(
 ) -> None:
     """Zendesk goes on showing what lies in quarantine: nothing differs."""
     _malformed(zendesk, "not_utf8", times=0)
-    assert all(collector.run(stream, SPAN).success for stream in STREAMS)
-    for name, value in {**environment, "RESOURCES": ",".join(STREAMS)}.items():
+    assert all(collector.run(stream, SPAN).success for stream in COLLECTED_BY_DEFAULT)
+    for name, value in {**environment, "RESOURCES": ",".join(COLLECTED_BY_DEFAULT)}.items():
         monkeypatch.setenv(name, value)
     looked = CliRunner().invoke(main, ["verify", "--from", "2026-11-12T05:00Z", "--to", "2026-11-12T07:00Z"])
     assert looked.exit_code == 0, looked.output

@@ -14,7 +14,7 @@ from zendesk_pipeline.model.errors import TransientError
 from zendesk_pipeline.model.records import PageBody, page_reader, record_reader
 from zendesk_pipeline.model.streams import AUDIT_LOGS, INCREMENTAL_TICKETS, Stream
 from zendesk_pipeline_tests.asking import machine_in
-from zendesk_pipeline_tests.collected import STREAMS
+from zendesk_pipeline_tests.collected import COLLECTED
 from zendesk_pipeline_tests.fakes.scripted_server import audit_logs_page, tickets_page
 from zendesk_pipeline_tests.root import ROOT
 
@@ -23,7 +23,7 @@ RECORDED_PAGES = sorted(RECORDED.glob("tickets_*.json"))
 """Really recorded answers; where they are absent there is nothing to hold the code against."""
 
 read_tickets, read_logs = page_reader(INCREMENTAL_TICKETS), page_reader(AUDIT_LOGS)
-each_stream = pytest.mark.parametrize("stream", [pytest.param(stream, id=name) for name, stream in STREAMS.items()])
+each_stream = pytest.mark.parametrize("stream", [pytest.param(stream, id=name) for name, stream in COLLECTED.items()])
 
 blanks = st.text(" \t", max_size=2)
 breaks = st.text(" \t\r\n", max_size=3)

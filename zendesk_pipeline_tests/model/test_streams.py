@@ -9,7 +9,7 @@ import pytest
 
 from zendesk_pipeline.local.services import SimulatedZendesk
 from zendesk_pipeline.local.simulator.accounts import CLIENT_ID, CLIENT_SECRET
-from zendesk_pipeline.model import stream as stream_module
+from zendesk_pipeline.model import streams
 from zendesk_pipeline.model.errors import RefusedError, SettingsError
 from zendesk_pipeline.model.records import page_reader, record_reader
 from zendesk_pipeline.model.streams import (
@@ -45,7 +45,7 @@ def test_the_streams_names_are_pinned() -> None:
     assert all(re.fullmatch("[a-z_]+", name) for name in STREAMS)
 
 
-@pytest.mark.parametrize("stream", collected.STREAMS.values(), ids=collected.STREAMS)
+@pytest.mark.parametrize("stream", collected.COLLECTED.values(), ids=collected.COLLECTED)
 def test_a_page_is_the_most_zendesk_gives(
     stream: Stream, zendesk: SimulatedZendesk, fake_clock: Callable[[float], FakeClock]
 ) -> None:
@@ -103,14 +103,14 @@ def _own(name: str) -> Stream:
 
 @pytest.fixture
 def _nothing_stays_registered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stream_module, "STREAMS", dict(STREAMS))
+    monkeypatch.setattr(streams, "STREAMS", dict(STREAMS))
 
 
 @pytest.mark.usefixtures("_nothing_stays_registered")
 def test_a_registered_stream_can_be_named() -> None:
     """Once or several times: what is registered again as it is stays as it is."""
     assert register(_own("my_users")) == register(_own("my_users"))
-    assert stream_module.STREAMS["my_users"] == _own("my_users")
+    assert streams.STREAMS["my_users"] == _own("my_users")
 
 
 @pytest.mark.usefixtures("_nothing_stays_registered")
@@ -119,4 +119,4 @@ def test_names_that_are_taken_or_no_names_are_refused(name: str) -> None:
     """Names stand in object keys: two streams of one name would take each other's objects for theirs."""
     with pytest.raises(SettingsError, match=r"another stream|no name for a stream"):
         register(_own(name))
-    assert stream_module.STREAMS == STREAMS
+    assert streams.STREAMS == STREAMS

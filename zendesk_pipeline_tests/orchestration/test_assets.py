@@ -11,11 +11,11 @@ from zendesk_pipeline.model.windows import HOUR, Window, timestamp
 from zendesk_pipeline.orchestration.assets import DeliveryConfig
 from zendesk_pipeline.settings import environment as settings
 from zendesk_pipeline_tests.by_hand import FIRST, hours
-from zendesk_pipeline_tests.collected import STREAMS
+from zendesk_pipeline_tests.collected import COLLECTED
 from zendesk_pipeline_tests.runs import QUIET, Project, description, project
 
 pytestmark = QUIET
-EVERY_STREAM = pytest.mark.parametrize("stream", sorted(STREAMS))
+EVERY_STREAM = pytest.mark.parametrize("stream", sorted(COLLECTED))
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 from zendesk_pipeline.definitions import build
 from zendesk_pipeline.orchestration.accounts import Account
 from zendesk_pipeline.settings import environment
-from zendesk_pipeline_tests.collected import STREAMS
+from zendesk_pipeline_tests.collected import COLLECTED
 
 ACCOUNT = Account(settings=environment.Settings())
 FEED, api_key = ACCOUNT.feed_key, ACCOUNT.api_key
@@ -27,9 +27,9 @@ def test_it_leads_from_zendesk_to_secops() -> None:
     """Each stream comes from an API of its own, and all lead into the feed."""
     edges = {spec.key: {dep.asset_key for dep in spec.deps} for spec in _specs().values()}
     assert edges == {
-        FEED: {dg.AssetKey(name) for name in STREAMS},
-        **{dg.AssetKey(name): {api_key(stream)} for name, stream in STREAMS.items()},
-        **{api_key(stream): set() for stream in STREAMS.values()},
+        FEED: {dg.AssetKey(name) for name in COLLECTED},
+        **{dg.AssetKey(name): {api_key(stream)} for name, stream in COLLECTED.items()},
+        **{api_key(stream): set() for stream in COLLECTED.values()},
     }
 
 
@@ -42,7 +42,7 @@ def test_no_two_boxes_of_the_graph_have_one_name() -> None:
 def test_only_the_streams_can_be_materialized() -> None:
     """The rest belongs to others."""
     graph = build(environment.load()).resolve_asset_graph()
-    assert {key.to_user_string() for key in graph.materializable_asset_keys} == set(STREAMS)
+    assert {key.to_user_string() for key in graph.materializable_asset_keys} == set(COLLECTED)
 
 
 def test_everything_has_a_description_a_kind_and_a_group() -> None:
@@ -72,15 +72,15 @@ def test_a_stream_says_where_it_goes_and_when_an_hour_comes(monkeypatch: pytest.
 def test_links_lead_to_the_account_the_bucket_and_the_documentation(monkeypatch: pytest.MonkeyPatch) -> None:
     """By the settings; without them there is no link that leads nowhere."""
     unset = _specs()
-    assert _plain(unset[api_key(STREAMS["audit_logs"])].metadata)["endpoint"] == "/api/v2/audit_logs"
+    assert _plain(unset[api_key(COLLECTED["audit_logs"])].metadata)["endpoint"] == "/api/v2/audit_logs"
     assert "console" not in unset[FEED].metadata
     monkeypatch.setenv("ZENDESK_BASE_URL", "https://acme.zendesk.com/")
     monkeypatch.setenv("S3_BUCKET", "acme-logs")
     monkeypatch.setenv("S3_PREFIX", "zd/")
     chosen = _specs()
-    source, feed = _plain(chosen[api_key(STREAMS["audit_logs"])].metadata), _plain(chosen[FEED].metadata)
+    source, feed = _plain(chosen[api_key(COLLECTED["audit_logs"])].metadata), _plain(chosen[FEED].metadata)
     assert source["endpoint"] == "https://acme.zendesk.com/api/v2/audit_logs"
-    assert source["documentation"] == STREAMS["audit_logs"].documentation
+    assert source["documentation"] == COLLECTED["audit_logs"].documentation
     assert feed["location"] == "s3://acme-logs/zd/"
     assert feed["console"] == "https://s3.console.aws.amazon.com/s3/buckets/acme-logs?prefix=zd/"
 

@@ -23,6 +23,7 @@ from zendesk_pipeline.delivery.object_keys import Layout
 from zendesk_pipeline.local.services import LocalS3, SimulatedZendesk, local_s3, simulated_zendesk
 from zendesk_pipeline.local.simulator import accounts
 from zendesk_pipeline.local.simulator.faults import Rule
+from zendesk_pipeline.model.streams import COLLECTED_BY_DEFAULT
 from zendesk_pipeline.model.windows import HOUR, Span
 from zendesk_pipeline_tests.by_hand import audit_log
 from zendesk_pipeline_tests.fakes.s3_proxy import Answer, Fate, S3Proxy, S3Request, s3_proxy
@@ -31,9 +32,8 @@ from zendesk_pipeline_tests.promise.collector_process import Collection, collect
 from zendesk_pipeline_tests.reconcile import Verdict, reconcile
 from zendesk_pipeline_tests.several_cursors import CURSORS, SLOW, cursors_at_once
 
-STREAMS = ("audit_logs", "incremental_tickets")
 FURTHER = ("access_logs", "incremental_ticket_events", "ticket_metric_events")
-"""One for each way of paging that the two above do not have."""
+"""One for each way of paging that those collected by default do not have."""
 SPAN = Span(1_794_456_000, 1_794_456_000 + 2 * HOUR)  # from 2026-11-12T04:00Z
 NOW = SPAN.end + 2 * HOUR
 HISTORY = (
@@ -509,7 +509,9 @@ def main() -> None:
     names = ("fault", "stream", "cursors", "first run", "requests", "records", "missing", "repeated", "foreign", "")
     table = Table(*names)
     with services() as running:
-        cells = _run_cells(running, [(fault, stream) for fault in FAULTS for stream in (*STREAMS, *FURTHER)])
+        cells = _run_cells(
+            running, [(fault, stream) for fault in FAULTS for stream in (*COLLECTED_BY_DEFAULT, *FURTHER)]
+        )
     with services(SEVERAL_HISTORY) as running:
         cells += _run_cells(running, [(fault, "audit_logs") for fault in SEVERAL])
     for cell in cells:

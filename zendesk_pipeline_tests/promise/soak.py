@@ -36,7 +36,7 @@ from zendesk_pipeline.local.simulator import accounts
 from zendesk_pipeline.local.simulator.faults import MALFORMED, Rule
 from zendesk_pipeline.model.records import Record
 from zendesk_pipeline.model.windows import HOUR, Span, Window
-from zendesk_pipeline_tests.collected import STREAMS
+from zendesk_pipeline_tests.collected import COLLECTED
 from zendesk_pipeline_tests.fakes.s3_proxy import Answer, Fate, S3Proxy, S3Request, s3_proxy
 from zendesk_pipeline_tests.promise.collector_process import KILLED, Collection, collecting
 from zendesk_pipeline_tests.several_cursors import LATENCY_MS, cursors_at_once
@@ -237,7 +237,7 @@ class Feed:
         return [line for line in self._read if f"-zendesk-{stream}-" in line.key] + there
 
     def _lines(self, key: str) -> list[Line]:
-        stream = next(stream for name, stream in STREAMS.items() if f"-zendesk-{name}-" in key)
+        stream = next(stream for name, stream in COLLECTED.items() if f"-zendesk-{name}-" in key)
         stored = self._store.get(key)
         content = content_of(key, stored.body) if stored else b""
         return [Line(key=key, record=record) for record in records_in(stream, content)]
@@ -269,7 +269,7 @@ class Trouble:
         self.fired = 0
 
     def decide(self, request: S3Request) -> Fate:
-        stream = next((name for name in STREAMS if name in request.key), "")
+        stream = next((name for name in COLLECTED if name in request.key), "")
         with self._lock:
             self._requests[stream] += 1
             self._numbers[request.number] = stream, self._requests[stream]
@@ -320,7 +320,7 @@ class Soak:
     def run(self, *, windows: int, seconds: float) -> Figures:
         """Collect so many windows, or for so long, whichever is less; then count."""
         while self.figures.windows < windows and time.monotonic() - self._began < seconds:
-            left = (windows - self.figures.windows) // len(STREAMS)
+            left = (windows - self.figures.windows) // len(COLLECTED)
             for span in self._some_hours() if self._random.random() < 0.4 else self._a_backlog(left):
                 self._collect(span, calm=False)
                 if self._random.random() < 0.2:
@@ -362,7 +362,7 @@ class Soak:
 
     def _collect(self, span: Span, *, calm: bool) -> None:
         """Run both streams over a range, again and again, until each has succeeded."""
-        pending = set(STREAMS)
+        pending = set(COLLECTED)
         form = self._form()
         for number in range(TRIES):
             if not pending:
@@ -375,7 +375,7 @@ class Soak:
                 f"{span} failed {TRIES} times; the end of the log:\n{self._stage.log.read_text()[-3000:]}"
             )
         self._collected |= {*span}
-        self.figures.windows = len(self._collected) * len(STREAMS)
+        self.figures.windows = len(self._collected) * len(COLLECTED)
         self.figures.seconds = time.monotonic() - self._began
         self._tell(self.figures)
 
@@ -462,7 +462,7 @@ class Soak:
     def _delete_some(self) -> None:
         """The feed deletes what it has read of some windows, as far as ledgers name it: the promise asks for that."""
         span = self._done(self._random.randint(1, 36))
-        for stream in STREAMS:
+        for stream in COLLECTED:
             for window in span:
                 stored = self._stage.store.get(LAYOUT.ledger(stream, window))
                 named = [delivered.key for delivered in ledgers.decode(stored.body).objects] if stored else []
@@ -472,7 +472,7 @@ class Soak:
 def count(stage: Stage, feed: Feed, span: Span, figures: Figures) -> None:
     """Add to the figures what is at the source in the range, against every line that went into the feed."""
     store, control = stage.store, stage.zendesk.control
-    for stream in STREAMS:
+    for stream in COLLECTED:
         lines = [line for line in feed.everything(stream) if line.record.time < span.end]
         shown = control.source(stream, span.start, span.end)
         judge(figures, lines, shown, control.source(stream, span.start, span.end, ever=True))

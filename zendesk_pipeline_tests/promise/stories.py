@@ -33,7 +33,7 @@ from zendesk_pipeline.model.windows import HOUR, Span, Window, timestamp
 from zendesk_pipeline.orchestration.accounts import FIRST_MINUTE as SCHEDULED
 from zendesk_pipeline.orchestration.catch_up import FIRST_PAUSE, GRACE, LONGEST_PAUSE, SUSPICIOUS
 from zendesk_pipeline.orchestration.run_history import ours, windows_of
-from zendesk_pipeline_tests.collected import STREAMS
+from zendesk_pipeline_tests.collected import COLLECTED
 from zendesk_pipeline_tests.fakes.scripted_server import Reply, ScriptedServer, answering
 from zendesk_pipeline_tests.promise.time_lapse import Daemon, SimulatedTime, daemon, home, on_the_clock
 
@@ -46,7 +46,7 @@ ACCOUNT = (
     *("--late-share", "0.1", "--account-limit", "100000"),
 )
 SCHEDULE, SENSOR = "hourly_collection_schedule", "catch_up_sensor"
-KEYS = [dg.AssetKey(name) for name in STREAMS]
+KEYS = [dg.AssetKey(name) for name in COLLECTED]
 
 
 # What happens
@@ -109,7 +109,7 @@ class Stage:
 
     def bucket(self, stream: str) -> Bucket:
         store = Store(client=self.s3.client(), bucket=self.s3.bucket, encryption={})
-        return Bucket(stream=STREAMS[stream], store=store, layout=self.layout)
+        return Bucket(stream=COLLECTED[stream], store=store, layout=self.layout)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -215,7 +215,7 @@ class Story:
     def prove(self, span: Span) -> None:
         """Compare every byte of the range with what Zendesk has."""
         control = self.stage.zendesk.control
-        for stream in STREAMS:
+        for stream in COLLECTED:
             proof = self.proofs[stream] = prove(self.stage.bucket(stream), span, control)
             self.check(
                 f"{stream}: all {len(span)} windows are there, nothing is missing or repeated",
@@ -278,7 +278,7 @@ def daemon_down(told: Story, *, hours: int = 6) -> None:
         told.note("[yellow]the daemon is up again[/yellow]")
         told.live(running, back + 50 * MINUTE)
     missed = Span(Window.of(down).start, Window.of(down).start + (hours - 1) * HOUR)
-    for stream in STREAMS:
+    for stream in COLLECTED:
         asked = told.runs_of(stream, by=SENSOR)
         told.check(
             f"{stream}: the newest window was the schedule's, the {len(missed)} before it were asked for as one range",
@@ -311,7 +311,7 @@ def zendesk_down(told: Story, *, hours: int = 2) -> None:
     opened = [alert for alert in told.alerts if "failed" in alert.text and alert.at < back]
     told.check(
         "the first alert names both streams and the sentence, in one message",
-        bool(opened) and all(f"{stream}: 1 window failed" in opened[0].text for stream in STREAMS),
+        bool(opened) and all(f"{stream}: 1 window failed" in opened[0].text for stream in COLLECTED),
     )
     failures = len([run for run in told.ran if run.failure])
     told.check(f"{len(opened)} messages for {failures} failed runs", 0 < len(opened) <= failures // 3)
@@ -321,7 +321,7 @@ def zendesk_down(told: Story, *, hours: int = 2) -> None:
 
 def _check_patience(told: Story, requests: Sequence[RequestSeen], down: float, back: float) -> None:
     """Runs fail with growing pauses, and each asks a handful of times."""
-    for stream in STREAMS:
+    for stream in COLLECTED:
         window = Window.of(int(down) - HOUR)
         tried = [run.at for run in told.ran if run.failure and run.stream == stream and run.span.start == window.start]
         pauses = [later - earlier for earlier, later in pairwise(tried)]
@@ -359,19 +359,19 @@ def _all_clear(alert: Alert) -> bool:
 def poisoned_window(told: Story, *, hours: int = 12) -> None:
     """One window can never be read: all others go on, it is tried alone with growing pauses, named, and then healed."""
     control, poisoned = told.stage.zendesk.control, Window(BEGIN + HOUR)
-    poison = dict.fromkeys(STREAMS, (poisoned.start + 20 * MINUTE, poisoned.start + 40 * MINUTE))
+    poison = dict.fromkeys(COLLECTED, (poisoned.start + 20 * MINUTE, poisoned.start + 40 * MINUTE))
     with told.daemon() as running:
         told.note("the daemon is up")
         control.set(unreadable=poison)
         told.note(f"[yellow]no page that holds records of {clock(poisoned.start)} can be read from now on[/yellow]")
         told.live(running, until := BEGIN + HOUR + hours * HOUR)
         others = [window for window in Span(BEGIN, Window.of(int(until) - GRACE).start) if window != poisoned]
-        for stream in STREAMS:
+        for stream in COLLECTED:
             told.check(f"{stream}: every other window was delivered meanwhile", _has(told, stream, others))
             told.check(f"{stream}: the poisoned one was not", not _has(told, stream, [poisoned]))
         control.set(unreadable={})
         told.note("[yellow]the poison is gone[/yellow]")
-        while any(not _has(told, stream, [poisoned]) for stream in STREAMS) and told.time.now < until + LONGEST_PAUSE:
+        while any(not _has(told, stream, [poisoned]) for stream in COLLECTED) and told.time.now < until + LONGEST_PAUSE:
             told.live(running, told.time.now + HOUR / 4)
         told.live(running, told.time.now + HOUR / 2)
     _check_naming(told, poisoned)
@@ -384,7 +384,7 @@ def _has(told: Story, stream: str, windows: Sequence[Window]) -> bool:
 
 
 def _check_naming(told: Story, poisoned: Window) -> None:
-    for stream in STREAMS:
+    for stream in COLLECTED:
         tried = [run for run in told.ran if run.stream == stream and run.failure and poisoned in run.span]
         alone = [run for run in tried[SUSPICIOUS:] if len(run.span) == 1]
         pauses = [later.at - earlier.at for earlier, later in pairwise(tried)]

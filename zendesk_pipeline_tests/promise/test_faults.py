@@ -8,12 +8,12 @@ from collections.abc import Iterator
 import pytest
 
 from zendesk_pipeline.delivery.object_keys import Layout
+from zendesk_pipeline.model.streams import COLLECTED_BY_DEFAULT
 from zendesk_pipeline_tests.promise.fault_matrix import (
     FAULTS,
     FURTHER,
     SEVERAL,
     SEVERAL_HISTORY,
-    STREAMS,
     Fault,
     Services,
     run_cell,
@@ -28,7 +28,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         faults = SEVERAL if thorough else SEVERAL[1::3]
         metafunc.parametrize("met_by_several", faults, ids=[fault.name for fault in faults])
     if "fault" in metafunc.fixturenames:
-        cells = [(fault, stream) for fault in FAULTS for stream in STREAMS]
+        cells = [(fault, stream) for fault in FAULTS for stream in COLLECTED_BY_DEFAULT]
         others = [(fault, stream) for fault in FAULTS for stream in FURTHER]
         chosen = cells + others if thorough else cells[::4] + cells[3::4] + others[::14]
         metafunc.parametrize(("fault", "stream"), chosen, ids=[f"{fault.name}-{stream}" for fault, stream in chosen])

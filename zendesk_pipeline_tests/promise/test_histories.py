@@ -33,7 +33,7 @@ from zendesk_pipeline.model.windows import HOUR, Span, TimeRange, Window
 from zendesk_pipeline.zendesk.page_order import PageOrder
 from zendesk_pipeline.zendesk.settled_range import SettledRange
 from zendesk_pipeline.zendesk.walk import Walk
-from zendesk_pipeline_tests.collected import STREAMS
+from zendesk_pipeline_tests.collected import COLLECTED
 from zendesk_pipeline_tests.fakes.memory_s3 import MemoryBucket, MemoryS3, Trouble
 from zendesk_pipeline_tests.promise.histories import BEGIN, LONGEST_LINE, Run, World
 
@@ -89,7 +89,7 @@ NUMBERS = st.integers(0, 12)
 """Of the request to S3 that meets the trouble."""
 RUNS = st.builds(
     Run,
-    stream=st.builds(_paged, st.sampled_from([*STREAMS.values()]), st.sampled_from([1, 2, 5, 100])),
+    stream=st.builds(_paged, st.sampled_from([*COLLECTED.values()]), st.sampled_from([1, 2, 5, 100])),
     span=st.builds(_last_hours, st.integers(0, 3), st.integers(1, 4)),
     early=_mostly(0, 700, 2000),
     lookback=_mostly(HOUR, 0, HOUR // 2, 2 * HOUR),
@@ -178,7 +178,7 @@ class Histories(RuleBasedStateMachine):
     def teardown(self) -> None:
         """Whatever happened, a run over all of it makes it exact."""
         if not self.broken:
-            for stream in STREAMS.values():
+            for stream in COLLECTED.values():
                 self.world.execute(Run(stream=stream, span=Span(BEGIN, self._hour + 2 * HOUR)))
 
     def _execute(self, run: Run, fresh: int = 0) -> None:
@@ -239,7 +239,7 @@ def test_two_runs_at_once_write_what_one_would_write() -> None:
     assert _objects_of_two() == {alone}
 
 
-TICKETS_OF_AN_HOUR = Run(stream=STREAMS["incremental_tickets"], span=Span(BEGIN, BEGIN + HOUR), batch_bytes=200)
+TICKETS_OF_AN_HOUR = Run(stream=COLLECTED["incremental_tickets"], span=Span(BEGIN, BEGIN + HOUR), batch_bytes=200)
 
 
 def _objects_of_two() -> set[frozenset[str]]:

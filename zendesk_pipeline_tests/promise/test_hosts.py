@@ -19,7 +19,7 @@ from zendesk_pipeline.zendesk.credentials import ApiToken, BearerToken, ClientCr
 from zendesk_pipeline.zendesk.oauth import token_endpoint
 from zendesk_pipeline_tests.asking import client_for, first_page
 from zendesk_pipeline_tests.by_hand import hours
-from zendesk_pipeline_tests.collected import STREAMS
+from zendesk_pipeline_tests.collected import COLLECTED
 from zendesk_pipeline_tests.conftest import SINCE
 from zendesk_pipeline_tests.fakes import certificates
 from zendesk_pipeline_tests.fakes.tunnels import Endpoint, connect_proxy, silent_host, tls_front
@@ -29,7 +29,7 @@ from zendesk_pipeline_tests.reconcile import reconcile
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 MODES = ("token", "bearer", "oauth")
 each_mode = pytest.mark.parametrize("mode", MODES)
-each_stream = pytest.mark.parametrize("stream", [pytest.param(stream, id=name) for name, stream in STREAMS.items()])
+each_stream = pytest.mark.parametrize("stream", [pytest.param(stream, id=name) for name, stream in COLLECTED.items()])
 
 
 @pytest.fixture(autouse=True)
@@ -131,7 +131,7 @@ def _environment(zendesk: SimulatedZendesk, s3: LocalS3, layout: Layout, url: st
 def test_a_cursor_is_a_parameter_and_no_address(zendesk: SimulatedZendesk, elsewhere: Endpoint) -> None:
     """A cursor that looks like an address, a path or more parameters is sent as the text it is."""
     client = _client(zendesk.url)
-    tickets = STREAMS["incremental_tickets"]
+    tickets = COLLECTED["incremental_tickets"]
     for cursor in (f"{elsewhere.url}/x", "//evil.example/", "../../oauth/tokens", "a&start_time=0#b", "a\r\nHost: b"):
         zendesk.control.forget_requests()
         params = tickets.paging.params(hours(1).time_range, cursor, 1)

@@ -27,7 +27,7 @@ from zendesk_pipeline.model.errors import PipelineError, SettingsError
 from zendesk_pipeline.model.windows import Span
 from zendesk_pipeline.settings.environment import Settings
 from zendesk_pipeline_tests.by_hand import FIRST, audit_log, audit_logs, hours, lines, ticket
-from zendesk_pipeline_tests.collected import STREAMS
+from zendesk_pipeline_tests.collected import COLLECTED
 from zendesk_pipeline_tests.conftest import SINCE
 from zendesk_pipeline_tests.deliveries import Bucket, Deliveries, holds_once, without_ledgers
 from zendesk_pipeline_tests.fakes.s3_proxy import Answer, Fate, S3Request, s3_proxy
@@ -200,9 +200,9 @@ def test_the_writers_policy_is_enough_for_everything(runs: Make, zendesk: Simula
     """Both streams, a record too long for a line, a re-run, a crash that is mended, a late arrival: never a refusal."""
     writer = runs(WRITTEN)
     zendesk.control.add_records("incremental_tickets", [ticket(990_001, FIRST.start + 9, "x" * 4_000_000).line])
-    said = [writer.run(stream) for stream in STREAMS]
+    said = [writer.run(stream) for stream in COLLECTED]
     delivered = without_ledgers(writer.bucket)  # as if both had died before they wrote their ledgers
-    said += [writer.run(stream) for stream in STREAMS]
+    said += [writer.run(stream) for stream in COLLECTED]
     mended = writer.bucket.stored()
     zendesk.control.add_records("audit_logs", [audit_log(990_002, SPAN.end - 60).line])
     said.append(writer.run("audit_logs", hours(1, skip=2)))

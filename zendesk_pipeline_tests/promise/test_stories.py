@@ -9,7 +9,7 @@ from click.testing import CliRunner
 
 from zendesk_pipeline.local.services import LocalS3
 from zendesk_pipeline.model.windows import HOUR, Span, Window
-from zendesk_pipeline_tests.collected import STREAMS
+from zendesk_pipeline_tests.collected import COLLECTED
 from zendesk_pipeline_tests.promise import stories
 from zendesk_pipeline_tests.promise.stories import BEGIN, SENSOR, Story, stage, story
 from zendesk_pipeline_tests.reconcile import reconcile
@@ -35,7 +35,7 @@ def _ended_well(told: Story, hours: int) -> None:
     """Nothing of the story fails, and the bytes in the bucket are the source's, each record once."""
     assert [check.sentence for check in told.checks if not check.holds] == []
     place, span = told.stage, Span(BEGIN, BEGIN + hours * HOUR)
-    for stream in STREAMS:
+    for stream in COLLECTED:
         verdict = reconcile(place.zendesk.control, place.s3, place.layout, stream, span)
         assert verdict.exact
         assert verdict.source > 10 * hours
@@ -49,7 +49,7 @@ def test_a_daemon_that_was_down(begin: Begin) -> None:
     stories.daemon_down(told, hours=3)
 
     _ended_well(told, 5)
-    assert {(run.stream, len(run.span)) for run in told.ran if run.by == SENSOR} == {(name, 2) for name in STREAMS}
+    assert {(run.stream, len(run.span)) for run in told.ran if run.by == SENSOR} == {(name, 2) for name in COLLECTED}
     assert told.stage.webhook.received == []
 
 

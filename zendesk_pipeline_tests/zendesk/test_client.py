@@ -33,7 +33,7 @@ from zendesk_pipeline.zendesk.credentials import BearerToken, ClientCredentials
 from zendesk_pipeline.zendesk.oauth import token_endpoint
 from zendesk_pipeline.zendesk.rate_limits import RateLimiter
 from zendesk_pipeline_tests.asking import NOW, client_for, first_page
-from zendesk_pipeline_tests.collected import STREAMS
+from zendesk_pipeline_tests.collected import COLLECTED
 from zendesk_pipeline_tests.conftest import FakeClock
 from zendesk_pipeline_tests.fakes.scripted_server import Reply, answering, tickets_page
 from zendesk_pipeline_tests.ports import lasting_port
@@ -44,7 +44,7 @@ EXPORT = "incremental"
 SOON = 2.0
 """A first pause without an order to wait is shorter than this."""
 
-each_stream = pytest.mark.parametrize("stream", [pytest.param(stream, id=name) for name, stream in STREAMS.items()])
+each_stream = pytest.mark.parametrize("stream", [pytest.param(stream, id=name) for name, stream in COLLECTED.items()])
 
 
 # Rate limits

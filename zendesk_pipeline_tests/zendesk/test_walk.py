@@ -24,8 +24,7 @@ from zendesk_pipeline.model.errors import (
 )
 from zendesk_pipeline.model.paging import Params
 from zendesk_pipeline.model.records import Page
-from zendesk_pipeline.model.streams import AUDIT_LOGS, INCREMENTAL_TICKETS, INCREMENTAL_USERS, Stream
-from zendesk_pipeline.model.streams import STREAMS as EVERY
+from zendesk_pipeline.model.streams import AUDIT_LOGS, INCREMENTAL_TICKETS, INCREMENTAL_USERS, STREAMS, Stream
 from zendesk_pipeline.model.windows import HOUR, Span, TimeRange, Window, timestamp
 from zendesk_pipeline.zendesk import transport as transport_module
 from zendesk_pipeline.zendesk.credentials import ClientCredentials
@@ -34,13 +33,13 @@ from zendesk_pipeline.zendesk.page_order import PAGES_OF_A_DOUBTFUL_END, RECORDS
 from zendesk_pipeline.zendesk.settled_range import PAUSE_OF_AN_OLD_PAGE, TRIES_OF_AN_OLD_PAGE
 from zendesk_pipeline.zendesk.transport import Transport
 from zendesk_pipeline_tests.asking import DAY, NOW, client_for, first_page, machine_in, walk_with
-from zendesk_pipeline_tests.collected import STREAMS
+from zendesk_pipeline_tests.collected import COLLECTED
 from zendesk_pipeline_tests.conftest import FakeClock
 from zendesk_pipeline_tests.fakes.scripted_server import Reply, answering, audit_logs_page, tickets_page
 from zendesk_pipeline_tests.ports import lasting_port
 
 Clocks = Callable[[float], FakeClock]
-each_stream = pytest.mark.parametrize("stream", [pytest.param(stream, id=name) for name, stream in STREAMS.items()])
+each_stream = pytest.mark.parametrize("stream", [pytest.param(stream, id=name) for name, stream in COLLECTED.items()])
 PAGE_OF = {"audit_logs": audit_logs_page, "incremental_tickets": tickets_page}
 QUIET = Span(NOW - HOUR, NOW)
 """The hour before the frozen clock's: the export's end of stream lies in it."""
@@ -328,7 +327,7 @@ BY_EVENT_TIME = {"incremental_tickets", "incremental_ticket_events", "ticket_met
 
 
 @pytest.mark.parametrize(
-    "stream", [pytest.param(each, id=each.name) for each in EVERY.values() if not each.paging.bounded]
+    "stream", [pytest.param(each, id=each.name) for each in STREAMS.values() if not each.paging.bounded]
 )
 def test_only_the_order_of_the_event_time_proves_something(stream: Stream, fake_clock: Clocks) -> None:
     """Users and organizations are listed by a time of the export's own: before the end no page proves anything.

@@ -9,7 +9,7 @@ from dataclasses import asdict
 import msgspec
 
 from zendesk_pipeline.local.simulator.faults import Rule
-from zendesk_pipeline.local.simulator.history import FOREVER, STREAMS
+from zendesk_pipeline.local.simulator.history import FOREVER, SIMULATED
 from zendesk_pipeline.local.simulator.messages import Answer, Request, error, json_answer
 from zendesk_pipeline.local.simulator.zendesk import Zendesk
 
@@ -49,8 +49,8 @@ def _source(zendesk: Zendesk, request: Request) -> Answer:
 
 
 def _stream(name: str | None) -> str:
-    if name not in STREAMS:
-        raise ValueError(f"stream must be one of {', '.join(STREAMS)}")
+    if name not in SIMULATED:
+        raise ValueError(f"stream must be one of {', '.join(SIMULATED)}")
     return name
 
 

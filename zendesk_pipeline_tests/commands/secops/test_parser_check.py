@@ -23,8 +23,8 @@ from zendesk_pipeline.commands.secops.parser_check import (
     verdict,
 )
 from zendesk_pipeline.model.records import record_reader
-from zendesk_pipeline.model.streams import STREAMS as ALL
-from zendesk_pipeline_tests.collected import STREAMS
+from zendesk_pipeline.model.streams import STREAMS
+from zendesk_pipeline_tests.collected import COLLECTED
 from zendesk_pipeline_tests.fakes.secops_server import CODE, LOG_TYPE, SecopsServer, Understands, google_error, secops
 
 Check = Callable[..., Result]
@@ -92,16 +92,16 @@ def test_the_parser_gets_lines_and_a_page_as_the_pipeline_writes_them(check: Che
     """Three records, each by itself, and the same three in the stream's envelope; with the active parser's code."""
     check()
     assert [each.body["parser"] for each in server.changes()] == [{"cbn": CODE}] * 2
-    for stream, (*lines, page) in zip(STREAMS.values(), logs(server), strict=True):
+    for stream, (*lines, page) in zip(COLLECTED.values(), logs(server), strict=True):
         assert lines == sample(stream)
         assert json.loads(page) == {stream.items: [json.loads(line) for line in lines]}
         assert b"\n" not in page
 
 
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", STREAMS)
 def test_made_up_records_are_records_of_the_stream(name: str) -> None:
     """The pipeline's own reader takes them; no two are alike."""
-    records = [record_reader(ALL[name])(line) for line in sample(ALL[name])]
+    records = [record_reader(STREAMS[name])(line) for line in sample(STREAMS[name])]
     assert len({record.identity for record in records}) == 3
 
 
@@ -231,4 +231,4 @@ def test_streams_can_differ() -> None:
 
 def test_a_page_is_what_the_pipeline_writes() -> None:
     """The envelope of OUTPUT_FORMAT=page, without blanks."""
-    assert page_of(STREAMS["incremental_tickets"], [b'{"id":1}', b'{"id":2}']) == b'{"tickets":[{"id":1},{"id":2}]}'
+    assert page_of(COLLECTED["incremental_tickets"], [b'{"id":1}', b'{"id":2}']) == b'{"tickets":[{"id":1},{"id":2}]}'

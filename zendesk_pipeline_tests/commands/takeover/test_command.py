@@ -18,7 +18,7 @@ from zendesk_pipeline.local.services import LocalS3, SimulatedZendesk
 from zendesk_pipeline.model.records import record_reader
 from zendesk_pipeline.model.streams import Stream
 from zendesk_pipeline.model.windows import HOUR, Span, Window, timestamp
-from zendesk_pipeline_tests.collected import STREAMS
+from zendesk_pipeline_tests.collected import COLLECTED
 from zendesk_pipeline_tests.deliveries import Bucket
 from zendesk_pipeline_tests.fakes.recipe import Recipe
 from zendesk_pipeline_tests.runs import QUIET, Project, project
@@ -88,14 +88,14 @@ def test_exactly_what_the_recipe_lacks_is_added(
     takeover: Run, pipeline: Project, zendesk: SimulatedZendesk, bucket: Bucket
 ) -> None:
     """Every record that Zendesk shows is in the bucket, what the recipe lost exactly once, what it had not again."""
-    before = {name: held(bucket, stream) for name, stream in STREAMS.items()}
-    shown = {name: at_source(zendesk, stream) for name, stream in STREAMS.items()}
+    before = {name: held(bucket, stream) for name, stream in COLLECTED.items()}
+    shown = {name: at_source(zendesk, stream) for name, stream in COLLECTED.items()}
 
     assert takeover(*TO, "--yes").exit_code == 0
-    for name in STREAMS:
+    for name in COLLECTED:
         assert pipeline.run(name, SPAN).success
 
-    for name, stream in STREAMS.items():
+    for name, stream in COLLECTED.items():
         after = held(bucket, stream)
         lost, added = shown[name] - before[name].recipe.keys(), after.pipeline
         repeated = sum(before[name].recipe.values()) - len(before[name].recipe)
@@ -119,7 +119,7 @@ def test_it_says_what_lacks_and_what_is_there_again(
 
     assert said.exit_code == 0
     assert bucket.stored(layout.feed.removesuffix("crm/")) == everything
-    for name, stream in STREAMS.items():
+    for name, stream in COLLECTED.items():
         shown, recipe = at_source(zendesk, stream), held(bucket, stream).recipe
         missing, again = len(shown - recipe.keys()), sum(recipe.values()) - len(recipe)
         assert (
@@ -160,15 +160,15 @@ def test_the_recipe_may_have_written_elsewhere(
         bucket.put(key.replace(layout.feed, elsewhere), body)
     bucket.delete(bucket.stored())
     there = Bucket(store=bucket.store, layout=Layout(feed=elsewhere, state=layout.state, quarantine=layout.quarantine))
-    delivered = held(there, STREAMS["audit_logs"]).recipe
+    delivered = held(there, COLLECTED["audit_logs"]).recipe
 
     said = takeover(*TO, "--without-source", "--prefix", elsewhere)
     takeover(*TO, "--without-source", "--prefix", elsewhere, "--yes")
 
     assert f"takeover --yes --prefix {elsewhere}\n" in said.stdout
     assert pipeline.run("audit_logs", SPAN).success
-    added = held(bucket, STREAMS["audit_logs"]).pipeline
-    assert added.keys() | delivered.keys() == at_source(recipe.zendesk, STREAMS["audit_logs"])
+    added = held(bucket, COLLECTED["audit_logs"]).pipeline
+    assert added.keys() | delivered.keys() == at_source(recipe.zendesk, COLLECTED["audit_logs"])
     assert not added.keys() & delivered.keys()
 
 
@@ -215,7 +215,7 @@ def test_assets_downstream_get_the_records_of_their_window(
     takeover(*TO, "--yes", "--without-source")
     hour = Span(SPAN.start + 2 * HOUR, SPAN.start + 3 * HOUR)
     assert pipeline.run("audit_logs", hour).success
-    stream = STREAMS["audit_logs"]
+    stream = COLLECTED["audit_logs"]
     manager: Any = (pipeline.definitions.resources or {})["s3_io_manager"]
     key = dg.AssetKey("audit_logs")
     partitions = pipeline.definitions.resolve_asset_graph().get(key).partitions_def

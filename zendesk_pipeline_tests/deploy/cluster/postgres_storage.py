@@ -16,7 +16,7 @@ from zendesk_pipeline.local.delivery_proof import Bucket, prove
 from zendesk_pipeline.local.simulator.faults import Rule
 from zendesk_pipeline.model.windows import HOUR, Span, Window, timestamp
 from zendesk_pipeline.settings import environment
-from zendesk_pipeline_tests.collected import STREAMS
+from zendesk_pipeline_tests.collected import COLLECTED
 from zendesk_pipeline_tests.deploy.cluster.stage import Cluster, cluster, deployed, found, needed
 from zendesk_pipeline_tests.runs import QUIET, Project, materializations
 
@@ -58,7 +58,7 @@ def _bucket(services: Cluster, stream: str) -> Bucket:
     chosen = environment.load()
     layout = Layout.of(chosen)
     return Bucket(
-        stream=STREAMS[stream],
+        stream=COLLECTED[stream],
         store=Store(client=services.s3.client(), bucket=services.s3.bucket, encryption={}),
         layout=layout,
     )
@@ -118,13 +118,13 @@ def test_a_range_is_backfilled_by_the_daemon(services: Cluster, instance: dg.Dag
 
         ended_as = found(ended, within=PATIENCE)
     assert ended_as == BulkActionStatus.COMPLETED_SUCCESS.value
-    for stream in STREAMS:
+    for stream in COLLECTED:
         assert _exact(services, stream, span)
         done = [event.partition for event in materializations(instance, stream)]
         assert [done.count(window.partition_key) for window in span] == [1] * len(span)
 
 
-def _backfill(instance: dg.DagsterInstance, span: Span, streams: Collection[str] = STREAMS) -> str:
+def _backfill(instance: dg.DagsterInstance, span: Span, streams: Collection[str] = COLLECTED) -> str:
     """A backfill, as the UI's Launch leaves it to the daemon."""
     asked = PartitionBackfill.from_asset_partitions(
         backfill_id=uuid4().hex[:8],
