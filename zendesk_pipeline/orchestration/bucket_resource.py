@@ -1,7 +1,7 @@
 """The bucket of an account as a Dagster resource: its settings, and what is made of them."""
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, assert_never
 
 import dagster as dg
 from dagster_aws.s3 import S3Resource
@@ -21,7 +21,7 @@ from zendesk_pipeline.model.windows import Window
 from zendesk_pipeline.orchestration.zendesk_resource import settled
 from zendesk_pipeline.settings import aws_errors
 from zendesk_pipeline.settings.addresses import wire_host
-from zendesk_pipeline.settings.environment import not_set
+from zendesk_pipeline.settings.environment import compression_of, not_set, output_format_of
 from zendesk_pipeline.settings.secret_references import resolved
 
 
@@ -70,13 +70,22 @@ class BucketResource(dg.ConfigurableIOManager):
         return Layout(feed=self.feed_prefix, state=self.state_prefix, quarantine=self.quarantine_prefix)
 
     def form(self, stream: Stream) -> BatchFormat:
-        """The form of a stream's objects."""
-        return BatchFormat(
-            items=stream.items,
-            envelope=self.output_format == "page",
-            compress=self.compression == "gzip",
-            limit=self.batch_bytes,
-        )
+        """The form of a stream's objects; raises SettingsError where a setting names none."""
+        match output_format_of(self.output_format):
+            case "ndjson":
+                envelope = False
+            case "page":
+                envelope = True
+            case unknown:
+                assert_never(unknown)
+        match compression_of(self.compression):
+            case "none":
+                compress = False
+            case "gzip":
+                compress = True
+            case unknown:
+                assert_never(unknown)
+        return BatchFormat(items=stream.items, envelope=envelope, compress=compress, limit=self.batch_bytes)
 
     def rules(self, stream: Stream) -> Redaction | None:
         """The rules by which a stream's records are stored; none where they are stored as they are."""

@@ -5,7 +5,7 @@ import re
 from collections.abc import Collection
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
@@ -24,7 +24,11 @@ from zendesk_pipeline.model.streams import COLLECTED_BY_DEFAULT, STREAMS
 from zendesk_pipeline.settings import env_file
 from zendesk_pipeline.settings.addresses import checked_address
 
+T = TypeVar("T", bound=str)
+
 AuthMode = Literal["oauth", "token", "bearer", "oauth_refresh"]
+OutputFormat = Literal["ndjson", "page"]
+Compression = Literal["none", "gzip"]
 
 CREDENTIALS: dict[AuthMode, tuple[str, ...]] = {
     "oauth": ("ZENDESK_CLIENT_ID", "ZENDESK_CLIENT_SECRET"),
@@ -44,10 +48,24 @@ REQUIRED = ("zendesk_base_url", "s3_bucket")
 
 def auth_mode_of(text: str) -> AuthMode:
     """The mode of a name; raises SettingsError where there is none."""
-    for mode in CREDENTIALS:
-        if mode == text:
-            return mode
-    raise SettingsError(f"AUTH_MODE={text} is none of {', '.join(CREDENTIALS)}.")
+    return _one_of("AUTH_MODE", text, get_args(AuthMode))
+
+
+def output_format_of(text: str) -> OutputFormat:
+    """The form of a name; raises SettingsError where there is none."""
+    return _one_of("OUTPUT_FORMAT", text, get_args(OutputFormat))
+
+
+def compression_of(text: str) -> Compression:
+    """The compression of a name; raises SettingsError where there is none."""
+    return _one_of("COMPRESSION", text, get_args(Compression))
+
+
+def _one_of(setting: str, text: str, choices: Collection[T]) -> T:
+    for choice in choices:
+        if choice == text:
+            return choice
+    raise SettingsError(f"{setting}={text} is none of {', '.join(choices)}.")
 
 
 OF_THE_LOCATION = frozenset({"dagster_ui_url", "keep_run_logs_days"})
@@ -232,11 +250,11 @@ class Settings(BaseSettings):
         default="zendesk/quarantine/",
         description="Where records too long for a line are stored; outside the feed prefix.",
     )
-    output_format: Literal["ndjson", "page"] = Field(
+    output_format: OutputFormat = Field(
         default="ndjson",
         description="`ndjson`: a record a line; `page`: the recipe's envelope, one line an object.",
     )
-    compression: Literal["none", "gzip"] = Field(default="none", description="`gzip` writes `.json.gz`.")
+    compression: Compression = Field(default="none", description="`gzip` writes `.json.gz`.")
     batch_bytes: int = Field(
         default=8 * 1024 * 1024, ge=1024, description="The most bytes of an object before compression."
     )

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 import msgspec
@@ -22,11 +22,10 @@ from zendesk_pipeline.model.errors import SettingsError
 from zendesk_pipeline.model.json_text import without_halves
 from zendesk_pipeline.model.streams import STREAMS, Stream
 from zendesk_pipeline.settings import environment
+from zendesk_pipeline.settings.environment import OutputFormat
 
 if TYPE_CHECKING:
     from zendesk_pipeline.commands.secops.client import Parsed, Parser, SecopsClient
-
-Format = Literal["ndjson", "page"]
 
 SAMPLES = Path(__file__).parent / "samples"
 """Made-up records, a file for each stream, with the fields of Zendesk's."""
@@ -69,7 +68,9 @@ def page_of(stream: Stream, lines: Sequence[bytes]) -> bytes:
     return form.head + form.separator.join(lines) + form.tail.rstrip(b"\n")
 
 
-def compare(client: "SecopsClient", code: str, stream: Stream, lines: Sequence[bytes]) -> dict[Format, ParserResult]:
+def compare(
+    client: "SecopsClient", code: str, stream: Stream, lines: Sequence[bytes]
+) -> dict[OutputFormat, ParserResult]:
     """Run the parser on the records, once each by itself and once as a page."""
     results = client.run_parser(code, [*lines, page_of(stream, lines)])
     return {"ndjson": outcome(lines, results[:-1]), "page": outcome(lines, results[-1:])}
@@ -113,13 +114,13 @@ def leaves(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
         yield path, str(value)
 
 
-def formats_that_fit(outcomes: Mapping[Format, ParserResult]) -> set[Format]:
+def formats_that_fit(outcomes: Mapping[OutputFormat, ParserResult]) -> set[OutputFormat]:
     """The formats in which most records are recognised; none if none is."""
     most = max(each.recognised for each in outcomes.values())
     return {form for form, each in outcomes.items() if each.recognised == most} if most else set()
 
 
-def verdict(fitting: Mapping[str, set[Format]]) -> tuple[set[Format], str]:
+def verdict(fitting: Mapping[str, set[OutputFormat]]) -> tuple[set[OutputFormat], str]:
     """The formats that fit every stream that is recognised at all, and what to do as a sentence."""
     lost = [name for name, forms in fitting.items() if not forms]
     understood = [forms for forms in fitting.values() if forms]
@@ -133,8 +134,9 @@ def verdict(fitting: Mapping[str, set[Format]]) -> tuple[set[Format], str]:
             "Neither format is parsed: records arrive in SecOps as raw logs only."
             " Ask Google's support about the parser, or write a parser or an extension of your own."
         )
-    common = set[Format]({"ndjson", "page"}).intersection(*understood)
-    if len(common) == 2:  # noqa: PLR2004  # all there are
+    every: set[OutputFormat] = {*get_args(OutputFormat)}
+    common = every.intersection(*understood)
+    if common == every:
         return common, f"Both formats are parsed: keep OUTPUT_FORMAT=ndjson, the default.{beside}"
     if common:
         return common, f"Set OUTPUT_FORMAT={next(iter(common))}.{beside}"
@@ -201,7 +203,7 @@ def parser_check(context: click.Context, /, *, stream: str | None, record: Path 
     context.exit(int(chosen.output_format not in fitting))
 
 
-def table(name: str, count: int, outcomes: Mapping[Format, ParserResult], *, values: bool) -> str:
+def table(name: str, count: int, outcomes: Mapping[OutputFormat, ParserResult], *, values: bool) -> str:
     """Both outcomes side by side; `values` says whether values of records may be shown."""
     line, page = outcomes["ndjson"], outcomes["page"]
     rows = [
