@@ -14,6 +14,7 @@ from zendesk_pipeline.delivery.bucket import Store
 from zendesk_pipeline.delivery.object_keys import Layout
 from zendesk_pipeline.local.services import LocalS3, SimulatedZendesk, local_s3, moto_s3, simulated_zendesk
 from zendesk_pipeline.model.clock import Clock
+from zendesk_pipeline_tests import read_once
 
 SINCE, NOW = "2026-11-12T00:00:00Z", "2026-11-14T12:00:00Z"
 """The simulated account's history, and its frozen clock; a test may set the clock."""
@@ -29,6 +30,7 @@ hypothesis.settings.load_profile("patient")
 
 def pytest_configure() -> None:
     """Tests that interrupt a process work in the background of a script too, where SIGINT and SIGHUP are ignored."""
+    read_once.from_now_on()
     for number in (signal.SIGINT, signal.SIGHUP):
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, signal.default_int_handler)
