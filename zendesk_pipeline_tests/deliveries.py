@@ -1,12 +1,14 @@
 """Deliveries of pages made by hand, and what lies in the bucket afterwards, read without the code under test."""
 
 import gzip
+import itertools
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import msgspec
+import pytest
 
 from zendesk_pipeline.delivery.batches import BatchFormat
 from zendesk_pipeline.delivery.bucket import Store
@@ -22,6 +24,16 @@ from zendesk_pipeline_tests.by_hand import lines, paged
 
 SMALL = BatchFormat(items="audit_logs", envelope=False, compress=False, limit=400)
 """Three of the audit logs made by hand fit into one object."""
+FORMS = pytest.mark.parametrize(
+    "changes",
+    [
+        pytest.param({}, id="ndjson"),
+        pytest.param({"compress": True}, id="gzip"),
+        pytest.param({"envelope": True}, id="page"),
+        pytest.param({"envelope": True, "compress": True}, id="page-gzip"),
+    ],
+)
+_numbers = itertools.count()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,3 +148,9 @@ def decoded(content: bytes) -> list[Any]:
     """The records of an object in either format."""
     values = [msgspec.json.decode(line) for line in content.splitlines()]
     return [record for value in values for record in value.get("audit_logs", [value])]
+
+
+def fresh(bucket: Bucket) -> Bucket:
+    """A place that no earlier example has written to."""
+    root = f"fresh-{next(_numbers)}/"
+    return replace(bucket, layout=Layout(feed=f"{root}crm/", state=f"{root}state/", quarantine=f"{root}quarantine/"))

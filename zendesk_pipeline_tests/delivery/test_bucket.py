@@ -27,12 +27,6 @@ WRITERS = 6
 JSON = "application/json"
 
 
-@pytest.fixture
-def _one_try(monkeypatch: pytest.MonkeyPatch) -> None:
-    """S3's client does not try again, so that no test waits for its pauses."""
-    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
-
-
 @pytest.fixture(params=["s3", "moto"], ids=["seaweedfs", "moto"])
 def server(request: pytest.FixtureRequest, _one_try: None) -> LocalS3:
     """Either server."""

@@ -1,6 +1,5 @@
 """The delivery promise of docs/delivery.md, line by line, against real S3 over HTTP."""
 
-import gzip
 import itertools
 import json
 import threading
@@ -21,73 +20,33 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from zendesk_pipeline.delivery import ledger as ledgers
-from zendesk_pipeline.delivery.batches import LONGEST_LINE, encode
 from zendesk_pipeline.delivery.bucket import Store, prepared
-from zendesk_pipeline.delivery.ledger_store import RACES
 from zendesk_pipeline.delivery.object_keys import Layout
 from zendesk_pipeline.delivery.window_writer import WRITERS
-from zendesk_pipeline.local.services import LocalS3, local_s3, moto_s3
+from zendesk_pipeline.local.services import local_s3, moto_s3
 from zendesk_pipeline.model.errors import DeliveryError, DeniedError, TransientError
 from zendesk_pipeline.model.records import Page, Record
 from zendesk_pipeline.model.streams import INCREMENTAL_TICKETS
 from zendesk_pipeline.model.windows import HOUR, Span, Window
-from zendesk_pipeline_tests.by_hand import (
-    FIRST,
-    audit_log,
-    audit_logs,
-    hours,
-    lines,
-    numbered,
-    paged,
-    ticket,
+from zendesk_pipeline_tests.by_hand import FIRST, audit_log, audit_logs, hours, lines, numbered, paged, ticket
+from zendesk_pipeline_tests.deliveries import (
+    FORMS,
+    SMALL,
+    Bucket,
+    Deliveries,
+    decoded,
+    fresh,
+    holds_once,
+    walk,
+    without_ledgers,
 )
-from zendesk_pipeline_tests.deliveries import SMALL, Bucket, Deliveries, decoded, holds_once, walk, without_ledgers
-from zendesk_pipeline_tests.fakes.s3_wire import Sent, Wire, denying, gone_from, refusal
+from zendesk_pipeline_tests.fakes.s3_wire import Sent, Wire, gone_from, refusal
 
 SECOND, THIRD = (Window(FIRST.start + number * HOUR) for number in (1, 2))
+pytestmark = pytest.mark.usefixtures("_one_try")
+
 SPAN = hours(3)
 RECORDS = audit_logs(SPAN)
-FORMS = pytest.mark.parametrize(
-    "changes",
-    [
-        pytest.param({}, id="ndjson"),
-        pytest.param({"compress": True}, id="gzip"),
-        pytest.param({"envelope": True}, id="page"),
-        pytest.param({"envelope": True, "compress": True}, id="page-gzip"),
-    ],
-)
-
-_numbers = itertools.count()
-
-
-@pytest.fixture(autouse=True)
-def _one_try(monkeypatch: pytest.MonkeyPatch) -> None:
-    """S3's client does not try again, so that no test waits for its pauses."""
-    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
-
-
-@pytest.fixture
-def bucket(s3: LocalS3, layout: Layout) -> Bucket:
-    """A place in SeaweedFS."""
-    return Bucket(store=Store(client=s3.client(), bucket=s3.bucket, encryption={}), layout=layout)
-
-
-@pytest.fixture
-def moto_bucket(moto: LocalS3, layout: Layout) -> Bucket:
-    """A place in moto, which is quicker, for tests of many runs."""
-    return Bucket(store=Store(client=moto.client(), bucket=moto.bucket, encryption={}), layout=layout)
-
-
-@pytest.fixture
-def deliveries(bucket: Bucket) -> Deliveries:
-    return Deliveries(bucket=bucket)
-
-
-def _fresh(bucket: Bucket) -> Bucket:
-    """A place that no earlier example has written to."""
-    root = f"fresh-{next(_numbers)}/"
-    return replace(bucket, layout=Layout(feed=f"{root}crm/", state=f"{root}state/", quarantine=f"{root}quarantine/"))
 
 
 def _times(records: Iterable[bytes]) -> Iterator[str]:
@@ -129,7 +88,7 @@ def test_a_range_can_be_run_any_number_of_times(deliveries: Deliveries) -> None:
 @given(cuts=st.sets(st.integers(1, len(RECORDS) - 1)), repeated=st.booleans())
 def test_objects_depend_on_the_records_only(moto_bucket: Bucket, cuts: set[int], *, repeated: bool) -> None:
     """However Zendesk cuts its pages, and if each page begins with the last record of the one before: same objects."""
-    reference, cut = _fresh(moto_bucket), _fresh(moto_bucket)
+    reference, cut = fresh(moto_bucket), fresh(moto_bucket)
     Deliveries(bucket=reference).records(SPAN, RECORDS)
     edges = [0, *sorted(cuts), len(RECORDS)]
     pages = [RECORDS[start - (repeated and start > 0) : end] for start, end in itertools.pairwise(edges)]
@@ -145,7 +104,7 @@ def _objects(bucket: Bucket) -> dict[str, bytes]:
 @given(records=st.permutations(audit_logs(SPAN, each=3)), size=st.integers(1, 9))
 def test_records_out_of_order_are_delivered_once(moto_bucket: Bucket, records: list[Record], size: int) -> None:
     """Zendesk promises ascending order; where it does not hold, every record still lands once in its own window."""
-    bucket = _fresh(moto_bucket)
+    bucket = fresh(moto_bucket)
     Deliveries(bucket=bucket).run(SPAN, paged(records, size))
     assert holds_once(bucket, records)
     assert bucket.complete(SPAN) == [True] * 3
@@ -253,7 +212,7 @@ def test_an_empty_window_is_complete(deliveries: Deliveries) -> None:
 
 def test_the_same_source_gives_the_same_objects(deliveries: Deliveries) -> None:
     """Two buckets that collect the same source end with the same keys and bytes, compressed ones too."""
-    other = replace(deliveries, bucket=_fresh(deliveries.bucket))
+    other = replace(deliveries, bucket=fresh(deliveries.bucket))
     for each in (deliveries, other):
         each.formed(compress=True).records(SPAN, RECORDS)
     raw = [
@@ -373,47 +332,12 @@ def test_a_crash_is_mended_although_the_source_went_on(deliveries: Deliveries) -
     assert deliveries.bucket.complete(SPAN) == [True] * 3
 
 
-def test_an_object_written_by_another_run_is_taken_up(deliveries: Deliveries) -> None:
-    """Whoever wrote it: an object under a key of ours holds delivered records, and its number is not used again."""
-    body = b"".join(record.line + b"\n" for record in RECORDS[:2])
-    key = deliveries.bucket.layout.batch("audit_logs", FIRST, 1, encode(body, compress=False).sha256, ".json")
-    deliveries.bucket.put(key, body)
-    deliveries.records(SPAN, RECORDS)
-    assert holds_once(deliveries.bucket, RECORDS)
-    named = [each["key"] for each in deliveries.bucket.ledger(FIRST)["objects"]]
-    numbers = [deliveries.bucket.layout.sequence(each, "audit_logs", FIRST) for each in named]
-    assert key in named
-    assert len(set(numbers)) == len(named) > 1
-
-
-@pytest.mark.parametrize("found", range(3))
-def test_the_rest_of_what_another_run_writes_is_made_alike(deliveries: Deliveries, found: int) -> None:
-    """Where an object of a run that is still at work is found, the others come out under its keys: none is repeated."""
-    sizes = ("short", "short", "long" * 70, "short")
-    records = [audit_log(number, FIRST.start + number, text) for number, text in enumerate(sizes)]
-    deliveries.records(hours(1), records)
-    keys = without_ledgers(deliveries.bucket)
-    assert len(keys) == 3
-    deliveries.bucket.delete(key for key in keys if key != keys[found])
-    deliveries.records(hours(1), records)
-    assert deliveries.bucket.stored() == keys
-
-
 def test_a_changed_compression_repeats_nothing(deliveries: Deliveries) -> None:
     """Settings may change between a crash and the run that mends it: the records still count as delivered."""
     deliveries.records(SPAN, RECORDS)
     keys = without_ledgers(deliveries.bucket)
     deliveries.formed(compress=True, envelope=True, limit=9999).records(SPAN, RECORDS)
     assert deliveries.bucket.stored() == keys
-
-
-def test_foreign_files_in_the_feed_are_left_alone(deliveries: Deliveries) -> None:
-    """Files of others below the feed prefix are neither read nor touched."""
-    foreign = f"{deliveries.bucket.layout.day(FIRST)}050000-zendesk-audit_logs.json"
-    deliveries.bucket.put(foreign, b'{"audit_logs":[]}')
-    deliveries.records(SPAN, RECORDS)
-    assert deliveries.bucket.body(foreign) == b'{"audit_logs":[]}'
-    assert foreign not in {each["key"] for window in SPAN for each in deliveries.bucket.ledger(window)["objects"]}
 
 
 def _then_fails(pages: list[Page], after: int) -> Iterator[Page]:
@@ -559,22 +483,6 @@ def test_a_flag_that_another_run_has_set_since_is_not_taken_back(deliveries: Del
     with pytest.raises(TransientError):
         walk(deliveries.delivery(SPAN), pages())
     assert deliveries.bucket.complete(SPAN)[:2] == [True, False]
-
-
-@pytest.mark.parametrize(("older", "told"), [(1, False), (2, True)])
-def test_what_is_left_out_for_its_time_is_counted_and_told(deliveries: Deliveries, older: int, told: bool) -> None:  # noqa: FBT001  # what is expected
-    """Records from before what was asked for, or of the future, belong to other windows: from a share on, a warning."""
-    records = audit_logs(hours(1), each=150)
-    (page,) = numbered([records])
-    done = deliveries.run(hours(1), [replace(page, older=older)])
-    assert done.tallies[FIRST].older == older
-    assert [f"{older} are from before" in warning for warning in deliveries.warnings] == [True] * told
-    done = deliveries.run(hours(1), [replace(page, ahead=older)])
-    assert done.tallies[FIRST].ahead == older
-    assert [f"{older} of the future" in warning for warning in deliveries.warnings[told:]] == [True] * told
-    users = replace(deliveries, stream=replace(deliveries.stream, lists_by_event_time=False), warnings=[])
-    assert users.run(hours(1), [replace(page, older=older)]).tallies[FIRST].older == older
-    assert users.warnings == []
 
 
 @pytest.mark.parametrize("most", [0, 5, 10_000])
@@ -731,7 +639,7 @@ def test_any_history_of_crashes_ends_exact(moto_bucket: Bucket, runs: list[dict[
 
     And no run ever reports a window finished of which a record that it was shown is not in the feed.
     """
-    bucket = _fresh(moto_bucket)
+    bucket = fresh(moto_bucket)
     deliveries = Deliveries(bucket=bucket)
     wire = Wire(bucket.store.client)
     for number, run in enumerate(runs):
@@ -808,97 +716,7 @@ def _named(bucket: Bucket) -> list[str]:
     return sorted(each["key"] for window in SPAN for each in bucket.ledger(window)["objects"])
 
 
-def test_a_ledger_that_another_run_wrote_in_between_is_merged(deliveries: Deliveries) -> None:
-    """A lost race for the ledger loses no entry: what both runs delivered is in it, and both count as delivered."""
-    other = replace(deliveries, bucket=replace(deliveries.bucket, store=replace(deliveries.bucket.store)))
-    mine, theirs = RECORDS[:3], RECORDS[3:6]
-    with deliveries.delivery(hours(1)) as delivery:
-        delivery.take(paged(mine)[0])
-        other.records(hours(1), theirs)
-    assert len(deliveries.bucket.ledger(FIRST)["objects"]) == 2
-    assert holds_once(deliveries.bucket, RECORDS[:6])
-    deliveries.records(hours(1), RECORDS[:6])
-    assert holds_once(deliveries.bucket, RECORDS[:6])
-
-
-def test_a_ledger_deleted_in_between_is_written_anew(deliveries: Deliveries) -> None:
-    """Where the ledger vanishes while a run works, the run's own knowledge becomes the new one."""
-    deliveries.records(hours(1), RECORDS[:3])
-    with deliveries.delivery(hours(1)) as delivery:
-        delivery.take(paged(RECORDS[:6], 6)[0])
-        deliveries.bucket.delete(deliveries.bucket.stored(deliveries.bucket.layout.state))
-    assert len(deliveries.bucket.ledger(FIRST)["objects"]) == 2
-    assert holds_once(deliveries.bucket, RECORDS[:6])
-
-
-def test_a_race_without_end_is_an_error(deliveries: Deliveries) -> None:
-    """Where others keep replacing a ledger the run gives up in words; what it stored is not repeated later."""
-
-    def always_lost(sent: Sent, _: Callable[[], AWSResponse]) -> AWSResponse | None:
-        lost = sent.operation == "PutObject" and sent.key.startswith(deliveries.bucket.layout.state)
-        return refusal(412, "PreconditionFailed") if lost else None
-
-    wire = Wire(deliveries.bucket.store.client, fault=always_lost)
-    with pytest.raises(DeliveryError, match=f"other runs replaced its ledger {RACES} times"):
-        deliveries.records(hours(1), RECORDS[:6])
-    wire.fault = None
-    deliveries.records(hours(1), RECORDS[:6])
-    assert holds_once(deliveries.bucket, RECORDS[:6])
-
-
-# Damage and rights
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        pytest.param(b"not a ledger", id="foreign"),
-        pytest.param(ledgers.encode(ledgers.empty("audit_logs", SECOND))[:-5], id="cut-off"),
-        pytest.param(b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x02\x03\x01garbage!", id="damaged"),
-    ],
-)
-def test_a_ledger_that_cannot_be_read_stops_its_window(deliveries: Deliveries, content: bytes) -> None:
-    """Without its ledger nothing is known of a window: nothing goes into it, and the error names the ledger."""
-    key = deliveries.bucket.layout.ledger("audit_logs", SECOND)
-    deliveries.bucket.put(key, content)
-    with pytest.raises(DeliveryError, match=rf"the ledger s3://.*{key} cannot be read .*docs/delivery.md"):
-        deliveries.records(SPAN, RECORDS)
-    assert set(deliveries.bucket.lines()) <= set(lines(RECORDS[:6]))
-    assert deliveries.bucket.stored(key) == [key]
-
-
-def test_a_ledger_of_another_window_is_refused(deliveries: Deliveries) -> None:
-    """A ledger that was copied to another key says of which window it is: it is not believed for this one."""
-    deliveries.records(hours(1), RECORDS[:6])
-    (held,) = deliveries.bucket.stored(deliveries.bucket.layout.state)
-    body = deliveries.bucket.store.client.get_object(Bucket=deliveries.bucket.store.bucket, Key=held)["Body"].read()
-    deliveries.bucket.put(deliveries.bucket.layout.ledger("audit_logs", SECOND), body)
-    with pytest.raises(DeliveryError, match="cannot be read"):
-        deliveries.records(hours(1, skip=1), RECORDS[6:12])
-    assert holds_once(deliveries.bucket, RECORDS[:6])
-
-
-def test_a_ledger_that_may_not_be_read_stops_its_window(deliveries: Deliveries) -> None:
-    """403 for a ledger that exists is an error that names the right that is missing, and nothing is delivered."""
-    deliveries.records(SPAN, RECORDS[:2])
-    Wire(deliveries.bucket.store.client, fault=denying("GetObject", within=deliveries.bucket.layout.state))
-    with pytest.raises(DeniedError, match=r"s3:GetObject"):
-        deliveries.records(SPAN, RECORDS)
-    assert len(deliveries.bucket.lines()) == 2
-
-
-def test_a_missing_ledger_may_be_answered_with_403(deliveries: Deliveries) -> None:
-    """Without s3:ListBucket AWS answers 403 for a key that is not there: runs work all the same."""
-
-    def as_without_list_bucket(sent: Sent, send: Callable[[], AWSResponse]) -> AWSResponse | None:
-        answer = send() if sent.operation == "GetObject" else None
-        return refusal(403, "AccessDenied") if answer and answer.status_code == 404 else answer
-
-    Wire(deliveries.bucket.store.client, fault=as_without_list_bucket)
-    for _ in range(2):
-        deliveries.records(SPAN, RECORDS)
-    assert holds_once(deliveries.bucket, RECORDS)
-    assert deliveries.bucket.complete(SPAN) == [True] * 3
+# Rights
 
 
 PUT, GET = "s3:PutObject", "s3:GetObject"
@@ -984,7 +802,7 @@ def test_a_redelivery_that_broke_off_goes_on(deliveries: Deliveries) -> None:
     """Killed wherever it was and started again, it sends each record once more, not twice: ledger or not."""
     deliveries.records(SPAN, RECORDS)
     for number in range(4, 9):
-        place = replace(deliveries, bucket=_fresh(deliveries.bucket), redelivery=f"run-{number}")
+        place = replace(deliveries, bucket=fresh(deliveries.bucket), redelivery=f"run-{number}")
         place.records(SPAN, RECORDS)
         wire = Wire(place.bucket.store.client, fault=gone_from(number, stored=True))
         with pytest.raises(DeliveryError):
@@ -994,102 +812,6 @@ def test_a_redelivery_that_broke_off_goes_on(deliveries: Deliveries) -> None:
         assert place.bucket.lines() == sorted(lines(RECORDS) * 2)
         replace(place, redelivery="another").records(SPAN, RECORDS, redeliver=True)
         assert place.bucket.lines() == sorted(lines(RECORDS) * 3)
-
-
-def test_an_object_of_another_account_counts_for_nothing(deliveries: Deliveries) -> None:
-    """Two accounts that share a feed prefix by mistake hold back none of each other's records; the runs say so."""
-    sandbox, production = (replace(deliveries, account=f"{name}.zendesk.com") for name in ("sandbox", "production"))
-    sandbox.records(SPAN, RECORDS)
-    without_ledgers(deliveries.bucket)
-    own = [audit_log(int(record.identity), record.time, "in production") for record in RECORDS]
-    production.records(SPAN, own)
-    assert deliveries.bucket.lines() == sorted(lines(RECORDS) + lines(own))
-    assert any("holds records of sandbox.zendesk.com" in text for text in deliveries.warnings)
-    replace(deliveries, account="production.zendesk.com").records(SPAN, own)
-    assert deliveries.bucket.lines() == sorted(lines(RECORDS) + lines(own))
-
-
-# Objects of somebody else's
-
-
-OURS = b"".join(record.line + b"\n" for record in RECORDS[:3])
-FORGERIES: dict[str, tuple[bytes, str]] = {
-    "another digest": (OURS, "holds other bytes than its name says"),
-    "another hour": (b"".join(record.line + b"\n" for record in RECORDS[6:8]), "holds records of another window"),
-    "a record five times": ((RECORDS[0].line + b"\n") * 5, "holds a record twice"),
-    "no line end": (RECORDS[0].line, "does not end with a line end"),
-    "a line no feed takes": (
-        audit_log(int(RECORDS[0].identity), FIRST.start, "x" * LONGEST_LINE).line + b"\n",
-        "has a line that is too long for the feed",
-    ),
-    "no records": (b"<html></html>\n", "holds something that is no record"),
-}
-
-
-def _forged(bucket: Bucket, kind: str) -> str:
-    """Somebody puts an object under a name of ours; its digest is right, unless that is what is wrong."""
-    content, _ = FORGERIES[kind]
-    digest = "0" * 64 if kind == "another digest" else encode(content, compress=False).sha256
-    key = bucket.layout.batch("audit_logs", FIRST, 0, digest, ".json")
-    bucket.put(key, content)
-    return key
-
-
-@pytest.mark.parametrize("kind", FORGERIES)
-def test_what_is_not_ours_counts_for_nothing(deliveries: Deliveries, kind: str) -> None:
-    """Digest, window and form are compared before an unnamed object counts: it holds no record back, and is named."""
-    bucket = deliveries.bucket
-    forged = _forged(bucket, kind)
-    for _ in range(2):
-        deliveries.records(SPAN, RECORDS)
-    own = {key: body for key, body in bucket.feed().items() if key != forged}
-    assert sorted(line for body in own.values() for line in body.split(b"\n")[:-1]) == lines(RECORDS)
-    assert bucket.body(forged) == FORGERIES[kind][0]
-    assert [each["key"] for each in bucket.ledger(FIRST)["objects"]] == sorted(key for key in own if "/05" in key)
-    assert bucket.complete(SPAN) == [True] * 3
-    assert len(deliveries.warnings) == 2
-    assert all(forged in text and FORGERIES[kind][1] in text for text in deliveries.warnings)
-
-
-def test_what_lies_at_our_very_name_is_compared(deliveries: Deliveries) -> None:
-    """Other bytes under the key that a batch has are said, and the batch goes beside them under the next number."""
-    elsewhere = replace(deliveries, bucket=_fresh(deliveries.bucket))
-    elsewhere.records(SPAN, RECORDS)
-    there, here = elsewhere.bucket, deliveries.bucket
-    taken = [key.replace(there.layout.feed, here.layout.feed) for key in there.stored()]
-    for key in taken:
-        here.put(key, b"{}\n")
-    deliveries.records(SPAN, RECORDS)
-    own = {key: body for key, body in here.feed().items() if key not in taken}
-    assert sorted(line for body in own.values() for line in body.split(b"\n")[:-1]) == lines(RECORDS)
-    assert [key for key in taken if not any(key in text for text in deliveries.warnings)] == []
-
-
-def test_what_was_compressed_elsewhere_is_the_same(deliveries: Deliveries) -> None:
-    """A batch that lies there in another compression is ours: its content counts, and its ledger says its own size."""
-    deliveries = deliveries.formed(compress=True)
-    deliveries.records(hours(1), RECORDS[:6])
-    bucket = deliveries.bucket
-    stored = {key: gzip.compress(body, 1, mtime=0) for key, body in bucket.feed().items()}
-    without_ledgers(bucket)
-    for key, body in stored.items():
-        bucket.put(key, body)
-    refused = iter([refusal(403, "AccessDenied")])
-    Wire(bucket.store.client, fault=lambda sent, _: next(refused, None) if sent.operation == "ListObjectsV2" else None)
-    deliveries.records(hours(1), RECORDS[:6])
-    assert {each["key"]: each["bytes"] for each in bucket.ledger(FIRST)["objects"]} == {
-        key: len(body) for key, body in stored.items()
-    }
-    assert holds_once(bucket, RECORDS[:6])
-
-
-def test_an_object_that_may_not_be_read_is_warned_of(deliveries: Deliveries) -> None:
-    """With the right to list the feed but not to read it an unnamed object is warned of by name."""
-    deliveries.records(SPAN, RECORDS)
-    keys = without_ledgers(deliveries.bucket)
-    Wire(deliveries.bucket.store.client, fault=denying("GetObject", within=deliveries.bucket.layout.feed))
-    deliveries.records(SPAN, RECORDS)
-    assert [key for key in keys if not any(key in warning for warning in deliveries.warnings)] == []
 
 
 def test_a_credential_that_may_not_write_is_told_so(clients: dict[str, Any], layout: Layout) -> None:
@@ -1129,66 +851,3 @@ def test_objects_go_before_their_ledger(deliveries: Deliveries) -> None:
     Wire(deliveries.bucket.store.client, fault=notes_the_order)
     deliveries.records(hours(1), audit_logs(hours(1), each=30))
     assert events == ["object"] * 10 + ["ledger"]
-
-
-# Long records
-
-
-@FORMS
-@pytest.mark.parametrize(
-    "text",
-    [pytest.param("ü" * 2_500_000, id="long-text"), pytest.param('"' * 2_500_000, id="escapes")],
-)
-def test_a_record_too_long_for_a_line_is_shortened_and_kept_whole(
-    deliveries: Deliveries, text: str, changes: dict[str, bool]
-) -> None:
-    """The feed gets a marked line that it takes, with identity and time; the whole record lies in quarantine."""
-    long = audit_log(1, FIRST.start + 5, text)
-    deliveries = deliveries.formed(**changes)
-    done = deliveries.records(hours(1), [*RECORDS[:2], long, *RECORDS[2:6]])
-    quarantined = deliveries.bucket.stored(deliveries.bucket.layout.quarantine)
-    assert [deliveries.bucket.body(key) for key in quarantined] == [long.line]
-    assert max(len(line) for body in deliveries.bucket.feed().values() for line in body.split(b"\n")) <= LONGEST_LINE
-    found = {record["id"]: record for body in deliveries.bucket.feed().values() for record in decoded(body)}
-    assert found[1]["created_at"] == "2026-11-12T05:00:05Z"
-    assert found[1]["zendesk_pipeline"]["whole"] == f"s3://{deliveries.bucket.store.bucket}/{quarantined[0]}"
-    assert len(found) == 7
-    assert done.tallies[FIRST].quarantined == 1
-    assert quarantined[0] in deliveries.warnings[0]
-
-
-def test_a_shortened_record_is_delivered_once(deliveries: Deliveries) -> None:
-    """A shortened record counts as delivered: by the ledger, and after a crash by its own line."""
-    long = audit_log(1, FIRST.start + 5, "x" * 5_000_000)
-    deliveries.records(hours(1), [long])
-    keys = without_ledgers(deliveries.bucket)
-    for _ in range(2):
-        deliveries.records(hours(1), [long])
-    assert deliveries.bucket.stored() == keys
-
-
-# Accounts
-
-
-def test_the_tally_of_a_window_is_right(deliveries: Deliveries) -> None:
-    """What a run says of a window is what the bucket holds and the pages cost."""
-    pages = [replace(page, requests=2, waited=1.5) for page in paged(RECORDS)]
-    deliveries.records(hours(1), RECORDS[:2])
-    done = deliveries.run(SPAN, pages)
-    tally = done.tallies[FIRST]
-    held = [key for key in deliveries.bucket.stored() if "/050000-" in key]
-    assert sorted(tally.objects) == held
-    assert tally.bytes == sum(len(deliveries.bucket.body(key)) for key in held)
-    assert (tally.total, tally.records, tally.duplicates, tally.late) == (6, 4, 2, 4)
-    assert (tally.first, tally.last) == (FIRST.start, FIRST.end - 1)
-    assert tally.pages == 2
-    assert sum(tally.requests for tally in done.tallies.values()) == 2 * len(pages)
-    assert sum(tally.waited for tally in done.tallies.values()) == 1.5 * len(pages)
-
-
-def test_a_window_is_finished_when_its_ledger_is_stored(
-    deliveries: Deliveries, fake_clock: Callable[[float], Any]
-) -> None:
-    """The time of finishing is the run's clock, and only windows of the range have one."""
-    done = replace(deliveries, clock=fake_clock(SPAN.end + 60.0).clock).records(SPAN, RECORDS)
-    assert [done.tallies[window].finished_at for window in SPAN] == [SPAN.end + 60.0] * 3
