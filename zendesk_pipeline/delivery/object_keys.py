@@ -1,4 +1,4 @@
-"""Where things lie in the bucket. Pure; the layout is an interface (docs/layout.md), pinned by tests.
+"""Where things are in the bucket. Pure; the layout is an interface (docs/layout.md), pinned by tests.
 
 Keys hold only `[A-Za-z0-9/_.-]`: a SecOps feed over SQS takes no characters that would be encoded.
 """
@@ -44,7 +44,13 @@ class Layout:
 
     def ledger(self, stream: str, window: Window) -> str:
         """What a window has delivered."""
-        return f"{self.ledgers(stream)}{window.starts_at:%Y/%m/%d/%H}.json.gz"
+        return f"{self.ledgers(stream)}{window.starts_at:{_LEDGER}}"
+
+    def window_of_ledger(self, key: str, stream: str) -> Window | None:
+        """The window whose ledger has this key; None for every other key."""
+        moment = _moment(key.removeprefix(self.ledgers(stream)), _LEDGER)
+        window = None if moment is None else Window.of(moment)
+        return window if window and self.ledger(stream, window) == key else None
 
     @property
     def account(self) -> str:
@@ -60,6 +66,17 @@ class Layout:
         start = f"{self.feed}{_name(stream, window)}-"
         match = _NUMBERED.fullmatch(key, len(start)) if key.startswith(start) else None
         return int(match["sequence"]) if match else None
+
+
+_LEDGER = "%Y/%m/%d/%H.json.gz"
+
+
+def _moment(text: str, form: str) -> int | None:
+    """Seconds since the epoch of a date and time written in this form; None for any other text."""
+    try:
+        return int(datetime.strptime(text, form).replace(tzinfo=UTC).timestamp())
+    except ValueError:
+        return None
 
 
 def _name(stream: str, window: Window) -> str:
@@ -103,10 +120,5 @@ _RECIPE = re.compile(r"(?P<moment>\d{4}/\d\d/\d\d/\d{6})-zendesk-(?P<stream>[a-z
 def recipe_object(key: str, prefix: str) -> tuple[str, int] | None:
     """Stream and time of writing (seconds since the epoch) of an object of Google's recipe; None for any other."""
     match = _RECIPE.fullmatch(key.removeprefix(prefix))
-    if match is None:
-        return None
-    try:
-        moment = datetime.strptime(match["moment"], "%Y/%m/%d/%H%M%S").replace(tzinfo=UTC)
-    except ValueError:
-        return None
-    return match["stream"], int(moment.timestamp())
+    moment = _moment(match["moment"], "%Y/%m/%d/%H%M%S") if match else None
+    return None if match is None or moment is None else (match["stream"], moment)

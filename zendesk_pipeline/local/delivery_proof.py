@@ -94,7 +94,7 @@ class Bucket:
 
     def progress(self, span: Span) -> Collected:
         """What the ledgers of the range say by now."""
-        stored = set(self.store.keys(f"{self.layout.state}{self.stream.name}/"))
+        stored = set(self.store.keys(self.layout.ledgers(self.stream.name)))
         for window in span:
             if window in self._complete or self.layout.ledger(self.stream.name, window) not in stored:
                 continue

@@ -184,6 +184,16 @@ def test_without_history_no_silence_is_found(deliver: Deliveries, inspector: Cal
     assert list(inspector().volume(list(hours(2)))) == []
 
 
+def test_what_others_put_beside_the_ledgers_is_not_counted(deliver: Deliveries, bucket: Bucket) -> None:
+    """A file beside the ledgers whose key is none of theirs neither counts nor hides that a stream has no record."""
+    span = hours(72)
+    deliver.records(span, [])
+    for name in ("notes.txt", "2026/11/12/05.json.gz.bak"):
+        bucket.put(f"{bucket.layout.ledgers('audit_logs')}{name}", b"x" * 1000)
+    found = Inspector(stream=AUDIT_LOGS, store=bucket.store, layout=bucket.layout, now=span.end).volume([*span][-2:])
+    assert _texts(found) == ["not one record in this or any other of 72 windows"]
+
+
 @pytest.mark.parametrize(
     ("stream", "older", "ahead", "found"),
     [

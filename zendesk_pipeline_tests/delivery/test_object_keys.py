@@ -126,6 +126,32 @@ def test_a_foreign_key_is_no_batch(key: str) -> None:
 
 
 @UNHURRIED
+@given(window=windows, stream=streams)
+def test_a_ledgers_key_names_its_window(window: Window, stream: str) -> None:
+    """The window that a ledger's key was made of is read from it, for its own stream alone."""
+    key = LAYOUT.ledger(stream, window)
+    assert {name for name in STREAMS if LAYOUT.window_of_ledger(key, name) is not None} == {stream}
+    assert LAYOUT.window_of_ledger(key, stream) == window
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        pytest.param(LAYOUT.account, id="account-marker"),
+        pytest.param("zendesk/state/audit_logs/", id="folder-marker"),
+        pytest.param("zendesk/state/audit_logs/2026/11/12/5.json.gz", id="other-spelling"),
+        pytest.param("zendesk/state/audit_logs/2026/11/12/24.json.gz", id="no-hour"),
+        pytest.param("zendesk/state/audit_logs/2026/11/12/05.json", id="other-suffix"),
+        pytest.param("zendesk/state/audit_logs/old/2026/11/12/05.json.gz", id="copy-in-a-folder"),
+        pytest.param("2026/11/12/05.json.gz", id="no-prefix"),
+    ],
+)
+def test_a_foreign_key_is_no_ledger(key: str) -> None:
+    """What others put beside the ledgers is never taken for one."""
+    assert LAYOUT.window_of_ledger(key, "audit_logs") is None
+
+
+@UNHURRIED
 @given(earlier=windows, later=windows)
 def test_keys_sort_by_window(earlier: Window, later: Window) -> None:
     """The keys of one stream lie in the bucket in the order of their windows."""
