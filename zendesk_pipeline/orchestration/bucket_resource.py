@@ -71,20 +71,21 @@ class BucketResource(dg.ConfigurableIOManager):
 
     def form(self, stream: Stream) -> BatchFormat:
         """The form of a stream's objects; raises SettingsError where a setting names none."""
-        match output_format_of(self.output_format):
+        output_format, compression = output_format_of(self.output_format), compression_of(self.compression)
+        match output_format:
             case "ndjson":
                 envelope = False
             case "page":
                 envelope = True
-            case unknown:
-                assert_never(unknown)
-        match compression_of(self.compression):
+            case _:
+                assert_never(output_format)
+        match compression:
             case "none":
                 compress = False
             case "gzip":
                 compress = True
-            case unknown:
-                assert_never(unknown)
+            case _:
+                assert_never(compression)
         return BatchFormat(items=stream.items, envelope=envelope, compress=compress, limit=self.batch_bytes)
 
     def rules(self, stream: Stream) -> Redaction | None:
