@@ -77,8 +77,8 @@ browser: $(INSTALLED) ## Click through the Dagster UI in a headless Chromium (wh
 cluster: $(INSTALLED) ## Try PostgreSQL and Celery workers, and kill some (PostgreSQL and Redis have to be installed)
 	@$(BIN)/python -m pytest -q $(ARGS) zendesk_pipeline_tests/deploy/cluster/postgres_storage.py zendesk_pipeline_tests/deploy/cluster/database_outage.py zendesk_pipeline_tests/deploy/cluster/old_runs.py zendesk_pipeline_tests/deploy/cluster/celery_workers.py zendesk_pipeline_tests/deploy/cluster/unstarted_run.py
 
-image: $(IAC)/.installed $(INSTALLED) ## Build the container image and run it, by itself and with Compose (root, buildah, podman)
-	@$(BIN)/python -m pytest -q $(ARGS) zendesk_pipeline_tests/deploy/image/running_image.py zendesk_pipeline_tests/deploy/image/running_compose.py
+image: $(IAC)/.installed $(INSTALLED) ## Build the container image and run it, by itself, with Compose and as ECS does (root, buildah, podman)
+	@$(BIN)/python -m pytest -q $(ARGS) zendesk_pipeline_tests/deploy/image/running_image.py zendesk_pipeline_tests/deploy/image/running_compose.py zendesk_pipeline_tests/deploy/image/running_ecs.py
 
 lowest: ## Try the lowest versions that pyproject.toml admits, in an environment that is removed again
 	@set -e; where=$$(mktemp -d); trap 'rm -rf "$$where"' EXIT; \

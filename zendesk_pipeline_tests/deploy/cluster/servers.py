@@ -28,7 +28,6 @@ PLACES = ("/usr/lib/postgresql/*/bin", "/usr/pgsql-*/bin")
 """Where packages put the programs of PostgreSQL that are not on PATH."""
 DEBIAN = "On Debian: sudo apt-get install postgresql redis-server"
 _SETTINGS = {
-    "listen_addresses": LOOPBACK,
     "unix_socket_directories": "",
     "shared_preload_libraries": "pg_stat_statements",  # counts statements
     "pg_stat_statements.track": "all",
@@ -48,6 +47,7 @@ class NoServerError(Exception):
 class Postgres:
     """A PostgreSQL server with one database."""
 
+    host: str
     port: int
     start: Callable[[], Any]
     """Starts it again after `stop`."""
@@ -58,7 +58,7 @@ class Postgres:
     def environment(self) -> dict[str, str]:
         """The variables of deploy/dagster/celery/dagster.yaml."""
         return {
-            "DAGSTER_PG_HOST": f"{LOOPBACK}",
+            "DAGSTER_PG_HOST": self.host,
             "DAGSTER_PG_PORT": str(self.port),
             "DAGSTER_PG_USERNAME": USER,
             "DAGSTER_PG_PASSWORD": PASSWORD,
@@ -68,12 +68,12 @@ class Postgres:
     @property
     def url(self) -> str:
         """As SQLAlchemy wants it."""
-        return f"postgresql+psycopg2://{USER}:{quote(PASSWORD, safe='')}@{LOOPBACK}:{self.port}/{DATABASE}"
+        return f"postgresql+psycopg2://{USER}:{quote(PASSWORD, safe='')}@{self.host}:{self.port}/{DATABASE}"
 
     def rows(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
         """What a statement gives."""
         connection = psycopg2.connect(
-            host=LOOPBACK, port=self.port, user=USER, password=PASSWORD, dbname=DATABASE, connect_timeout=10
+            host=self.host, port=self.port, user=USER, password=PASSWORD, dbname=DATABASE, connect_timeout=10
         )
         try:
             with connection, connection.cursor() as cursor:
@@ -124,8 +124,14 @@ def program(name: str) -> str:
 
 
 @contextmanager
-def postgres(folder: Path) -> Generator[Postgres]:
-    """PostgreSQL until the block ends; the log goes to `folder`, the data to a folder that its user can reach."""
+def postgres(folder: Path, host: str = LOOPBACK, port: int = 0) -> Generator[Postgres]:
+    """PostgreSQL until the block ends; the log goes to `folder`, the data to a folder that its user can reach.
+
+    Args:
+        folder: For its log.
+        host: The address that it listens on.
+        port: Its port, 0 for a free one.
+    """
     initdb, server = program("initdb"), program("postgres")
     with TemporaryDirectory(prefix="zendesk-postgres-", dir="/tmp" if _is_root() else None) as place:  # noqa: S108 - TMPDIR may be root's alone
         _give(Path(place))
@@ -138,21 +144,22 @@ def postgres(folder: Path) -> Generator[Postgres]:
         with running([*_as_user(), initdb, "--no-sync", *made], log) as making:
             if making.wait(60):
                 raise AssertionError(log.read_text())
-        port = lasting_port()
-        options = [f"--{name}={value}" for name, value in {**_SETTINGS, "port": port}.items()]
+        port = port or lasting_port()
+        settings = {**_SETTINGS, "listen_addresses": host, "port": port}
+        options = [f"--{name}={value}" for name, value in settings.items()]
         kept: list[Any] = []
 
         def start() -> None:
             kept.append(running([*_as_user(), server, "-D", str(data), *options], log, end="QUIT"))
-            _wait_for(kept[-1].__enter__(), log, port)
+            _wait_for(kept[-1].__enter__(), log, host, port)
 
         def stop() -> None:
             kept.pop().__exit__(None, None, None)
 
         start()
-        made_of = Postgres(port=port, start=start, stop=stop)
+        made_of = Postgres(host=host, port=port, start=start, stop=stop)
         try:
-            _connect(port, "postgres", f'CREATE DATABASE "{DATABASE}"')
+            _connect(host, port, "postgres", f'CREATE DATABASE "{DATABASE}"')
             made_of.rows("CREATE EXTENSION pg_stat_statements")
             yield made_of
         finally:
@@ -176,16 +183,16 @@ def redis_server(folder: Path) -> Generator[Redis]:
         yield Redis(url=f"redis://{LOOPBACK}:{port}/0")
 
 
-def _wait_for(process: Any, log: Path, port: int) -> None:
+def _wait_for(process: Any, log: Path, host: str, port: int) -> None:
     for _ in until_ready(process, log):
         with suppress(psycopg2.OperationalError):
-            _connect(port, "postgres", "SELECT 1")
+            _connect(host, port, "postgres", "SELECT 1")
             return
 
 
-def _connect(port: int, database: str, statement: str) -> None:
+def _connect(host: str, port: int, database: str, statement: str) -> None:
     connection = psycopg2.connect(
-        host=LOOPBACK, port=port, user=USER, password=PASSWORD, dbname=database, connect_timeout=5
+        host=host, port=port, user=USER, password=PASSWORD, dbname=database, connect_timeout=5
     )
     connection.autocommit = True  # a database is not made within a transaction
     try:
