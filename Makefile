@@ -14,7 +14,7 @@ LOWEST := settings/test_environment model/test_redaction_rules orchestration/tes
 # What would see that a name of Dagster's which it does not promise has changed.
 NEWEST := project/test_dagster_names orchestration/test_instance orchestration/test_run_logs orchestration/celery/test_launcher alerts/test_dagster_problems test_definitions
 
-.PHONY: help demo dev install check format test clean browser cluster image lowest newest iac faults soak bench lock audit
+.PHONY: help demo dev install check format test clean browser cluster image lowest newest iac chart faults soak bench lock audit
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^## / {print "\n" substr($$0, 4)} /^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -104,7 +104,10 @@ iac: $(IAC)/.installed $(INSTALLED) ## Lint what is in deploy/ and look it over 
 	@$(IAC)/bin/hadolint --failure-threshold info deploy/docker/Dockerfile
 	@DAGSTER_PG_PASSWORD=checked DAGSTER_LOG_BUCKET=checked \
 	    $(IAC)/bin/docker-compose --file deploy/docker/compose.yaml config --no-env-resolution --quiet
-	@$(BIN)/python -m pytest -q zendesk_pipeline_tests/deploy/systemd/units.py
+	@$(BIN)/python -m pytest -q zendesk_pipeline_tests/deploy/systemd/units.py zendesk_pipeline_tests/deploy/kubernetes/launched_job.py
+
+chart: $(IAC)/.installed $(INSTALLED) ## Render Dagster's Helm chart with our values and check each object (needs uv; CHART=dagster-….tgz)
+	@CHART="$(CHART)" $(BIN)/python -m pytest -q $(ARGS) zendesk_pipeline_tests/deploy/kubernetes/rendered_chart.py
 
 faults: $(INSTALLED) ## Try every fault of Zendesk, network and S3, and every moment to be killed at
 	@$(BIN)/python -m zendesk_pipeline_tests.promise.fault_matrix

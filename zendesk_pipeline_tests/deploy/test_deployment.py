@@ -1,7 +1,7 @@
 """What lies in deploy/ for more than one process: its files agree with each other, with Dagster and with the collector.
 
 No container engine and no cluster is needed. What was only tried by hand is in docs/deployment.md. `make iac` lints
-the same files with the tools that know them, and `test_ecs.py` has the part of AWS.
+the same files with the tools that know them; `test_ecs.py` has the part of AWS, `test_kubernetes.py` that of a cluster.
 """
 
 import json
@@ -11,10 +11,9 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
-from http import HTTPStatus
 from importlib.metadata import distribution
 from pathlib import Path
-from typing import Any, ClassVar, cast
+from typing import Any, cast
 
 import dagster as dg
 import pytest
@@ -27,13 +26,8 @@ from dagster._core.workspace.load import location_origins_from_yaml_paths
 from dagster_postgres.utils import pg_url_from_config
 from packaging.requirements import Requirement
 
-from zendesk_pipeline.local.services import LOOPBACK
-from zendesk_pipeline.settings.environment import Settings
-from zendesk_pipeline_tests.fakes.listening import Connection, listening
-from zendesk_pipeline_tests.launching import launch
 from zendesk_pipeline_tests.orchestration.test_lost_runs import Left
 from zendesk_pipeline_tests.ports import lasting_port
-from zendesk_pipeline_tests.project import settings_doc
 from zendesk_pipeline_tests.promise import kept_runs
 from zendesk_pipeline_tests.root import ROOT
 
@@ -42,7 +36,6 @@ INSTANCES = {name: DEPLOY / "dagster" / name / "dagster.yaml" for name in ("post
 WORKSPACE = DEPLOY / "dagster" / "workspace.yaml"
 SERVICES: dict[str, dict[str, Any]] = yaml.safe_load((DEPLOY / "docker" / "compose.yaml").read_text())["services"]
 OURS = ("code", "daemon", "webserver")
-HELM: dict[str, Any] = yaml.safe_load((DEPLOY / "kubernetes" / "values.yaml").read_text())
 IMAGE = re.sub(r"^#.*\n|\\\n", "", (DEPLOY / "docker" / "Dockerfile").read_text(), flags=re.MULTILINE)
 BIN = Path(sys.executable).parent
 
@@ -309,153 +302,3 @@ def test_each_service_is_held_and_started_again(name: str) -> None:
     assert [word for word in said["healthcheck"]["test"] if " " in word] == []  # podman splits it there
     assert name == "postgres" or said["cap_drop"] == ["ALL"]
     assert re.search(r":(\$\{\w+:-local\}|\d+\.\d+-\w+)$", said["image"])
-
-
-# Kubernetes
-
-
-def test_the_chart_is_told_the_rules_of_one_machine() -> None:
-    """In its own words: concurrency, monitoring, retries, retention, freshness, telemetry."""
-    daemon, pools, ticks = HELM["dagsterDaemon"], HELM["concurrency"], HELM["retention"]
-    assert HELM["additionalInstanceConfig"].keys() - OF_THE_PLACE == {"nux", "freshness"}
-    told = {
-        "telemetry": HELM["telemetry"],
-        "nux": HELM["additionalInstanceConfig"]["nux"],
-        "freshness": HELM["additionalInstanceConfig"]["freshness"],
-        "concurrency": {part: snakes(pools[part]) for part in ("pools", "runs")},
-        "run_queue": snakes(daemon["runCoordinator"]["config"]["queuedRunCoordinator"]),
-        "run_monitoring": snakes(daemon["runMonitoring"]),
-        "run_retries": snakes(daemon["runRetries"]),
-        "retention": {part: snakes(ticks[part]) for part in ("schedule", "sensor")},
-    }
-    # what the chart has to be told, and Dagster does by itself
-    assert told["retention"]["sensor"]["purge_after_days"].pop("started") == -1
-    assert told == RULES
-    assert (pools["enabled"], ticks["enabled"], daemon["runMonitoring"]["enabled"]) == (True, True, True)
-
-
-def snakes(said: dict[str, Any]) -> dict[str, Any]:
-    """Names as Dagster has them."""
-    return {re.sub(r"[A-Z]", lambda letter: f"_{letter[0].lower()}", name): value for name, value in said.items()}
-
-
-def test_the_chart_reaches_the_database_by_the_driver_that_is_installed() -> None:
-    """The same scheme as in the instances, a database of its own, and a password from a secret that is there."""
-    storage = yaml.safe_load(INSTANCES["postgres"].read_text())["storage"]["postgres"]["postgres_db"]
-    assert HELM["postgresql"]["postgresqlScheme"] == storage["scheme"]
-    assert HELM["postgresql"]["enabled"] is False
-    assert HELM["generatePostgresqlPasswordSecret"] is False
-    assert HELM["global"]["postgresqlSecretName"]
-
-
-def test_every_part_in_the_cluster_is_the_same_image() -> None:
-    """Of one tag, never `latest`: Dagster's own image lacks the version of this lock."""
-    (code,) = HELM["dagster-user-deployments"]["deployments"]
-    images = [code["image"], HELM["dagsterDaemon"]["image"], HELM["dagsterWebserver"]["image"]]
-    assert images == [images[0]] * 3
-    assert images[0]["tag"] not in {"", "latest", None}
-
-
-def test_the_code_server_of_the_cluster_is_that_of_the_image() -> None:
-    """The chart makes `dagster api grpc` of these arguments: the same module and port as the image's own command."""
-    (code,) = HELM["dagster-user-deployments"]["deployments"]
-    command = commands()["code"]
-    assert code["dagsterApiGrpcArgs"] == command[command.index("--module-name") :]
-    assert str(code["port"]) == served_port()
-
-
-def test_settings_in_the_cluster_exist() -> None:
-    """Each variable is a setting, or one that a library reads, and no secret is among them."""
-    (code,) = HELM["dagster-user-deployments"]["deployments"]
-    values = {each["name"]: each["value"] for each in code["env"]}
-    known = {name.upper() for name in Settings.model_fields} | settings_doc.OF_OTHERS.keys()
-    assert values.keys() <= known
-    Settings.model_validate({name.lower(): value for name, value in values.items()})
-
-
-class _Cluster(Connection):
-    """As much of the Kubernetes API as takes a job."""
-
-    jobs: ClassVar[list[dict[str, Any]]] = []
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        self.jobs.append({"path": self.path, **json.loads(body)})
-        self.send_response(HTTPStatus.CREATED)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-
-@pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[Path]:
-    """The kubeconfig of a cluster that remembers the jobs it was given."""
-    with listening(_Cluster) as port:
-        here = {"server": f"http://{LOOPBACK}:{port}"}
-        config: dict[str, Any] = {
-            "apiVersion": "v1",
-            "kind": "Config",
-            "clusters": [{"name": "c", "cluster": here}],
-            "users": [{"name": "u", "user": {}}],
-            "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
-            "current-context": "c",
-        }
-        (tmp_path / "kubeconfig").write_text(json.dumps(config))
-        _Cluster.jobs.clear()
-        yield tmp_path / "kubeconfig"
-
-
-def test_a_run_in_the_cluster_is_a_job_that_can_collect_and_little_else(cluster: Path, tmp_path: Path) -> None:
-    """Dagster's launcher, told what the chart tells it of values.yaml, asks for a job with the collector's settings.
-
-    It has the writer's service account, the secrets by name only, a bound on memory, nothing to write to but /tmp, and
-    no rights of root.
-    """
-    own = HELM["runLauncher"]["config"]["k8sRunLauncher"]
-    (code,) = HELM["dagster-user-deployments"]["deployments"]
-    launcher = {
-        "load_incluster_config": False,
-        "kubeconfig_file": str(cluster),
-        "job_namespace": "logs",
-        "image_pull_policy": own["imagePullPolicy"],
-        "service_account_name": HELM["serviceAccount"]["name"],
-        "dagster_home": HELM["global"]["dagsterHome"],
-        "instance_config_map": "dagster-instance",
-        "postgres_password_secret": HELM["global"]["postgresqlSecretName"],
-        "run_k8s_config": snakes(own["runK8sConfig"]),
-    }
-    handed_on = {
-        "namespace": "logs",
-        "image_pull_policy": code["image"]["pullPolicy"],
-        "env": code["env"],
-        "env_secrets": [secret["name"] for secret in code["envSecrets"]],
-        "volumes": code["volumes"],
-        "volume_mounts": code["volumeMounts"],
-        "resources": code["resources"],
-        "service_account_name": HELM["dagster-user-deployments"]["serviceAccount"]["name"],
-    }
-    image = f"{code['image']['repository']}:{code['image']['tag']}"
-    said = {"module": "dagster_k8s", "class": "K8sRunLauncher", "config": launcher}
-    launch(tmp_path / "home", said, image, {"k8s": handed_on})
-
-    (job,) = _Cluster.jobs
-    pod = job["spec"]["template"]["spec"]
-    (container,) = pod["containers"]
-    assert job["path"] == "/apis/batch/v1/namespaces/logs/jobs"
-    assert job["spec"]["ttlSecondsAfterFinished"] > 0
-    assert pod["serviceAccountName"] == "zendesk-pipeline"
-    assert pod["securityContext"]["runAsNonRoot"] is True
-    assert container["image"] == image
-    assert container["securityContext"] == code["securityContext"]
-    assert container["securityContext"]["readOnlyRootFilesystem"] is True
-    assert "memory" in container["resources"]["limits"]
-    assert [
-        mount["mountPath"] for mount in container["volumeMounts"] if not mount["mountPath"].startswith("/srv/")
-    ] == [
-        "/tmp"  # noqa: S108 - the pod's own
-    ]
-    given = {each["name"]: each for each in container["env"]}
-    assert {each["name"] for each in code["env"]} <= given.keys()
-    assert given["DAGSTER_PG_PASSWORD"]["valueFrom"]["secretKeyRef"]["name"] == HELM["global"]["postgresqlSecretName"]
-    assert {"secretRef": {"name": "zendesk-pipeline"}} in container["envFrom"]
