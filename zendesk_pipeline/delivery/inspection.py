@@ -291,5 +291,12 @@ def feed(store: Store, layout: Layout, *, newest: Iterable[Window], most: int, n
     )
 
 
+def written_after(store: Store, layout: Layout, moment: float, windows: Iterable[Window]) -> list[float]:
+    """When batches were written, of the days of some windows: those after a moment, the oldest first."""
+    days = dict.fromkeys(layout.day(window) for window in windows)
+    listed = (entry for day in days for entry in store.listing(day))
+    return sorted(entry.modified for entry in listed if entry.modified > moment and is_batch(entry.key, layout.feed))
+
+
 def _sum(reported: Mapping[str, object], names: Iterable[str]) -> int:
     return sum(count for name in names if isinstance(count := reported.get(name, 0), int))

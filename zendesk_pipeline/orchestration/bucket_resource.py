@@ -10,7 +10,7 @@ from pydantic import Field, PrivateAttr
 from zendesk_pipeline.delivery import account_marker
 from zendesk_pipeline.delivery.batches import BatchFormat
 from zendesk_pipeline.delivery.bucket import Store, prepared
-from zendesk_pipeline.delivery.inspection import Inspector, Waiting, feed
+from zendesk_pipeline.delivery.inspection import Inspector, Waiting, feed, written_after
 from zendesk_pipeline.delivery.ledger_store import LedgerStore, of_each
 from zendesk_pipeline.delivery.object_keys import Layout
 from zendesk_pipeline.model.clock import Clock
@@ -120,6 +120,10 @@ class BucketResource(dg.ConfigurableIOManager):
     def feed(self, *, newest: Iterable[Window], most: int) -> Waiting:
         """What is under the feed prefix."""
         return feed(self.store(), self.layout, newest=newest, most=most, now=self._clock.now())
+
+    def written_after(self, moment: float, windows: Iterable[Window]) -> list[float]:
+        """When batches were written, of the days of some windows: those after a moment, the oldest first."""
+        return written_after(self.store(), self.layout, moment, windows)
 
     # Whose it is
 

@@ -9,6 +9,7 @@ from zendesk_pipeline.orchestration.accounts import FIRST_MINUTE, Account
 from zendesk_pipeline.orchestration.asset_checks import FEED_CHECK
 from zendesk_pipeline.orchestration.comparison import COMPARES
 from zendesk_pipeline.orchestration.comparison_check import comparisons_due, source_check
+from zendesk_pipeline.orchestration.secops_check import CHECK as SECOPS_CHECK
 
 INSPECTION_MINUTE = 35
 """Half an hour away from the first collection."""
@@ -64,8 +65,10 @@ def feed_inspection(accounts: Sequence[Account]) -> dg.ScheduleDefinition:
     """The schedule of the look under the feed prefixes, each hour; all in one run, because each look is short."""
     job = dg.define_asset_job(
         "feed_inspection",
-        selection=dg.AssetSelection.checks(*(dg.AssetCheckKey(each.feed_key, FEED_CHECK) for each in accounts)),
-        description="What waits under the feed prefix, and whether all of it is ours.",
+        selection=dg.AssetSelection.checks(
+            *(dg.AssetCheckKey(each.feed_key, name) for each in accounts for name in (FEED_CHECK, SECOPS_CHECK))
+        ),
+        description="What waits under the feed prefix, whether all of it is ours, and whether SecOps reads it.",
         executor_def=dg.in_process_executor,
     )
     return dg.ScheduleDefinition(
@@ -74,7 +77,7 @@ def feed_inspection(accounts: Sequence[Account]) -> dg.ScheduleDefinition:
         cron_schedule=f"{INSPECTION_MINUTE} * * * *",
         execution_timezone="UTC",
         default_status=dg.DefaultScheduleStatus.RUNNING,
-        description="Looks under the feed prefix each hour.",
+        description="Looks under the feed prefix each hour, and asks SecOps about its feed.",
     )
 
 

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar, get_args
@@ -66,6 +66,15 @@ def _one_of(setting: str, text: str, choices: Collection[T]) -> T:
         if choice == text:
             return choice
     raise SettingsError(f"{setting}={text} is none of {', '.join(choices)}.")
+
+
+SECOPS_FORMS: dict[str, tuple[str, str]] = {
+    "customer_id": (r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}", "a UUID"),
+    "project": (r"[a-z0-9][a-z0-9.:-]*", "the id or number of a Google Cloud project"),
+    "region": (r"[a-z]+[a-z0-9-]*", "a region such as us, eu or europe-west3"),
+}
+"""What says which instance of SecOps is meant: the pattern of each, and in words."""
+SECOPS_ADDRESS = "the API's address, such as https://us-chronicle.googleapis.com"
 
 
 OF_THE_LOCATION = frozenset({"dagster_ui_url", "keep_run_logs_days"})
@@ -139,6 +148,21 @@ def _longer_than_alerts_look(days: int) -> int:
     if 0 < days < LEAST_LOG_DAYS:
         raise ValueError(f"alerts read the logs of {LEAST_LOG_DAYS - 1} days: at least {LEAST_LOG_DAYS} days, or 0")
     return days
+
+
+def _secops(name: str) -> Callable[[str], str]:
+    pattern, meant = SECOPS_FORMS[name]
+
+    def checked(value: str) -> str:
+        if value and not re.fullmatch(pattern, value):
+            raise ValueError(f"{meant} is wanted")
+        return value
+
+    return checked
+
+
+def _secops_endpoint(address: str) -> str:
+    return checked_address(address, SECOPS_ADDRESS) if address else address
 
 
 Prefix = Annotated[str, AfterValidator(_prefix)]
@@ -263,6 +287,25 @@ class Settings(BaseSettings):
     )
     s3_kms_key_id: str | None = Field(default=None, description="The KMS key for S3_SSE=aws:kms.")
 
+    secops_customer_id: Annotated[str, AfterValidator(_secops("customer_id"))] = Field(
+        default="",
+        description="The customer ID of the SecOps instance that reads the bucket, as its settings show it. With"
+        " SECOPS_PROJECT and SECOPS_REGION, SecOps is asked each hour whether its feed takes in what is delivered.",
+    )
+    secops_project: Annotated[str, AfterValidator(_secops("project"))] = Field(
+        default="", description="The Google Cloud project that the instance is bound to."
+    )
+    secops_region: Annotated[str, AfterValidator(_secops("region"))] = Field(
+        default="", description="The instance's region: us, eu, europe-west3 …"
+    )
+    secops_service_account: str = Field(
+        default="",
+        description="Key file of a service account that may read feeds (`roles/chronicle.viewer`); Application Default"
+        " Credentials if unset.",
+    )
+    secops_endpoint: Annotated[str, AfterValidator(_secops_endpoint)] = Field(
+        default="", description="Another address of the API than `https://REGION-chronicle.googleapis.com`."
+    )
     redaction_rules: Annotated[str, AfterValidator(_rules)] = Field(
         default="",
         description="What is taken out of records before they leave this machine: a file of rules, or `builtin:` and"

@@ -29,7 +29,11 @@ CUSTOMER, PROJECT, REGION = "0ddba11a-0000-4000-8000-00000000c0de", "acme-secops
 INSTANCE = f"projects/{PROJECT}/locations/{REGION}/instances/{CUSTOMER}"
 LOG_TYPE = f"{INSTANCE}/logTypes/ZENDESK_CRM"
 ACCOUNT = "feeds@acme-secops.iam.gserviceaccount.com"
-TOKEN = "ya29.granted-by-the-stand-in"  # of a server on this machine
+TOKENS = {
+    "https://www.googleapis.com/auth/cloud-platform": "ya29.granted-by-the-stand-in",
+    "https://www.googleapis.com/auth/chronicle.readonly": "ya29.granted-for-reading-alone",
+}
+"""What it gives for each scope: of a server on this machine."""
 SUBJECT = "100000000000000000042"
 CODE = base64.b64encode(b'filter { json { source => "message" } }').decode()
 OLD_CODE = base64.b64encode(b"filter { }").decode()
@@ -223,8 +227,7 @@ def _answer(server: SecopsServer, method: str, target: str, authorization: str, 
     try:
         body = msgspec.json.decode(content) if content else None
         server.asked.append(Asked(method, parts.path, body))
-        if authorization != f"Bearer {TOKEN}":
-            return 401, google_error(401, "Request had invalid authentication credentials.")
+        _check_token(authorization, method)
         if server.refusal and method == server.refused_method:
             return server.refusal
         query = {name: values[0] for name, values in parse_qs(parts.query).items()}
@@ -233,6 +236,15 @@ def _answer(server: SecopsServer, method: str, target: str, authorization: str, 
         return refused.status, google_error(refused.status, str(refused))
     except msgspec.ValidationError as wrong:
         return 400, google_error(400, f"Invalid JSON payload received. {wrong}")
+
+
+def _check_token(authorization: str, method: str) -> None:
+    """One of `TOKENS`; that for reading reads, and no more."""
+    scopes = [scope for scope, token in TOKENS.items() if authorization == f"Bearer {token}"]
+    if not scopes:
+        raise _RefusedError(401, "Request had invalid authentication credentials.")
+    if scopes[0].endswith(".readonly") and method != "GET":
+        raise _RefusedError(403, "Request had insufficient authentication scopes.")
 
 
 def google_error(status: int, message: str) -> bytes:
@@ -249,9 +261,11 @@ def _token(content: bytes) -> tuple[int, bytes]:
         claims: Any = jwt.decode(form["assertion"][0], certs=public)
     except ValueError:
         return 400, b'{"error":"invalid_grant","error_description":"Invalid JWT Signature."}'
-    if (claims["iss"], claims["scope"]) != (ACCOUNT, "https://www.googleapis.com/auth/cloud-platform"):
+    if claims["iss"] != ACCOUNT or claims["scope"] not in TOKENS:
         return 400, b'{"error":"invalid_scope"}'
-    return 200, json.dumps({"access_token": TOKEN, "expires_in": 3600, "token_type": "Bearer"}).encode()
+    return 200, json.dumps(
+        {"access_token": TOKENS[claims["scope"]], "expires_in": 3600, "token_type": "Bearer"}
+    ).encode()
 
 
 def _done(server: SecopsServer, method: str, path: str, query: dict[str, str], body: Any) -> Any:

@@ -364,8 +364,7 @@ def test_a_run_under_way_is_left_alone(collector: Project) -> None:
 def test_what_waits_in_the_feed_is_observed(collector: Project, bucket: Bucket) -> None:
     """The job of each hour notes how many objects wait, how large they are and for how long."""
     collector.run("audit_logs", hours(2))
-    result = _feed_run(collector, "feed_inspection")
-    (verdict,) = result.get_asset_check_evaluations()
+    verdict = _verdicts(_feed_run(collector, "feed_inspection"))["holds_nothing_else"]
     assert verdict.passed
     (observed,) = collector.instance.fetch_observations(dg.AssetKey("secops_feed"), limit=9).records
     assert observed.asset_observation
@@ -379,7 +378,7 @@ def test_what_waits_in_the_feed_is_observed(collector: Project, bucket: Bucket) 
 def test_what_is_foreign_in_the_feed_is_a_warning(collector: Project, bucket: Bucket) -> None:
     """The state file of the Lambda recipe lies there: SecOps reads it as a log."""
     bucket.put(bucket.layout.feed + "state.json", b"{}")
-    (verdict,) = _feed_run(collector, "feed_inspection").get_asset_check_evaluations()
+    verdict = _verdicts(_feed_run(collector, "feed_inspection"))["holds_nothing_else"]
     assert not verdict.passed
     assert verdict.severity is dg.AssetCheckSeverity.WARN
     assert verdict.description == f"{bucket.layout.feed}state.json is not ours"
@@ -391,7 +390,7 @@ def test_a_bucket_that_cannot_be_looked_at_is_a_failed_check(
     """The verdict is the sentence that says what to do; the run itself succeeds."""
     with project({**environment, "S3_BUCKET": "no-such-bucket"}, monkeypatch) as collector:
         result = _feed_run(collector, "feed_inspection")
-    (verdict,) = result.get_asset_check_evaluations()
+    verdict = _verdicts(result)["holds_nothing_else"]
     assert result.success
     assert not verdict.passed
     assert "S3_BUCKET=no-such-bucket does not exist" in (verdict.description or "")
@@ -414,6 +413,7 @@ def test_what_dagster_remembers_them_by_is_pinned(collector: Project) -> None:
         "secops_feed:audit_logs_match_source",
         "secops_feed:holds_nothing_else",
         "secops_feed:incremental_tickets_match_source",
+        "secops_feed:secops_reads",
     ]
     schedules = {
         name: collector.definitions.resolve_schedule_def(name)

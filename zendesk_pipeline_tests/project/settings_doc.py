@@ -35,11 +35,13 @@ COMMANDS = {
     **{
         str(option.envvar): (option.opts[0], option.help or "")
         for option in create.params
-        if isinstance(option, click.Option) and option.envvar
+        if isinstance(option, click.Option)
+        and option.envvar
+        and str(option.envvar).lower() not in Settings.model_fields
     },
     SECRET: ("", "The secret of the reader's access key, where it is not typed in. A secret."),
 }
-"""Variables behind the options of `zendesk-pipeline feed` and `parser-check`."""
+"""Variables behind options of `zendesk-pipeline feed` and `parser-check` that are no settings of the collector."""
 
 DEPLOYMENT = {
     "DAGSTER_PG_HOST": "PostgreSQL's host.",
@@ -66,7 +68,7 @@ OF_OTHERS = {
     "AWS_WEB_IDENTITY_TOKEN_FILE": "The file that holds its token.",
     "AWS_DEFAULT_REGION": "The bucket's region.",
     "AWS_ENDPOINT_URL_S3": "Another S3 than Amazon's; it has to refuse conditional writes as S3 does.",
-    "GOOGLE_APPLICATION_CREDENTIALS": "For the [feed commands](feed.md): a file that Google's libraries sign in with.",
+    "GOOGLE_APPLICATION_CREDENTIALS": "For [SecOps](feed.md#watch-it): a file that Google's libraries sign in with.",
     "AWS_ENDPOINT_URL_SECRETS_MANAGER": "Where [references](secrets.md) `aws-sm:` are read, if not at Amazon's.",
     "AWS_ENDPOINT_URL_SSM": "The same for `aws-ssm:`.",
     "DAGSTER_HOME": "The folder of `dagster.yaml`, where Dagster keeps its runs.",

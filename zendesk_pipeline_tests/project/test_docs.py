@@ -57,7 +57,15 @@ LAYOUT = object_keys.Layout(feed="zendesk/crm/", state="zendesk/state/", quarant
 
 OF_THE_RECIPE = {"STATE_KEY"}
 NOT_VARIABLES = {
-    *("ZENDESK_CRM", "AUDIT_LOGS", "INCREMENTAL_TICKETS", "AMAZON_S3_V2", "AMAZON_SQS_V2", "ON_SUCCESS"),
+    *(
+        "ZENDESK_CRM",
+        "AUDIT_LOGS",
+        "INCREMENTAL_TICKETS",
+        "AMAZON_S3_V2",
+        "AMAZON_SQS_V2",
+        "ON_SUCCESS",
+        "ACCESS_DENIED",
+    ),
     "DAGSTER_EVENT_BATCH_SIZE",  # Dagster's own
     *("SOC_CLIENT_ID", "ACME_ZENDESK_CLIENT_ID", "ACME_ZENDESK_CLIENT_SECRET"),  # of accounts.md
 }

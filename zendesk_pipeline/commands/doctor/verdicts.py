@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 Status = Literal["ok", "warning", "failed", "not visible", "not checked"]
 """`not visible`: these rights do not show it, which is no fault; `not checked`: a check that it needs failed."""
-Area = Literal["Settings", "Zendesk", "S3", "Alerts"]
+Area = Literal["Settings", "Zendesk", "S3", "SecOps", "Alerts"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,10 @@ from typing import Any
 
 import click
 
-from zendesk_pipeline.commands.secops.feed_model import (
+from zendesk_pipeline.commands.secops.options import Command, access_of, access_options
+from zendesk_pipeline.model.errors import SettingsError
+from zendesk_pipeline.secops.access import Access, connect
+from zendesk_pipeline.secops.feed_model import (
     LONGEST_AGE,
     AccessKey,
     Deletion,
@@ -24,13 +27,12 @@ from zendesk_pipeline.commands.secops.feed_model import (
     second_feed_to_confirm,
     uri_of,
 )
-from zendesk_pipeline.commands.secops.instance import SecopsError
-from zendesk_pipeline.commands.secops.options import Access, Command, access_of, access_options, connect
-from zendesk_pipeline.model.errors import SettingsError
+from zendesk_pipeline.secops.instance import SecopsError
 from zendesk_pipeline.settings import environment
 from zendesk_pipeline.settings.programs import ours
 
 SECRET = "FEED_SECRET_ACCESS_KEY"  # noqa: S105  # the name of a variable, no secret
+MOVED = "it reads no more, because the instance has moved: docs/feed.md, When your instance moves"
 DELETION: dict[str, Deletion] = {"never": "NEVER", "on-success": "ON_SUCCESS"}
 
 
@@ -155,7 +157,7 @@ def create(*, retention_days: int | None, dry_run: bool, yes: bool, **options: A
 def show(context: click.Context, /, **options: Any) -> None:
     """Show the feeds that read the bucket.
 
-    The exit status is 1 where one of them is FAILED, or none reads the whole feed prefix.
+    The exit status is 1 where one of them is FAILED or read-only, or none reads the whole feed prefix.
     """
     uri = uri_of(environment.load())
     client = connect(access_of(options))
@@ -165,7 +167,7 @@ def show(context: click.Context, /, **options: Any) -> None:
     reading = [each for each in found if uri.startswith(each.uri)]
     if not reading:
         click.echo(f"No feed reads {uri}.", err=True)
-    context.exit(int(not reading or any(each.state == "FAILED" for each in found)))
+    context.exit(int(not reading or any(each.state == "FAILED" or each.read_only for each in found)))
 
 
 @feed.command
@@ -288,6 +290,7 @@ def _described(feed: Feed) -> str:
         "deletes": str(feed.source.get("sourceDeletionOption", "")),
         "maximum age": f"{feed.source['maxLookbackDays']} days" if "maxLookbackDays" in feed.source else "",
         "last transfer": feed.last_feed_initiation_time,
+        "read-only": MOVED if feed.read_only else "",
         "error": code,
         "cause": failure.error_cause or feed.failure_msg,
         "what to do": failure.error_action,

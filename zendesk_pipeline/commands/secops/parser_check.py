@@ -15,17 +15,18 @@ from typing import TYPE_CHECKING, Any, get_args
 import click
 import msgspec
 
-from zendesk_pipeline.commands.secops.instance import LOG_TYPE, SecopsError
-from zendesk_pipeline.commands.secops.options import access_of, access_options, connect
+from zendesk_pipeline.commands.secops.options import access_of, access_options
 from zendesk_pipeline.delivery.batches import BatchFormat
 from zendesk_pipeline.model.errors import SettingsError
 from zendesk_pipeline.model.json_text import without_halves
 from zendesk_pipeline.model.streams import STREAMS, Stream
+from zendesk_pipeline.secops.access import connect
+from zendesk_pipeline.secops.instance import LOG_TYPE, SecopsError
 from zendesk_pipeline.settings import environment
 from zendesk_pipeline.settings.environment import OutputFormat
 
 if TYPE_CHECKING:
-    from zendesk_pipeline.commands.secops.client import Parsed, Parser, SecopsClient
+    from zendesk_pipeline.secops.client import Parsed, Parser, SecopsClient
 
 SAMPLES = Path(__file__).parent / "samples"
 """Made-up records, a file for each stream, with the fields of Zendesk's."""

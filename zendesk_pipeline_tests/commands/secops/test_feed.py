@@ -12,8 +12,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from zendesk_pipeline.cli import main
-from zendesk_pipeline_tests.commands.secops.test_feed_model import SECRET, URI
 from zendesk_pipeline_tests.fakes.secops_server import LOG_TYPE, SUBJECT, SecopsServer, google_error, secops
+from zendesk_pipeline_tests.secops.test_feed_model import SECRET, URI
 
 PROGRAM = Path(sys.executable).with_name("zendesk-pipeline")
 KEY = ("--access-key-id", "AKIAIOSFODNN7EXAMPLE")
@@ -67,6 +67,14 @@ def test_what_is_printed_is_what_is_sent(
     assert address == f"POST {server.url}{server.changes()[0].path}"
     assert json.loads(text) == shown
     assert (SECRET in json.dumps(body)) == (reader == KEY)
+
+
+def test_a_feed_that_is_read_only_is_a_failure(feed: Feed, server: SecopsServer) -> None:
+    """It says that it succeeded, and reads no more: the instance has moved."""
+    server.holds(URI, readOnly=True)
+    shown = feed("show")
+    assert shown.exit_code == 1
+    assert "it reads no more, because the instance has moved" in shown.output
 
 
 def test_every_option_changes_the_feed(feed: Feed, server: SecopsServer) -> None:

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from zendesk_pipeline.cli import main
-from zendesk_pipeline.commands.secops.instance import Instance
+from zendesk_pipeline.secops.instance import Instance
 from zendesk_pipeline_tests.fakes.secops_server import CUSTOMER, SUBJECT, SecopsServer, secops
 
 TYPED = {"customer-id": CUSTOMER, "project": "acme-secops", "region": "eu"}

@@ -11,8 +11,6 @@ import pytest
 from click.testing import CliRunner, Result
 
 from zendesk_pipeline.cli import main
-from zendesk_pipeline.commands.secops.client import Parsed, Parser
-from zendesk_pipeline.commands.secops.instance import SecopsError
 from zendesk_pipeline.commands.secops.parser_check import (
     ParserResult,
     active,
@@ -24,6 +22,8 @@ from zendesk_pipeline.commands.secops.parser_check import (
 )
 from zendesk_pipeline.model.records import record_reader
 from zendesk_pipeline.model.streams import STREAMS
+from zendesk_pipeline.secops.client import Parsed, Parser
+from zendesk_pipeline.secops.instance import SecopsError
 from zendesk_pipeline_tests.collected import COLLECTED
 from zendesk_pipeline_tests.fakes.secops_server import CODE, LOG_TYPE, SecopsServer, Understands, google_error, secops
 

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from zendesk_pipeline.commands.secops.instance import Instance
+from zendesk_pipeline.secops.instance import Instance
 from zendesk_pipeline.settings.environment import Settings, not_set
 from zendesk_pipeline.settings.programs import ours
 
@@ -73,6 +73,8 @@ class Feed(msgspec.Struct, frozen=True, rename="camel"):
     display_name: str = ""
     details: dict[str, Any] = {}
     state: str = "STATE_UNSPECIFIED"
+    read_only: bool = False
+    """Whether it reads no more: the instance has moved to another project of Google's."""
     failure_msg: str = ""
     failure_details: Failure = Failure()
     last_feed_initiation_time: str = ""

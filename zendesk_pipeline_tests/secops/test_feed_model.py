@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zendesk_pipeline.commands.secops.feed_model import (
+from zendesk_pipeline.model.errors import SettingsError
+from zendesk_pipeline.secops.feed_model import (
     AccessKey,
     Feed,
     FeedPlan,
@@ -18,8 +19,7 @@ from zendesk_pipeline.commands.secops.feed_model import (
     second_feed_to_confirm,
     uri_of,
 )
-from zendesk_pipeline.commands.secops.instance import Instance
-from zendesk_pipeline.model.errors import SettingsError
+from zendesk_pipeline.secops.instance import Instance
 from zendesk_pipeline.settings.environment import Settings
 
 INSTANCE = Instance(customer_id="c", project="p", region="eu", endpoint="https://eu-chronicle.googleapis.com")

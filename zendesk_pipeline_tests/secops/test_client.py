@@ -7,10 +7,9 @@ from typing import Any
 
 import pytest
 
-from zendesk_pipeline.commands.secops.client import SecopsClient, sign_in
-from zendesk_pipeline.commands.secops.feed_model import AccessKey, body_of
-from zendesk_pipeline.commands.secops.instance import Instance, SecopsError
-from zendesk_pipeline_tests.commands.secops.test_feed_model import SECRET, URI, plan
+from zendesk_pipeline.secops.client import SecopsClient, sign_in
+from zendesk_pipeline.secops.feed_model import AccessKey, body_of
+from zendesk_pipeline.secops.instance import Instance, SecopsError
 from zendesk_pipeline_tests.fakes.scripted_server import Reply, answering
 from zendesk_pipeline_tests.fakes.secops_server import (
     CODE,
@@ -18,12 +17,13 @@ from zendesk_pipeline_tests.fakes.secops_server import (
     PROJECT,
     REGION,
     SUBJECT,
-    TOKEN,
+    TOKENS,
     SecopsServer,
     google_error,
     secops,
 )
 from zendesk_pipeline_tests.ports import lasting_port
+from zendesk_pipeline_tests.secops.test_feed_model import SECRET, URI, plan
 
 
 @pytest.fixture
@@ -281,7 +281,8 @@ def test_a_file_that_is_no_key_is_a_sentence(content: str, tmp_path: Path) -> No
 def test_the_token_is_in_no_repr(client: SecopsClient) -> None:
     """A client that is shown in a trace shows no credential."""
     assert client.feeds() == []
-    assert TOKEN not in repr(client) + repr(client.instance) + repr(client.__dict__)
+    shown = repr(client) + repr(client.instance) + repr(client.__dict__)
+    assert not any(token in shown for token in TOKENS.values())
 
 
 def test_feeds_of_every_kind_can_be_read(server: SecopsServer, client: SecopsClient) -> None:

@@ -1,14 +1,31 @@
-"""Which Google SecOps instance is meant."""
+"""Which Google SecOps instance is meant, what is asked of it, and how that can fail."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from zendesk_pipeline.model.errors import PipelineError
 
 LOG_TYPE = "ZENDESK_CRM"
 
+Scope = Literal[
+    "https://www.googleapis.com/auth/cloud-platform",
+    "https://www.googleapis.com/auth/chronicle.readonly",
+]
+EVERYTHING: Scope = "https://www.googleapis.com/auth/cloud-platform"
+READING: Scope = "https://www.googleapis.com/auth/chronicle.readonly"
+"""What the pipeline asks with: https://docs.cloud.google.com/chronicle/docs/reference/rest (feeds.get)."""
+
 
 class SecopsError(PipelineError):
     """Google SecOps, or Google's sign-in, refused or could not be reached."""
+
+
+class UnavailableError(SecopsError):
+    """It could not be reached, has a fault of its own, or was asked too often: later it may answer."""
+
+
+class NoCredentialsError(SecopsError):
+    """Nothing here can sign in to Google."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

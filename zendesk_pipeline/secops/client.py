@@ -21,18 +21,27 @@ from google.auth.exceptions import GoogleAuthError, RefreshError
 from google.auth.transport.requests import AuthorizedSession
 from google.oauth2 import service_account
 
-from zendesk_pipeline.commands.secops.feed_model import SECRET_FIELD, Feed
-from zendesk_pipeline.commands.secops.instance import LOG_TYPE, Instance, SecopsError
+from zendesk_pipeline.secops.feed_model import SECRET_FIELD, Feed
+from zendesk_pipeline.secops.instance import (
+    EVERYTHING,
+    LOG_TYPE,
+    Instance,
+    NoCredentialsError,
+    Scope,
+    SecopsError,
+    UnavailableError,
+)
 from zendesk_pipeline.settings.programs import ours
 from zendesk_pipeline.zendesk.error_answers import quote
 from zendesk_pipeline.zendesk.transport import NoCredential
 
 Shape = TypeVar("Shape", bound=msgspec.Struct)
 
-SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 FEEDS = "v1"
 PARSERS = "v1alpha"
 """The version whose documentation has runParser."""
+PASSING = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS})
+"""What an hour later may be answered."""
 TIMEOUT = 60
 """Seconds until an answer begins, and between its parts."""
 PAGE_SIZE = 1000
@@ -41,23 +50,26 @@ SHORTEST_PIECE = 8
 """Characters of a secret that are never shown in a row."""
 
 
-def sign_in(key_file: Path | None) -> AuthorizedSession:
-    """A session that signs its requests: as the service account, or by Application Default Credentials."""
-    return AuthorizedSession(_service_account(key_file) if key_file else _default())
+def sign_in(key_file: Path | None, scope: Scope = EVERYTHING) -> AuthorizedSession:
+    """A session that signs its requests: as the service account, or by Application Default Credentials.
+
+    Raises NoCredentialsError where there are none.
+    """
+    return AuthorizedSession(_service_account(key_file, scope) if key_file else _default(scope))
 
 
-def _service_account(key_file: Path) -> Credentials:
+def _service_account(key_file: Path, scope: Scope) -> Credentials:
     try:
-        return service_account.Credentials.from_service_account_file(str(key_file), scopes=[SCOPE])  # pyright: ignore[reportUnknownVariableType]  # google-auth leaves it open
+        return service_account.Credentials.from_service_account_file(str(key_file), scopes=[scope])  # pyright: ignore[reportUnknownVariableType]  # google-auth leaves it open
     except (GoogleAuthError, OSError, ValueError):
         raise SecopsError(f"{key_file} is not one that Google's library can use: a service account's key is.") from None
 
 
-def _default() -> Credentials:
+def _default(scope: Scope) -> Credentials:
     try:
-        credentials, _ = google.auth.default(scopes=[SCOPE])  # pyright: ignore[reportUnknownVariableType]  # the same
+        credentials, _ = google.auth.default(scopes=[scope])  # pyright: ignore[reportUnknownVariableType]  # the same
     except (GoogleAuthError, OSError, ValueError):
-        raise SecopsError(
+        raise NoCredentialsError(
             "There are no Google credentials here that can be used: run gcloud auth application-default login,"
             " set GOOGLE_APPLICATION_CREDENTIALS, or name a key file with --service-account."
         ) from None
@@ -69,6 +81,7 @@ class SecopsClient:
 
     def __init__(self, instance: Instance, session: requests.Session) -> None:
         self.instance = instance
+        self.timeout: float = TIMEOUT
         self._session = session
         session.auth = NoCredential()  # the session signs
         if instance.endpoint.startswith("http://"):
@@ -128,15 +141,19 @@ class SecopsClient:
         url = self.instance.url(version, path)
         try:
             response = self._session.request(
-                method, url, params=parameters, json=body, timeout=TIMEOUT, allow_redirects=False
+                method, url, params=parameters, json=body, timeout=self.timeout, allow_redirects=False
             )
         except RefreshError as problem:
             raise SecopsError(f"Google does not renew the credential ({quote(str(problem).encode())}).") from None
         except (GoogleAuthError, requests.RequestException) as problem:
             cause = type(problem).__name__
-            raise SecopsError(f"{self.instance.endpoint} could not be reached ({cause}).{_unsure(method)}") from None
+            raise UnavailableError(
+                f"{self.instance.endpoint} could not be reached ({cause}).{_unsure(method)}"
+            ) from None
         if response.status_code != HTTPStatus.OK:
-            raise SecopsError(_sentence(self.instance, method, path, response, secrets=list(_secrets(body))))
+            passes = response.status_code in PASSING or response.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR
+            refusal = UnavailableError if passes else SecopsError
+            raise refusal(_sentence(self.instance, method, path, response, secrets=list(_secrets(body))))
         try:
             answer = response.json()
         except ValueError:

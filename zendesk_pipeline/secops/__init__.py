@@ -1,0 +1,1 @@
+"""Asking Google SecOps: its feeds, its parsers, and what they say of themselves. No Dagster."""

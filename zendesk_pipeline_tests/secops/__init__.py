@@ -1,0 +1,1 @@
+"""Tests of `zendesk_pipeline/secops`."""

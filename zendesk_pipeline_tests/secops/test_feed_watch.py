@@ -1,0 +1,146 @@
+"""What is wrong with the feeds of a prefix, by what SecOps says of them."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from zendesk_pipeline.model.windows import HOUR
+from zendesk_pipeline.secops.feed_model import Failure, Feed
+from zendesk_pipeline.secops.feed_watch import Delivered, Finding, chosen, findings, last_transfer
+from zendesk_pipeline_tests.secops.test_feed_model import INSTANCE, URI
+
+NOW = 1_796_000_000.0
+NOTHING = Delivered(objects=0, oldest=None)
+
+
+def feed(
+    number: int = 1, *, uri: str = URI, state: str = "SUCCEEDED", kind: str = "AMAZON_S3_V2", **changed: Any
+) -> Feed:
+    details = {"feedSourceType": kind, "settings": {"s3Uri": uri}}
+    fields: dict[str, Any] = {"display_name": "Zendesk CRM", "details": details, "state": state, **changed}
+    return Feed(name=f"{INSTANCE.name}/feeds/f{number}", **fields)
+
+
+def found(*feeds: Feed, waits: Delivered = NOTHING, since: float | None = None) -> list[Finding]:
+    known = {"f1": since} if since is not None else {}
+    return list(findings(URI, feeds, known, waits, patience=3 * HOUR, now=NOW))
+
+
+@pytest.mark.parametrize("state", ["ACTIVE", "RUNNING", "SUCCEEDED"])
+@pytest.mark.parametrize("uri", [URI, "s3://acme-zendesk/zendesk/", "s3://acme-zendesk/"])
+def test_a_feed_that_works_is_well(state: str, uri: str) -> None:
+    """It reads the prefix, or all above it; no object waits."""
+    assert found(feed(state=state, uri=uri)) == []
+
+
+@pytest.mark.parametrize(
+    ("stopped", "says"),
+    [
+        ((), "No feed reads s3://acme-zendesk/zendesk/crm/: make one"),
+        ((feed(uri="s3://other/zendesk/crm/"),), "No feed reads"),
+        ((feed(uri=f"{URI}2026/"),), "only a part of it is read, by the feed 'Zendesk CRM' (f1)"),
+        ((feed(state="INACTIVE"),), "is disabled: "),
+        ((feed(read_only=True),), "is read-only and reads no more"),
+        ((feed(state="FAILED", failure_msg="no bucket"),), "is FAILED, no bucket: look at it"),
+        (
+            (feed(state="FAILED", failure_details=Failure("ACCESS_DENIED", 403, "Not listed.", "Grant it.")),),
+            "is FAILED ACCESS_DENIED, Not listed.: give the reader s3:GetObject and s3:ListBucket",
+        ),
+        (
+            (feed(state="FAILED", failure_details=Failure("MaxLogLineSize4MBExceeded")),),
+            "has written a line of over 4 MB",
+        ),
+        (
+            (feed(state="FAILED", failure_details=Failure("FILE_FAILED", 0, "Broken.", "Send it again.")),),
+            "is FAILED FILE_FAILED, Broken.: Send it again.",
+        ),
+    ],
+)
+def test_what_stops_a_feed_is_said_with_its_remedy(stopped: tuple[Feed, ...], says: str) -> None:
+    """One finding, which stops records on their way."""
+    (finding,) = found(*stopped)
+    assert says in finding.text
+    assert finding.stops
+
+
+def test_since_when_it_fails_is_said() -> None:
+    """SecOps does not say it: it is when that was first seen."""
+    (finding,) = found(feed(state="FAILED"), since=1_795_996_800.0)
+    assert "seen since 2026-11-30 00:00 UTC" in finding.text
+
+
+def test_objects_that_wait_too_long_are_a_finding() -> None:
+    """As long as a window may be missing; a feed that has failed is told as that alone."""
+    last = "2026-11-29T20:00:00Z"
+    assert found(feed(last_feed_initiation_time=last), waits=Delivered(objects=7, oldest=NOW - 2 * HOUR)) == []
+    late = Delivered(objects=7, oldest=NOW - 5 * HOUR)
+    (finding,) = found(feed(last_feed_initiation_time=last), waits=late)
+    assert (
+        "has transferred nothing since 2026-11-29 20:00 UTC, and 7 objects wait, the oldest for 5 hours" in finding.text
+    )
+    assert finding.stops
+    (failed,) = found(feed(state="FAILED"), waits=late)
+    assert "wait" not in failed.text
+
+
+@pytest.mark.parametrize(
+    ("other", "twice"),
+    [
+        (feed(2), True),
+        (feed(2, uri=f"{URI}2026/"), True),
+        (feed(2, uri="s3://acme-zendesk/"), True),
+        (feed(2, state="FAILED"), True),
+        (feed(2, state="INACTIVE"), False),
+        (feed(2, read_only=True), False),
+        (feed(2, uri="s3://acme-zendesk/zendesk/state/"), False),
+    ],
+)
+def test_a_second_feed_on_the_same_objects_is_a_finding(other: Feed, *, twice: bool) -> None:
+    """What both read arrives twice; it stops nothing."""
+    said = found(feed(), other)
+    assert [finding.stops for finding in said] == [False] * twice
+    assert all("is in SecOps twice" in finding.text for finding in said)
+
+
+@pytest.mark.parametrize("kind", ["AMAZON_S3", "AMAZON_SQS"])
+def test_types_that_google_ends_are_told_with_the_date(kind: str) -> None:
+    """Long before: it works until then."""
+    (finding,) = found(feed(kind=kind))
+    assert "which Google ends on 2027-03-15" in finding.text
+    assert not finding.stops
+
+
+feeds = st.builds(
+    feed,
+    st.integers(1, 4),
+    state=st.sampled_from(["ACTIVE", "RUNNING", "SUCCEEDED", "FAILED", "INACTIVE", "SOMETHING_NEW"]),
+    read_only=st.booleans(),
+    uri=st.sampled_from([URI, "s3://acme-zendesk/", f"{URI}2026/", "s3://other/"]),
+)
+
+
+@given(st.lists(feeds, max_size=4, unique_by=lambda each: each.name))
+def test_all_is_well_only_where_a_feed_reads_everything(every: list[Feed]) -> None:
+    """Whatever feeds there are: nothing that stops means that one reads all of the prefix, and works."""
+    works = [each for each in every if URI.startswith(each.uri) and not each.read_only]
+    works = [each for each in works if each.state not in {"FAILED", "INACTIVE"}]
+    stops = any(finding.stops for finding in found(*every))
+    assert stops == (not works)
+    assert not works or chosen(URI, every) in works
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("2026-11-30T00:00:00Z", 1_795_996_800.0),
+        ("2026-11-30T00:00:00.123456789Z", 1_795_996_800.123456),
+        ("2026-11-30T01:00:00+01:00", 1_795_996_800.0),
+        ("", None),
+        ("soon", None),
+    ],
+)
+def test_the_last_transfer_is_a_time_as_google_writes_it(text: str, seconds: float | None) -> None:
+    """RFC 3339 with any number of digits; nothing where SecOps says nothing."""
+    assert last_transfer(feed(last_feed_initiation_time=text)) == seconds
