@@ -4,6 +4,9 @@ VENV := .venv
 export VIRTUAL_ENV := $(CURDIR)/.venv
 BIN := $(VENV)/bin
 IAC := .venv-iac
+SBOM := $(VENV)/sbom
+ENGINE ?= docker
+IMAGE ?= zendesk-pipeline:local
 PARALLEL := -n auto --maxprocesses 6 --dist loadfile --no-loadscope-reorder
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 LOCAL := $(VENV)/.local
@@ -14,7 +17,7 @@ LOWEST := settings/test_environment model/test_redaction_rules orchestration/tes
 # What would see that a name of Dagster's which it does not promise has changed.
 NEWEST := project/test_dagster_names orchestration/test_instance orchestration/test_run_logs orchestration/celery/test_launcher alerts/test_dagster_problems test_definitions
 
-.PHONY: help demo dev install check format test clean browser cluster image lowest newest iac chart faults soak bench lock audit
+.PHONY: help demo dev install check format test clean browser cluster image sbom lowest newest iac chart faults soak bench lock audit
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^## / {print "\n" substr($$0, 4)} /^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -77,7 +80,21 @@ browser: $(INSTALLED) ## Click through the Dagster UI in a headless Chromium (wh
 cluster: $(INSTALLED) ## Try PostgreSQL and Celery workers, and kill some (PostgreSQL and Redis have to be installed)
 	@$(BIN)/python -m pytest -q $(ARGS) zendesk_pipeline_tests/deploy/cluster/postgres_storage.py zendesk_pipeline_tests/deploy/cluster/database_outage.py zendesk_pipeline_tests/deploy/cluster/old_runs.py zendesk_pipeline_tests/deploy/cluster/celery_workers.py zendesk_pipeline_tests/deploy/cluster/unstarted_run.py
 
-image: $(IAC)/.installed $(INSTALLED) ## Build the container image and run it, by itself, with Compose and as ECS does (root, buildah, podman)
+$(SBOM)/.installed: requirements/sbom.txt
+	@$(PYTHON) -m venv $(SBOM)
+	@$(SBOM)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements/sbom.txt
+	@touch $@
+
+# What is installed is read from the image's files by a Python of here: the image has nothing to write it with.
+sbom: $(SBOM)/.installed ## Write an image's bill of materials as CycloneDX (IMAGE=zendesk-pipeline:local ENGINE=docker)
+	@set -e; where=$$(mktemp -d); trap 'rm -rf "$$where"' EXIT; \
+	container=$$($(ENGINE) create $(IMAGE)); trap '$(ENGINE) rm "$$container" >/dev/null; rm -rf "$$where"' EXIT; \
+	$(ENGINE) cp "$$container:/srv/venv/lib" "$$where/lib"; \
+	$(SBOM)/bin/python -m venv --without-pip "$$where/python"; \
+	echo "$$where"/lib/python*/site-packages >"$$(echo "$$where"/python/lib/python*/site-packages)/image.pth"; \
+	$(SBOM)/bin/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible "$$where/python"
+
+image: $(IAC)/.installed $(SBOM)/.installed $(INSTALLED) ## Build the image and run it, by itself, with Compose and as ECS does (root, buildah, podman)
 	@$(BIN)/python -m pytest -q $(ARGS) zendesk_pipeline_tests/deploy/image/running_image.py zendesk_pipeline_tests/deploy/image/running_compose.py zendesk_pipeline_tests/deploy/image/running_ecs.py
 
 lowest: ## Try the lowest versions that pyproject.toml admits, in an environment that is removed again
@@ -127,7 +144,8 @@ lock: ## Pin every dependency by hash (needs uv; ARGS=--upgrade takes the newest
 	@$(LOCK) --extra dev --constraint requirements/local.txt pyproject.toml -o requirements/dev.txt
 	@$(LOCK) --extra image --constraint requirements/dev.txt pyproject.toml -o requirements/production.txt
 	@$(LOCK) --group iac -o requirements/iac.txt
+	@$(LOCK) --group sbom -o requirements/sbom.txt
 	@$(LOCK) --resolution lowest-direct --extra test pyproject.toml -o requirements/lowest.txt
 
 audit: ## Look the locked dependencies up among known vulnerabilities (needs uv and a network)
-	@uvx --quiet pip-audit --strict --disable-pip --require-hashes -r requirements/collect.txt -r requirements/local.txt -r requirements/dev.txt -r requirements/production.txt -r requirements/iac.txt
+	@uvx --quiet pip-audit --strict --disable-pip --require-hashes -r requirements/collect.txt -r requirements/local.txt -r requirements/dev.txt -r requirements/production.txt -r requirements/iac.txt -r requirements/sbom.txt

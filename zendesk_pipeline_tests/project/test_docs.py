@@ -67,6 +67,7 @@ NOT_VARIABLES = {
         "ACCESS_DENIED",
     ),
     "DAGSTER_EVENT_BATCH_SIZE",  # Dagster's own
+    "IMAGE_BASE",  # of `make image`
     *("SOC_CLIENT_ID", "ACME_ZENDESK_CLIENT_ID", "ACME_ZENDESK_CLIENT_SECRET"),  # of accounts.md
 }
 VARIABLES = (

@@ -14,10 +14,16 @@ from typing import Any
 import boto3
 import yaml
 
+from zendesk_pipeline.delivery.bucket import Store
+from zendesk_pipeline.delivery.object_keys import Layout
+from zendesk_pipeline.local.delivery_proof import Bucket, prove
 from zendesk_pipeline.local.services import ACCESS_KEY, LOOPBACK, SECRET_KEY
 from zendesk_pipeline.local.services import _program as program
 from zendesk_pipeline.local.simulator.accounts import API_TOKEN, EMAIL
 from zendesk_pipeline.local.simulator.control import SimulatorControl
+from zendesk_pipeline.model.streams import COLLECTED_BY_DEFAULT, STREAMS
+from zendesk_pipeline.model.windows import Span
+from zendesk_pipeline.settings.environment import Settings
 from zendesk_pipeline_tests.deploy.cluster.stage import found
 from zendesk_pipeline_tests.deploy.image import containers
 from zendesk_pipeline_tests.ports import lasting_port
@@ -28,6 +34,7 @@ PROJECT = "zendesk-pipeline"
 OURS, POSTGRES = "docker.io/library/zendesk-pipeline:local", "docker.io/library/postgres:17.11-bookworm"
 """As the names in compose.yaml read in full."""
 BUCKET = "zendesk-raw"
+PARTS = ("postgres", "code", "daemon", "webserver")
 ENGINE = """
 [engine]
 runtime = "runc"
@@ -74,6 +81,32 @@ class Composed:
     def join(self) -> None:
         """Zendesk once more in the code server's network, which went with its container; it shows the same records."""
         self.compose("up", "--detach", "--no-deps", "--force-recreate", "--no-build", "--pull=never", "zendesk")
+
+    def emptied(self) -> None:
+        """Containers that were never started, and an empty volume; S3 stays as it is."""
+        self.compose("rm", "--force", "--stop", "zendesk")  # first, since it is in another one's network
+        self.compose("rm", "--force", "--stop", *PARTS)
+        subprocess.run(["podman", "volume", "rm", f"{PROJECT}_postgres"], capture_output=True, check=False)  # noqa: S607 - as usual
+        self.compose("create", "--no-build", "--pull=never", "--no-recreate")
+
+    def start(self, name: str) -> None:
+        """One container, as an engine starts it: whatever Compose knows of the others."""
+        containers.ran("podman", "start", f"{PROJECT}-{name}-1")
+        if name == "code":
+            containers.ran("podman", "start", f"{PROJECT}-zendesk-1")
+
+    def are_well(self) -> bool:
+        """Whether every part of compose.yaml runs and is healthy."""
+        said = self.states()
+        return all(said[name] == ("running", "healthy") for name in PARTS)
+
+    def is_exact(self, span: Span) -> bool:
+        """Whether each record of these hours is in the bucket, once."""
+        layout = Layout.of(Settings())
+        store = Store(client=self.s3, bucket=BUCKET, encryption={})
+        kept = (Bucket(stream=STREAMS[name], store=store, layout=layout) for name in COLLECTED_BY_DEFAULT)
+        proofs = [prove(bucket, span, self.control) for bucket in kept]
+        return all(proof.holds for proof in proofs) and sum(proof.at_source for proof in proofs) > 10
 
     def states(self) -> Mapping[str, tuple[str, str]]:
         """By service, what it does and how it is."""

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Generator, Mapping, Sequence
@@ -12,7 +13,7 @@ from tempfile import TemporaryDirectory
 
 from zendesk_pipeline_tests.root import ROOT
 
-BASE, IMAGE = "localhost/python:debian", "localhost/zendesk-pipeline:tried"
+DEBIAN_BASE, BASE, IMAGE = "localhost/python:", "localhost/python:bookworm", "localhost/zendesk-pipeline:tried"
 DOCKER = ROOT / "deploy" / "docker"
 NEEDED = ("buildah", "podman", "runc", "debootstrap")
 DEBIAN = f"On Debian, as root: apt-get install {' '.join(NEEDED)} postgresql"
@@ -37,19 +38,19 @@ def missing() -> str:
     return f"{', '.join(absent)} not found. {DEBIAN}" if absent else ""
 
 
-def ran(*command: str) -> str:
+def ran(*command: str, **variables: str) -> str:
     """What a command says; where it fails, that is the error."""
-    environment = {**os.environ, "BUILDAH_ISOLATION": "chroot"}
+    environment = {**os.environ, "BUILDAH_ISOLATION": "chroot", **variables}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
 
 def base() -> str:
-    """What the image is built on: what IMAGE_BASE names, or a base of Debian's packages, which is made once."""
+    """What the image is built on: what IMAGE_BASE names; a base of Debian's packages is made once."""
     chosen = os.environ.get("IMAGE_BASE", BASE)
-    if chosen == BASE and not _succeeds("buildah", "inspect", "--type=image", BASE):
-        ran("sh", str(DOCKER / "debian-base.sh"))
+    if chosen.startswith(DEBIAN_BASE) and not _succeeds("buildah", "inspect", "--type=image", chosen):
+        ran("sh", str(DOCKER / "debian-base.sh"), SUITE=chosen.removeprefix(DEBIAN_BASE))
     return chosen
 
 
@@ -65,12 +66,17 @@ def built() -> str:
         f"--tag={IMAGE}",
         ".",
     )
-    for name in (below, IMAGE):
-        if len({ran(store, "images", "--quiet", "--no-trunc", name) for store in ("buildah", "podman")}) > 1:
-            with TemporaryDirectory() as folder:  # its store is another than buildah's
-                ran("buildah", "push", name, f"oci-archive:{folder}/image.tar:{name}")
-                ran("podman", "load", "--input", f"{folder}/image.tar")
-    return IMAGE
+    handed_over(below)
+    return handed_over(IMAGE)
+
+
+def handed_over(name: str) -> str:
+    """An image of buildah's, in podman's store too where that is another one."""
+    if len({ran(store, "images", "--quiet", "--no-trunc", name) for store in ("buildah", "podman")}) > 1:
+        with TemporaryDirectory() as folder:
+            ran("buildah", "push", name, f"oci-archive:{folder}/image.tar:{name}")
+            ran("podman", "load", "--input", f"{folder}/image.tar")
+    return name
 
 
 def _succeeds(*command: str) -> bool:
@@ -80,6 +86,17 @@ def _succeeds(*command: str) -> bool:
 def size(image: str) -> int:
     """Bytes of an image in podman's store, and of all below it."""
     return int(json.loads(ran("podman", "image", "inspect", image))[0]["Size"])
+
+
+def layers(image: str, below: str) -> list[tuple[str, int]]:
+    """What made each layer above another image that is not empty, with its bytes; the lowest first."""
+    made, there = (json.loads(ran("podman", "history", "--no-trunc", "--format=json", name)) for name in (image, below))
+    above = made[: len(made) - len(there)]
+    return [
+        (re.sub(r"/bin/sh -c #\(nop\) |\bdir:\w+ ", "", row["CreatedBy"]), row["size"])
+        for row in above[::-1]
+        if row["size"]
+    ]
 
 
 def said_by(image: str, *command: str) -> str:

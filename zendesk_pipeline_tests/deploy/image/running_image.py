@@ -1,15 +1,20 @@
 """The image as production has it: every part from it, read-only and without a right, an hour collected, and its end."""
 
+import json
 import re
+import socket
+import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import click
 import dagster as dg
 import pytest
 import yaml
+from packaging.utils import canonicalize_name
 
 from zendesk_pipeline.delivery.bucket import Store
 from zendesk_pipeline.delivery.object_keys import Layout
@@ -22,7 +27,7 @@ from zendesk_pipeline.settings.environment import Settings
 from zendesk_pipeline_tests.deploy.cluster.servers import NoServerError, postgres
 from zendesk_pipeline_tests.deploy.cluster.stage import found, newest
 from zendesk_pipeline_tests.deploy.image import containers
-from zendesk_pipeline_tests.deploy.image.containers import Container, container, said_by, size
+from zendesk_pipeline_tests.deploy.image.containers import Container, container, layers, said_by, size
 from zendesk_pipeline_tests.deploy.test_deployment import INSTANCES, OURS, SERVICES, commands
 
 PATIENCE = 240
@@ -37,9 +42,34 @@ def image() -> str:
     return containers.built()
 
 
-def test_the_image_is_small(image: str) -> None:
-    """At most 300 MB above its base, which is somebody else's."""
-    assert (size(image) - size(containers.base())) / MEGABYTE <= 300
+def test_the_image_is_small(image: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """At most 300 MB above its base, which is somebody else's; what each layer takes is printed."""
+    below = containers.base()
+    above = layers(image, below)
+    with capsys.disabled():
+        click.echo(
+            f"\nThe image has {size(image) / MEGABYTE:.0f} MB, of which {below} has {size(below) / MEGABYTE:.0f}."
+        )
+        click.echo("\n".join(f"{taken / MEGABYTE:8.2f} MB  {made}" for made, taken in above))
+    assert sum(taken for _, taken in above) == pytest.approx(size(image) - size(below), rel=0.01)
+    assert (size(image) - size(below)) / MEGABYTE <= 300
+
+
+INSTALLED = "import json,importlib.metadata as m;print(json.dumps([[d.name,d.version] for d in m.distributions()]))"
+
+
+def test_the_bill_of_materials_is_what_is_installed(image: str) -> None:
+    """`make sbom` names each package of the image with its version and none beside, and what they are there for."""
+    said = containers.ran("make", "--silent", "--no-print-directory", "sbom", f"IMAGE={image}", "ENGINE=podman")
+    bill = json.loads(said)
+    assert bill["bomFormat"] == "CycloneDX"
+    named = {canonicalize_name(each["name"]): each["version"] for each in bill["components"]}
+    whole = bill["metadata"]["component"]
+    installed = {
+        canonicalize_name(name): version for name, version in json.loads(said_by(image, "python", "-c", INSTALLED))
+    }
+    assert named | {canonicalize_name(whole["name"]): whole["version"]} == installed
+    assert (whole["name"], len(named) > 80) == ("zendesk-pipeline", True)
 
 
 def test_a_process_of_the_image_is_nobody_and_writes_to_tmp_alone(image: str) -> None:
@@ -68,6 +98,8 @@ class Running:
     buckets: Mapping[str, Bucket]
     control: Any
     home: Path
+    started_after: float
+    """Seconds from the engine's call until the code server listened, which it does when it has loaded."""
 
 
 def _home(folder: Path) -> Path:
@@ -103,14 +135,18 @@ def running(image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ru
         }
         home = _home(folder)
         parts: dict[str, Container] = {}
+        started: dict[str, float] = {}
         for name in ("code", *(each for each in OURS if each != "code")):
             command = SERVICES[name].get("command") or commands()[name]
             variables = {**environment, "DAGSTER_HOME": FOLDER}
+            begun = time.monotonic()
             parts[name] = up.enter_context(
                 container(
                     f"tried-{name}", image, command, variables, folder / f"{name}.log", volume=f"{home}:{FOLDER}:ro"
                 )
             )
+            found(lambda name=name: name != "code" or _listens(4000), within=PATIENCE)
+            started[name] = time.monotonic() - begun
             check = SERVICES[name]["healthcheck"]["test"][1:]
             found(lambda part=parts[name], check=check: part.healthy(check), within=PATIENCE)
         chosen = Settings.model_validate(
@@ -125,7 +161,22 @@ def running(image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ru
             buckets={name: Bucket(stream=STREAMS[name], store=store, layout=layout) for name in COLLECTED_BY_DEFAULT},
             control=zendesk.control,
             home=home,
+            started_after=started["code"],
         )
+
+
+def _listens(port: int) -> bool:
+    with suppress(ConnectionRefusedError), socket.create_connection((LOOPBACK, port)):
+        return True
+    return False
+
+
+def test_the_code_server_is_there_soon(running: Running, capsys: pytest.CaptureFixture[str]) -> None:
+    """Well within the time that compose.yaml gives it before a check counts; how long it took is printed."""
+    allowed = SERVICES["code"]["healthcheck"]["start_period"]
+    with capsys.disabled():
+        click.echo(f"\nThe code server listened {running.started_after:.1f} s after podman was called.")
+    assert running.started_after < float(allowed.removesuffix("s")) / 2
 
 
 def test_what_is_missing_is_collected_by_containers(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
