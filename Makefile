@@ -94,8 +94,8 @@ sbom: $(SBOM)/.installed ## Write an image's bill of materials as CycloneDX (IMA
 	echo "$$where"/lib/python*/site-packages >"$$(echo "$$where"/python/lib/python*/site-packages)/image.pth"; \
 	$(SBOM)/bin/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible "$$where/python"
 
-image: $(IAC)/.installed $(SBOM)/.installed $(INSTALLED) ## Build the image and run it, by itself, with Compose and as ECS does (root, buildah, podman)
-	@$(BIN)/python -m pytest -q $(ARGS) zendesk_pipeline_tests/deploy/image/running_image.py zendesk_pipeline_tests/deploy/image/running_compose.py zendesk_pipeline_tests/deploy/image/running_ecs.py
+image: $(IAC)/.installed $(SBOM)/.installed $(INSTALLED) ## Build the image and run it, by itself, with Compose, as ECS does, in any order (root, buildah, podman)
+	@$(BIN)/python -m pytest -q $(ARGS) zendesk_pipeline_tests/deploy/image/running_image.py zendesk_pipeline_tests/deploy/image/running_compose.py zendesk_pipeline_tests/deploy/image/running_ecs.py zendesk_pipeline_tests/deploy/image/first_boots.py
 
 lowest: ## Try the lowest versions that pyproject.toml admits, in an environment that is removed again
 	@set -e; where=$$(mktemp -d); trap 'rm -rf "$$where"' EXIT; \
