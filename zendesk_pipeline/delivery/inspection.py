@@ -1,6 +1,6 @@
-"""What is in the bucket, read again: does it hold what the ledgers say, and nothing else?
+"""Does the bucket hold what the ledgers say, and nothing else?
 
-Reads only. Each function gives its findings; none means that all is well.
+Reads only. Each method yields findings; none means that nothing is wrong.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -15,40 +15,41 @@ from zendesk_pipeline.delivery.batches import OTHER_BYTES, content_of, encode, e
 from zendesk_pipeline.delivery.bucket import Listed, Store
 from zendesk_pipeline.delivery.ledger import Delivered, Ledger
 from zendesk_pipeline.delivery.ledger_store import LedgerStore
-from zendesk_pipeline.delivery.object_keys import Layout, is_batch, is_ours, recipe_object
+from zendesk_pipeline.delivery.object_keys import Layout, is_batch, is_ours
+from zendesk_pipeline.delivery.recipe_keys import recipe_object
 from zendesk_pipeline.delivery.tally import LEFT_OUT_SHARE
 from zendesk_pipeline.model.errors import DeniedError
 from zendesk_pipeline.model.streams import Stream
 from zendesk_pipeline.model.windows import HOUR, Window
 
 WEEKS = 4
-"""How far back the usual volume of an hour of the week is looked up."""
+"""The usual volume of an hour is that of the same hour in so many weeks before."""
 FEWEST_WEEKS = 3
-"""So many of them have to be delivered: of one or two, a single odd week would be what is usual."""
+"""So many of these weeks have to be delivered: with one or two, a single odd week would be the usual."""
 USUAL_ENOUGH = 20
-"""Records; below it the volume of an hour says nothing."""
+"""Records; where fewer are usual, no hour is too quiet."""
 IN_FLIGHT = 600
-"""Seconds in which an object may be waiting for the ledger that will name it."""
+"""Seconds that an object may exist before a ledger names it: a run may be writing it."""
 EMPTY_DAYS = 3
-"""A stream that has never had a record is told of after so many days of windows, of which none is missing."""
+"""A stream without any record is a finding once so many days of windows are delivered."""
 LONGEST_EMPTY_LEDGER = 16
-"""Bytes by which one may differ from another; an object in it takes a hundred."""
+"""Bytes by which one empty ledger may be longer than another; the name of an object takes a hundred."""
 ASKED_AFTER, ASKED_BEFORE = 300, 60
-"""Seconds: a window that was finished so long after an hour's beginning and before its end was asked for within it."""
+"""Seconds after an hour's start and before its end: a window finished between them was asked for in that hour."""
 SILENCE = 0.1
-"""Less than this part of the usual volume is a finding."""
+"""Less than this share of the usual volume is a finding."""
 RECIPE_IS_OFF = 2 * HOUR
-"""Seconds after which an object of the recipe's, which writes every hour, was written before it was switched off."""
+"""Seconds. The recipe writes every hour: an older object of it may be from before it was switched off."""
 NO_LEDGER = "no ledger says that the window is complete"
 MOST_NAMED = 3
-"""Malformed records in a finding."""
+"""Malformed records that a finding names."""
 LEFT_OUT, TAKEN = ("older_than_asked", "ahead_of_the_clock"), ("delivered_by_this_run", "duplicates_removed")
-"""What a run reports of records by their time."""
+"""Names in a run's metadata: records left out because of their time, and the others that Zendesk showed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something that is not as it should be, as a sentence."""
+    """What is wrong with a window, as a sentence."""
 
     window: Window
     text: str
@@ -66,7 +67,7 @@ class Inspector:
     reported: Mapping[Window, Mapping[str, object]] = field(default_factory=dict[Window, Mapping[str, object]])
     """The metadata that the latest run of a window has reported."""
     asked: Collection[float] = ()
-    """Seconds since the epoch: some times at which the collector is known to have just asked Zendesk."""
+    """Seconds since the epoch: times shortly before which the collector sent Zendesk a request."""
     _read: dict[Window, Ledger | None] = field(default_factory=dict[Window, Ledger | None])
     _day: tuple[str, Mapping[str, Listed]] = ("", {})
 
@@ -80,7 +81,7 @@ class Inspector:
         if window not in self._read:
             try:
                 stored = self.ledgers.read(window)
-            except DeniedError:  # what S3 says of a missing object to whoever may not list
+            except DeniedError:  # without the right to list, S3 answers 403 for a missing object
                 self._read[window] = None
             else:
                 self._read[window] = stored.ledger if stored.version else None
@@ -94,7 +95,7 @@ class Inspector:
         return self._day[1]
 
     def of_other_size(self, ledger: Ledger, listed: Mapping[str, Listed]) -> dict[str, str]:
-        """The objects that are not as large as their ledger says, and how so; one that is gone is none of them."""
+        """Objects whose size differs from the one in their ledger, by key, and how; deleted ones are left out."""
         return {
             each.key: f"{self.store.uri(each.key)} has {listed[each.key].size:,} bytes, its ledger says {each.bytes:,}"
             for each in ledger.objects
@@ -102,7 +103,7 @@ class Inspector:
         }
 
     def in_no_ledger(self, window: Window, ledger: Ledger, listed: Mapping[str, Listed]) -> Iterator[str]:
-        """The keys of the window's objects that its ledger does not name, of those that no run may be writing now."""
+        """Keys of the window's objects that its ledger does not name, without those that a run may be writing now."""
         named = {delivered.key for delivered in ledger.objects}
         for key, entry in listed.items():
             is_ours = self.layout.sequence(key, self.stream.name, window) is not None
@@ -112,7 +113,7 @@ class Inspector:
     def objects(self, windows: Sequence[Window]) -> Iterator[Finding]:
         """Objects that differ from what the ledgers say, and ledgers that are missing or unfinished.
 
-        An object that is gone is no finding: a feed may delete what it has transferred.
+        A deleted object is no finding: a feed may delete what it has transferred.
         """
         for window in windows:
             listed, ledger = self.listed(window), self.ledger(window)
@@ -126,9 +127,9 @@ class Inspector:
                 yield Finding(window, f"{self.store.uri(key)} is in no ledger")
 
     def lines(self, windows: Sequence[Window], *, most_bytes: float) -> Iterator[Finding]:
-        """Objects whose lines are not what their ledger says or the feed can read, newest windows first.
+        """Objects whose lines differ from their ledger, or that the feed cannot read, newest windows first.
 
-        Ends where `most_bytes` of them have been read. An object that is gone is no finding.
+        Reads at most `most_bytes`. A deleted object is no finding.
         """
         for window in sorted(windows, reverse=True):
             ledger = self.ledger(window)
@@ -140,9 +141,9 @@ class Inspector:
                     yield Finding(window, f"{self.store.uri(delivered.key)} {text}")
 
     def left_out(self, windows: Sequence[Window]) -> Iterator[Finding]:
-        """The first window with records that were left out because of their time, where all have more than a few.
+        """The first window with records left out because of their time, if the windows together have more than a few.
 
-        Where Zendesk lists by another time, older ones are usual: something changed that does not move the event time.
+        Where Zendesk lists by another time, older records are usual: their change did not move the event time.
         """
         names = LEFT_OUT if self.stream.lists_by_event_time else LEFT_OUT[1:]
         left = {window: _sum(self.reported.get(window, {}), names) for window in windows}
@@ -155,7 +156,7 @@ class Inspector:
             yield Finding(first, text)
 
     def malformed(self, windows: Sequence[Window]) -> Iterator[Finding]:
-        """Windows with records that could not be delivered as what they are, and where each of those is."""
+        """Windows with malformed records, and where each of those is."""
         for window in windows:
             reported = self.reported.get(window, {})
             if count := _sum(reported, ["malformed"]):
@@ -167,7 +168,7 @@ class Inspector:
     def own_requests(self, windows: Sequence[Window]) -> Iterator[Finding]:
         """Windows without a record in which the collector itself asked Zendesk, where each request makes a record.
 
-        Also those before them, whose records can have been late until now.
+        The hour before each window is checked too: its records may have come late.
         """
         before = {Window(window.start - HOUR) for window in windows}
         for window in sorted(before.union(windows)):
@@ -179,7 +180,7 @@ class Inspector:
                 )
 
     def volume(self, windows: Sequence[Window]) -> Iterator[Finding]:
-        """Windows with next to nothing where this hour of the week usually has many records; a stream of nothing."""
+        """Windows with far fewer records than this hour of the week usually has; a stream that never had a record."""
         for window in windows:
             weeks = (Window(window.start - week * 7 * 24 * HOUR) for week in range(1, WEEKS + 1))
             earlier = [records for week in weeks if (records := self.records(week)) is not None]
@@ -219,7 +220,7 @@ class Inspector:
         return len(ledger.identities()) if ledger and ledger.complete else None
 
     def wrong_lines(self, window: Window, delivered: Delivered) -> list[str] | None:
-        """What is wrong with an object that the window's ledger names; None where it is gone."""
+        """What is wrong with an object that the window's ledger names; None where it is deleted."""
         stored = self.store.get(delivered.key)
         if stored is None:
             return None
@@ -235,7 +236,7 @@ class Inspector:
         return ["holds other bytes than its ledger says"] if differs else []
 
     def _wrong_page(self, window: Window, delivered: Delivered, body: bytes) -> list[str]:
-        """Of a page of the recipe's: records of many windows, one line without an end."""
+        """The same for a page of the recipe's, which holds records of many windows in one line without a line end."""
         try:
             records = records_in(self.stream, content_of(delivered.key, body))
             here = {record.identity for record in records if Window.of(record.time) == window}
@@ -244,7 +245,7 @@ class Inspector:
         return [] if here.issuperset(delivered.identities) else ["does not hold the records that its ledger says"]
 
     def flaws(self, window: Window, key: str) -> list[str]:
-        """What an object that no ledger names has and none of ours; none where it may be ours, or is gone."""
+        """Why an object that no ledger names is not ours; nothing where it may be ours, or is deleted."""
         try:
             stored = self.store.get(key)
         except DeniedError:
@@ -254,23 +255,23 @@ class Inspector:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Waiting:
-    """What lies under the feed prefix, as far as it was looked at."""
+    """What was found under the feed prefix."""
 
     objects: int
     bytes: int
     oldest: float | None
     """When the oldest of them was written, seconds since the epoch."""
     whole: bool
-    """Whether that is all; else the oldest windows."""
+    """Whether everything was listed; else the oldest windows were."""
     foreign: Sequence[str]
-    """Keys that are not ours: SecOps takes each for logs.
+    """Keys that are not ours: SecOps reads each of these objects as logs.
 
     What the recipe wrote before it was switched off is not among them.
     """
 
 
 def feed(store: Store, layout: Layout, *, newest: Iterable[Window], most: int, now: float) -> Waiting:
-    """A look under the feed prefix: the first `most` objects, whole days of `newest` windows, and what is no year."""
+    """List the feed: the first `most` objects, the days of the `newest` windows, and what sorts after the years."""
     listed = list(islice(store.listing(layout.feed), most + 1))
     first = listed[:most]
     behind_years = islice(store.listing(layout.feed, after=f"{layout.feed}:"), most)

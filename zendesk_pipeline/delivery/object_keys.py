@@ -48,9 +48,12 @@ class Layout:
 
     def window_of_ledger(self, key: str, stream: str) -> Window | None:
         """The window whose ledger has this key; None for every other key."""
-        moment = _moment(key.removeprefix(self.ledgers(stream)), _LEDGER)
-        window = None if moment is None else Window.of(moment)
-        return window if window and self.ledger(stream, window) == key else None
+        try:
+            named = datetime.strptime(key.removeprefix(self.ledgers(stream)), _LEDGER).replace(tzinfo=UTC)
+        except ValueError:
+            return None
+        window = Window(int(named.timestamp()))
+        return window if self.ledger(stream, window) == key else None
 
     @property
     def account(self) -> str:
@@ -69,14 +72,6 @@ class Layout:
 
 
 _LEDGER = "%Y/%m/%d/%H.json.gz"
-
-
-def _moment(text: str, form: str) -> int | None:
-    """Seconds since the epoch of a date and time written in this form; None for any other text."""
-    try:
-        return int(datetime.strptime(text, form).replace(tzinfo=UTC).timestamp())
-    except ValueError:
-        return None
 
 
 def _name(stream: str, window: Window) -> str:
@@ -103,22 +98,3 @@ def is_batch(key: str, feed: str) -> bool:
 def is_ours(key: str) -> bool:
     """Whether an object that a ledger names was written by this pipeline; else the recipe wrote it."""
     return _ENDS_AS_BATCH.search(key) is not None
-
-
-RECIPE_STATE = "state.json"
-"""The last part of the key where Google's recipe keeps its place, by its own default."""
-
-
-def is_recipe_state(key: str) -> bool:
-    """Whether an object is the recipe's state; SecOps reads it as a log."""
-    return key.rpartition("/")[2] == RECIPE_STATE
-
-
-_RECIPE = re.compile(r"(?P<moment>\d{4}/\d\d/\d\d/\d{6})-zendesk-(?P<stream>[a-z_]+)\.json(?:\.gz)?")
-
-
-def recipe_object(key: str, prefix: str) -> tuple[str, int] | None:
-    """Stream and time of writing (seconds since the epoch) of an object of Google's recipe; None for any other."""
-    match = _RECIPE.fullmatch(key.removeprefix(prefix))
-    moment = _moment(match["moment"], "%Y/%m/%d/%H%M%S") if match else None
-    return None if match is None or moment is None else (match["stream"], moment)

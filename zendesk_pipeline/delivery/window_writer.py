@@ -1,37 +1,30 @@
 """Records into the bucket, each once, window by window.
 
 The order that the delivery promise rests on (docs/delivery.md): opening a window reads its ledger, and the objects that
-a crash left in the feed without one; what both name is delivered. The rest goes out as write-once objects. Only when
-all of them are stored the ledger is, and only then the window is finished.
+a crash left in the feed without one; what both name is delivered. The rest is written as write-once objects. The
+ledger is written when all of them are stored, and only then the window is finished.
 """
 
-import threading
 from collections.abc import Iterable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from itertools import chain, groupby
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Self
 
 import msgspec
 
 from zendesk_pipeline.delivery.batches import Batch
 from zendesk_pipeline.delivery.bucket import Store
 from zendesk_pipeline.delivery.delivery_job import DeliveryJob
-from zendesk_pipeline.delivery.ledger import Delivered
 from zendesk_pipeline.delivery.quarantine import Quarantine
 from zendesk_pipeline.delivery.tally import left_out
 from zendesk_pipeline.delivery.window_storage import OpenWindow, WindowStorage
+from zendesk_pipeline.delivery.writers import Writers
 from zendesk_pipeline.model.errors import RedactionError
 from zendesk_pipeline.model.records import PAGES_OF_PROOF, Page, Record
 from zendesk_pipeline.model.redaction import Redaction
 from zendesk_pipeline.model.windows import HOUR, LAST_TIME, Span, Window
 
-T = TypeVar("T")
-
-WRITERS = 4
-"""Threads that talk to S3."""
-IN_FLIGHT = 2
-"""Batches on their way to S3, beside those that grow: this bounds the memory. The other threads serve ledgers."""
 MOST_GROWING = 32 * 1024 * 1024
 """Bytes of all batches that grow, where each page has records of many windows; above it, the largest are stored."""
 MOST_KNOWN = 200_000
@@ -55,11 +48,9 @@ class Delivery:
         self._redaction, self._longest = job.redaction, job.form.longest_record
         self._opening: dict[Window, Future[OpenWindow]] = {}
         self._commits: dict[Window, Future[None]] = {}
-        self._failed: list[Future[Any]] = []
-        self._pool = ThreadPoolExecutor(WRITERS, thread_name_prefix="writer")
-        self._room = threading.BoundedSemaphore(IN_FLIGHT)
+        self._writers = Writers()
         self._growing: set[Window] = set()
-        """Those that the latest page with records has shown."""
+        """The windows that the latest page with records has shown."""
         self._shown = 0
         """Records of all pages."""
         self._passed = 0
@@ -77,7 +68,7 @@ class Delivery:
                 self._finish()
         finally:
             self._note_unfinished()
-            self._pool.shutdown()
+            self._writers.pool.shutdown()
 
     def take(self, page: Page) -> None:
         """Deliver a page's records; windows that the walk is proven to have passed are finished.
@@ -85,12 +76,12 @@ class Delivery:
         Where the page shows a new record of a window that was finished, the proof was none: what was finished is taken
         back, and nothing is finished before the `with` block is left without an exception.
         """
-        self._raise_failure()
+        self._writers.raise_failure()
         hours = groupby(page.records, lambda record: record.time // HOUR)
         groups = [(Window(hour * HOUR), list(records)) for hour, records in hours]
         wanted = [(window, records) for window, records in groups if window in self._reach]
         self._count(page, {window for window, _ in wanted})
-        for window, text in self._quarantine.malformed(page, self._pool) if page.malformed else ():
+        for window, text in self._quarantine.malformed(page, self._writers.pool) if page.malformed else ():
             self._storage.tally(window if window in self._span else self._earliest).saw_malformed(text)
         for window, _ in wanted:
             self._open(window)
@@ -113,7 +104,7 @@ class Delivery:
         if window not in self._opening:
             if window in self._commits:
                 self._commits.pop(window).result()  # a record out of order: open the window again
-            self._opening[window] = self._pool.submit(self._storage.read, window)
+            self._opening[window] = self._writers.pool.submit(self._storage.read, window)
         return self._opening[window]
 
     # Its records are delivered
@@ -128,7 +119,7 @@ class Delivery:
             if record.identity in known:
                 tally.duplicates += 1
                 if record.identity in opened.adopted:
-                    self._flush(opened)  # end where the other run's batch ends: then its other batches are ours as well
+                    self._flush(opened)  # end the batch where the other run's ends: the next ones are the same then
                 continue
             if is_finished:
                 self._take_back(window)
@@ -141,14 +132,14 @@ class Delivery:
             record = self._redacted(self._redaction, opened.window, record)
         line = record.line
         if len(line) > self._longest:
-            line = self._quarantine.oversized(opened.window, record, self._longest, self._pool)
+            line = self._quarantine.oversized(opened.window, record, self._longest, self._writers.pool)
             self._storage.tally(opened.window).quarantined += 1
         if not opened.batch.has_room(line):
             self._flush(opened)
         opened.batch.add(record, line)
 
     def _redacted(self, redaction: Redaction, window: Window, record: Record) -> Record:
-        """The record as it may leave this machine: everything that is stored of it is made of this."""
+        """The record after redaction: everything that is stored of it is made of this."""
         try:
             line, hits = redaction.apply(record.line)
         except RedactionError as problem:
@@ -165,21 +156,14 @@ class Delivery:
         """Have the batch stored as an object, and begin the next one."""
         if not opened.batch.identities:
             return
-        self._room.acquire()
-        put = self._pool.submit(self._put, opened, opened.batch, next(opened.numbers))
-        opened.puts.append(self._watched(put))
+        numbers = chain([next(opened.numbers)], opened.numbers)
+        opened.puts.append(self._writers.write_batch(self._storage.put, opened.window, opened.batch, numbers))
         opened.batch = Batch(self._job.form)
 
-    def _put(self, opened: OpenWindow, batch: Batch, number: int) -> Delivered:
-        try:
-            return self._storage.put(opened.window, batch, chain([number], opened.numbers))
-        finally:
-            self._room.release()
-
-    # It is finished, or closed until it is needed again
+    # It is finished, or closed until a page has records of it again
 
     def _finish_or_close(self, page: Page, shown: set[Window]) -> None:
-        """Finish what is proven to be passed, and hold no more of the other windows than has to be held."""
+        """Finish the windows that the walk has passed, and bound the memory that the others take."""
         if self.in_turn:
             self._finish_before(page.passed)
         if shown:
@@ -193,7 +177,7 @@ class Delivery:
                 self._close(window)
 
     def _bound_growing(self) -> None:
-        """Store the largest batches where all that grow are too much, down to half of it: objects stay large."""
+        """Where growing batches exceed the bound, store the largest down to half of it: objects stay large."""
         opened = [self._opening[window].result() for window in self._growing if window in self._opening]
         held = sum(each.batch.size for each in opened)
         if held <= max(MOST_GROWING, self._job.form.size_limit):
@@ -223,16 +207,16 @@ class Delivery:
             self._close(window)
 
     def _close(self, window: Window, *, finished: bool = False) -> None:
-        """Have its batch and its ledger stored, and let go of a window."""
+        """Store a window's last batch, then its ledger, and forget the window."""
         opened = self._opening.pop(window).result()
         self._flush(opened)
-        self._commits[window] = self._watched(self._pool.submit(self._storage.commit, opened, finished=finished))
+        self._commits[window] = self._writers.write(self._storage.commit, opened, finished=finished)
 
     def _finish_unopened(self, window: Window) -> None:
         closing = self._commits.pop(window, None)
         if closing is not None:
             closing.result()
-        self._commits[window] = self._watched(self._pool.submit(self._storage.commit_unopened, window))
+        self._commits[window] = self._writers.write(self._storage.commit_unopened, window)
 
     def _finish(self) -> None:
         self._finish_before(LAST_TIME)
@@ -248,13 +232,13 @@ class Delivery:
                 opened = opening.result()
                 opened.puts = [put for put in opened.puts if put.exception() is None]
                 if opened.puts:
-                    self._commits[window] = self._pool.submit(self._storage.commit, opened, finished=False)
+                    self._commits[window] = self._writers.pool.submit(self._storage.commit, opened, finished=False)
         for commit in self._commits.values():
             commit.exception()
         self._opening.clear()
 
     def _take_back(self, window: Window) -> None:
-        """A finished window is shown a new record of: then no window of this run is finished until the walk has ended.
+        """A page shows a new record of a finished window: no window of this run is finished until the walk has ended.
 
         Windows that were complete before this run stay so; of the others the mark is taken out of the ledger again,
         unless another run has replaced that since.
@@ -268,31 +252,16 @@ class Delivery:
             commit.exception()  # where one failed, the marks of the others are wrong as well
         for tally in self.tallies.values():
             tally.finished_at = None
-        taking = {each: self._pool.submit(self._storage.take_back, each) for each in self._storage.completed}
+        taking = {each: self._writers.pool.submit(self._storage.take_back, each) for each in self._storage.completed}
         for each, taken in taking.items():
             stored = taken.result()
             if stored is not None and each in self._opening:
                 self._opening[each].result().stored = stored
         self._storage.completed.clear()
         self._passed, self.in_turn = 0, False
-        self._raise_failure()
+        self._writers.raise_failure()
 
-    # Threads and numbers
-
-    def _raise_failure(self) -> None:
-        """Stop the walk soon after a write has failed."""
-        if self._failed:
-            self._failed[0].result()
-
-    def _watched(self, write: Future[T]) -> Future[T]:
-        """A write whose failure stops the walk."""
-
-        def note(done: Future[T]) -> None:
-            if done.exception() is not None:
-                self._failed.append(done)
-
-        write.add_done_callback(note)
-        return write
+    # Numbers
 
     @property
     def _earliest(self) -> Window:

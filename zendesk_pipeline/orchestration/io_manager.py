@@ -8,11 +8,11 @@ from itertools import takewhile
 
 import dagster as dg
 
-from zendesk_pipeline.delivery.batches import content_of, records_in
 from zendesk_pipeline.delivery.delivery_job import DeliveryJob
 from zendesk_pipeline.delivery.ledger_store import of_each
 from zendesk_pipeline.delivery.progress import ProgressLog
 from zendesk_pipeline.delivery.tally import Tally
+from zendesk_pipeline.delivery.window_reader import delivered_records
 from zendesk_pipeline.delivery.window_writer import Delivery
 from zendesk_pipeline.model.errors import (
     DeliveryError,
@@ -22,7 +22,7 @@ from zendesk_pipeline.model.errors import (
     RefusedError,
     SettingsError,
 )
-from zendesk_pipeline.model.records import Page, Record
+from zendesk_pipeline.model.records import Page
 from zendesk_pipeline.model.streams import STREAMS, Stream
 from zendesk_pipeline.model.windows import HOUR, Span, Window
 from zendesk_pipeline.orchestration import temporary_instance
@@ -50,7 +50,7 @@ class PageStream:
     """Seconds before the rest of the span that its pages cover as well."""
     redeliver: bool
     pages: Callable[[Span], Iterator[Page]]
-    """Of the rest of the span: without what need not be read again."""
+    """Gives the pages of the rest of the span, whose first windows may be finished already."""
     describe: Callable[[Mapping[Window, Metadata]], None]
     """Takes the metadata of the windows' materializations, of all at once."""
     redelivery: str = ""
@@ -114,11 +114,8 @@ class S3IOManager(BucketResource):
         """
         stream = STREAMS[context.asset_key.path[-1]]
         for window in map(_hour, context.asset_partition_keys):
-            seen: set[str] = set()
-            for record in self._records(stream, window):
-                if record.identity not in seen:
-                    seen.add(record.identity)
-                    yield record.line
+            for record in delivered_records(stream, window, self.ledgers(stream)):
+                yield record.line
 
     def delivery(self, pages: PageStream, span: Span, warn: Callable[[str], object]) -> Delivery:
         """The delivery of a part of a stream's span."""
@@ -152,18 +149,6 @@ class S3IOManager(BucketResource):
         complete = sum(1 for _ in takewhile(bool, are_complete))
         return Span(first + complete * HOUR, pages.span.end)
 
-    def _records(self, stream: Stream, window: Window) -> Iterator[Record]:
-        """What the objects hold of a window; a redelivery repeats records, a page of the recipe's has others too."""
-        store, stored = self.store(), self.ledgers(stream).read(window)
-        if not stored.version:
-            raise DeliveryError(f"{stream.name} {window} was never delivered: materialize it first.")
-        for each in stored.ledger.objects:
-            found = store.get(each.key)
-            if found is None:
-                raise DeliveryError(f"{store.uri(each.key)} is gone: the feed deletes what it has read.")
-            records = records_in(stream, content_of(each.key, found.body))
-            yield from (record for record in records if Window.of(record.time) == window)
-
     def _report(
         self, context: dg.OutputContext, stream: Stream, delivery: Delivery, finished: Iterable[Window]
     ) -> None:
@@ -190,7 +175,7 @@ class S3IOManager(BucketResource):
 
 
 def delivered(delivery: Delivery, pages: Iterable[Page], claim: Callable[[], object], ahead: int = 1) -> Iterator[Page]:
-    """Each page once its records are delivered, which it holds until the next one is asked for.
+    """Each page once its records are delivered; it keeps them until the next page is asked for.
 
     The prefixes are claimed once the first page is there; some pages are read ahead, in a thread of their own.
     """

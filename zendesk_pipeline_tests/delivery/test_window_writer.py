@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 
 from zendesk_pipeline.delivery.bucket import Store, prepared
 from zendesk_pipeline.delivery.object_keys import Layout
-from zendesk_pipeline.delivery.window_writer import WRITERS
+from zendesk_pipeline.delivery.writers import WRITERS
 from zendesk_pipeline.local.services import local_s3, moto_s3
 from zendesk_pipeline.model.errors import DeliveryError, DeniedError, TransientError
 from zendesk_pipeline.model.records import Page, Record

@@ -24,7 +24,7 @@ import requests
 from requests.adapters import BaseAdapter
 from urllib3 import HTTPResponse
 
-from zendesk_pipeline.delivery import window_writer as deliveries
+from zendesk_pipeline.delivery import writers
 from zendesk_pipeline.delivery.batches import BatchFormat
 from zendesk_pipeline.delivery.bucket import Store
 from zendesk_pipeline.delivery.delivery_job import DeliveryJob
@@ -119,7 +119,7 @@ class Turns:
 
     def _next(self) -> None:
         """A task that one of the threads would have begun by now."""
-        self._tasks.pop(self._random.randrange(min(deliveries.WRITERS, len(self._tasks))))()
+        self._tasks.pop(self._random.randrange(min(writers.WRITERS, len(self._tasks))))()
 
 
 # Zendesk without a socket
@@ -406,9 +406,9 @@ class World:
             warn=lambda _: None,
         )
         delivery = Delivery(job)
-        turns: Any = Turns(run.turns, room=deliveries.IN_FLIGHT)
-        delivery._pool.shutdown()
-        delivery._pool = delivery._room = turns
+        turns: Any = Turns(run.turns, room=writers.IN_FLIGHT)
+        delivery._writers.pool.shutdown()
+        delivery._writers = writers.Writers(turns, turns)
         return delivery
 
 

@@ -10,7 +10,8 @@ from zendesk_pipeline.commands.doctor import s3_answers
 from zendesk_pipeline.commands.doctor.context import Context
 from zendesk_pipeline.commands.doctor.verdicts import Verdict, failed, not_visible, ok, warning
 from zendesk_pipeline.delivery.inspection import RECIPE_IS_OFF
-from zendesk_pipeline.delivery.object_keys import is_batch, is_recipe_state, recipe_object
+from zendesk_pipeline.delivery.object_keys import is_batch
+from zendesk_pipeline.delivery.recipe_keys import is_recipe_state, recipe_object
 from zendesk_pipeline.model.errors import DeniedError
 from zendesk_pipeline.model.windows import HOUR
 

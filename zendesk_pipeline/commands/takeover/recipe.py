@@ -15,7 +15,8 @@ from zendesk_pipeline.delivery.batches import content_of, encode, records_in
 from zendesk_pipeline.delivery.bucket import Listed, Store
 from zendesk_pipeline.delivery.ledger import Delivered, Ledger
 from zendesk_pipeline.delivery.ledger_store import LedgerStore
-from zendesk_pipeline.delivery.object_keys import is_batch, is_ours, recipe_object
+from zendesk_pipeline.delivery.object_keys import is_batch, is_ours
+from zendesk_pipeline.delivery.recipe_keys import recipe_object
 from zendesk_pipeline.model.streams import Stream
 from zendesk_pipeline.model.windows import Window
 

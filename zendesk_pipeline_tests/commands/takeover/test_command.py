@@ -13,7 +13,8 @@ from click.testing import CliRunner, Result
 from zendesk_pipeline.cli import main
 from zendesk_pipeline.delivery.batches import records_in
 from zendesk_pipeline.delivery.bucket import Store
-from zendesk_pipeline.delivery.object_keys import Layout, recipe_object
+from zendesk_pipeline.delivery.object_keys import Layout
+from zendesk_pipeline.delivery.recipe_keys import recipe_object
 from zendesk_pipeline.local.services import LocalS3, SimulatedZendesk
 from zendesk_pipeline.model.records import record_reader
 from zendesk_pipeline.model.streams import Stream

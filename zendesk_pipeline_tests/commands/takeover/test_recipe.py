@@ -14,7 +14,8 @@ from zendesk_pipeline.delivery import ledger as ledgers
 from zendesk_pipeline.delivery.bucket import Store
 from zendesk_pipeline.delivery.inspection import RECIPE_IS_OFF, Inspector, feed
 from zendesk_pipeline.delivery.ledger_store import LedgerStore
-from zendesk_pipeline.delivery.object_keys import Layout, recipe_object
+from zendesk_pipeline.delivery.object_keys import Layout
+from zendesk_pipeline.delivery.recipe_keys import recipe_object
 from zendesk_pipeline.local.services import LocalS3
 from zendesk_pipeline.model.errors import DeliveryError
 from zendesk_pipeline.model.records import Record
