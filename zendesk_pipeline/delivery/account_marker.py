@@ -1,7 +1,7 @@
 """Whose records the prefixes hold: a marker under the state prefix, written once.
 
-Ids of two accounts overlap. Under one set of prefixes the records of one would be held back as delivered by the other,
-as when a sandbox is tried first and production is then collected to the same place.
+Ids of two accounts overlap. If they shared prefixes, records of one would count as delivered by the other: such as when
+a sandbox is tried first and production is then collected to the same place.
 """
 
 import msgspec
@@ -64,7 +64,7 @@ def check(store: Store, layout: Layout, account: str) -> bool:
 
 
 def is_claimed(store: Store, layout: Layout, account: str) -> bool:
-    """Whether the marker is known to be there, and names this account; raises as `check` does but for DeniedError."""
+    """Whether the marker is known to be there, and names this account; raises as `check` does, except DeniedError."""
     try:
         return check(store, layout, account)
     except DeniedError:

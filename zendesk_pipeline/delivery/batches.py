@@ -93,7 +93,7 @@ class Batch:
         self.identities.append(record.identity)
 
     def content(self) -> bytes:
-        """All of it, once: the batch lets go of its lines."""
+        """The content of the object. To be called once: the batch drops its lines."""
         lines = self._lines
         lines[0] = self._form.head + lines[0]
         lines[-1] += self._form.tail

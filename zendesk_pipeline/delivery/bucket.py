@@ -45,9 +45,9 @@ LISTED = frozenset({"IsTruncated", "KeyCount", "Name"})
 
 
 def signed_once(client: "S3Client") -> "S3Client":
-    """The client, from now on hashing no body that it sends by TLS: the checksum, a signed header, says what is sent.
+    """The client, changed so that it does not sign bodies that it sends by TLS: the checksum in a header is signed.
 
-    Over plain HTTP botocore hashes and signs the body as well. What a profile says of `payload_signing_enabled` stands.
+    Over plain HTTP botocore hashes and signs the body as well. A profile's own `payload_signing_enabled` is kept.
     https://docs.aws.amazon.com/botocore/latest/reference/config.html
     """
     if client.meta.endpoint_url.startswith("https://"):
@@ -115,7 +115,7 @@ class RequestCount:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Store:
-    """One bucket. What is worth another try gets it, of the client (connections, 5xx) or here (`aws_errors.AGAIN`)."""
+    """One bucket. Requests are tried again by the client (connections, 5xx) or here (`aws_errors.AGAIN`)."""
 
     client: "S3Client"
     bucket: str
@@ -136,9 +136,7 @@ class Store:
                 answer = self.client.get_object(Bucket=self.bucket, Key=key)
             except self.client.exceptions.NoSuchKey:
                 return None
-            except (
-                HTTPError
-            ) as problem:  # of the body of an error, which botocore reads without its own handling of errors
+            except HTTPError as problem:  # botocore does not handle errors while it reads the body of an error answer
                 if isinstance(problem, BotoCoreError):
                     raise
                 raise CutOffError(type(problem).__name__) from None

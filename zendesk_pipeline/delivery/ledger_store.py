@@ -1,7 +1,7 @@
 """The ledgers of one stream in the bucket: the one place that reads and writes them.
 
-A ledger that cannot be read never counts as an empty one, which would deliver its records again. So does one of another
-window, as a copied file is, and one of a version that this release does not know: all three raise the same error.
+A ledger that cannot be read never counts as an empty one, which would deliver its records again. Neither does one of
+another window, such as a copied file, or of a version that this release does not know: all three raise the same error.
 """
 
 from collections.abc import Callable, Iterable
@@ -70,7 +70,7 @@ class LedgerStore:
             ) from None
 
     def read_or_create(self, window: Window) -> StoredLedger:
-        """The same for a writer without s3:ListBucket: where S3 answers 403, only a write tells a missing ledger."""
+        """The same for a writer without s3:ListBucket: after a 403 only a write shows whether it is missing."""
         try:
             return self.read(window)
         except DeniedError:

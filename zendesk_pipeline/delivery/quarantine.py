@@ -28,7 +28,7 @@ class Quarantine:
     """Malformed records of this run, by key and hash."""
 
     def oversized(self, window: Window, record: Record, longest: int, pool: Executor) -> bytes:
-        """Store a record that is too long for a line, as redacted; what the feed gets of it."""
+        """Store a record that is too long for a line, after redaction; returns the short line for the feed."""
         stream, size = self.job.stream, len(record.line)
         key, _ = self._put(window, record.line, "application/json")
         whole = self.job.store.uri(key)
@@ -36,11 +36,11 @@ class Quarantine:
             f"{stream.name} {window}: a record of {size:,} bytes is too long for a line of the feed. It is stored whole"
             f" at {whole}; the feed gets it shortened."
         )
-        # in another thread: on its short stack, deep lists fit that fitted when the page was read
+        # in another thread, whose stack is almost empty: a list that was not too deep to be read is not too deep here
         return pool.submit(shortened, stream, record.line, whole=whole, longest=longest).result()
 
     def malformed(self, page: Page, pool: Executor) -> list[tuple[Window, str]]:
-        """Store a page's malformed records; those that are new, as sentences with their windows."""
+        """Store a page's malformed records; returns those not reported before: their windows, and sentences."""
         ours = [(window, each) for window, each in self._windows(page) if window in self.job.reach]
         puts = [(window, each, pool.submit(self._put_malformed, window, each)) for window, each in ours]
         new: list[tuple[Window, str]] = []
@@ -62,8 +62,8 @@ class Quarantine:
     def _windows(self, page: Page) -> Iterator[tuple[Window, Malformed]]:
         """A page's malformed records and the windows they belong to.
 
-        One without a time belongs to the window of its neighbours. Exports go on behind the range: what stands there
-        among records of later windows is left to a later run. A single later record before it proves nothing.
+        One without a time belongs to the window of its neighbours. An export goes on after the range: a
+        record among those of later windows is left to a later run. One later record before it is no proof of that.
         """
         latest = max((record.time for record in page.records), default=0)
         for number, malformed in enumerate(page.malformed, 1):
@@ -88,7 +88,7 @@ class Quarantine:
         return self._put(window, self._allowed(malformed), "application/octet-stream")
 
     def _allowed(self, malformed: Malformed) -> bytes:
-        """What the redaction rules let out of a malformed record; where they cannot be applied, nothing of it."""
+        """A malformed record after redaction; a note without its content where the rules cannot be applied."""
         if self.job.redaction is None:
             return malformed.line
         with suppress(RedactionError):

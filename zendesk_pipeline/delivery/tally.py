@@ -52,7 +52,7 @@ class Tally:
     older: int = 0
     """Records shown and not delivered, because they are of a time before what was asked for."""
     ahead: int = 0
-    """Records shown and not delivered, because their time has not come yet."""
+    """Records shown and not delivered, because their time is in the future."""
     malformed: int = 0
     """Records shown and not delivered, because they are malformed; each is in quarantine."""
     malformed_ones: list[str] = field(default_factory=list[str])
@@ -80,7 +80,7 @@ class Tally:
             self.malformed_ones.append(text)
 
     def holds(self, objects: Sequence[Delivered]) -> None:
-        """Note what the window's ledger names by now."""
+        """Note the objects that the window's ledger names now."""
         self.objects = [each.key for each in objects]
         self.bytes = sum(each.bytes for each in objects)
         self.total = sum(len(each.identities) for each in objects)

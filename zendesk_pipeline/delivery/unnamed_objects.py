@@ -16,7 +16,7 @@ MAY_REPEAT = "Without it a crash between two writes can repeat a batch."
 
 @dataclass(frozen=True, slots=True)
 class UnnamedObjects:
-    """What a run finds of them. `store` counts the requests for the window."""
+    """Finds them for one run. `store` counts the requests for the window."""
 
     job: DeliveryJob
     _days: dict[str, list[str]] = field(default_factory=dict[str, list[str]])

@@ -24,7 +24,7 @@ from zendesk_pipeline.model.windows import Window
 
 @dataclass(slots=True, kw_only=True)
 class OpenWindow:
-    """A window under way: the main thread's while it is open, one writer's before and after."""
+    """A window under way. Only the main thread uses it while it is open, only one writer before and after."""
 
     window: Window
     stored: StoredLedger
@@ -108,7 +108,7 @@ class WindowStorage:
         raise AssertionError("the numbers never end")
 
     def commit(self, opened: OpenWindow, *, finished: bool) -> None:
-        """Once every object is stored, the ledger; then the window is finished, if it is to be."""
+        """Write the ledger once every object is stored; then the window is finished, if `finished`."""
         window, before, objects = opened.window, opened.stored.ledger, [put.result() for put in opened.puts]
         complete = before.complete or finished
         ours = msgspec.structs.replace(before, objects=[*before.objects, *opened.unnamed, *objects], complete=complete)
@@ -163,7 +163,7 @@ class WindowStorage:
         try:
             stored = store.get(key)
         except DeniedError:
-            return len(encoded.body)  # nobody else may write there, as far as can be told
+            return len(encoded.body)  # it cannot be compared: nobody else should write there
         if stored is None:
             return len(encoded.body)  # the feed has read and deleted it
         try:

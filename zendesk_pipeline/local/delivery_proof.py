@@ -1,7 +1,7 @@
 """The delivery promise, checked from outside: the bytes in the bucket against what the simulated Zendesk has.
 
-Nothing of the pipeline's own reading is used: objects are what a LIST of the feed shows, lines are compared as
-bytes, and identities come from Python's own JSON reader. Only which windows are complete is asked of the ledgers.
+The pipeline's own code for reading is not used: objects are what a LIST of the feed shows, lines are compared as
+bytes, and identities come from Python's own JSON reader. Only whether a window is complete is read from its ledger.
 """
 
 import json

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from zendesk_pipeline.local.display import Display
 
 BEFORE_HOURS = 24
-"""Of history before the range: tickets that change within it were made then."""
+"""History before the range: tickets that change within the range were created then."""
 BULK_UPDATE = 2500
 
 HISTORY = (
@@ -63,7 +63,7 @@ class _Ticket(msgspec.Struct):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stage:
-    """Where the demo takes place."""
+    """What the steps of the demo share."""
 
     pipeline: LocalPipeline
     display: "Display"
@@ -91,11 +91,11 @@ def demo(hours: int, keep: Path | None) -> None:
 
 
 def _demo(display: "Display", hours: int, keep: Path | None) -> bool:
-    """Whether everything held."""
+    """Run the demo; returns whether each record is in S3 once."""
     began = time.monotonic()
     if local.forget_account():
         display.say("ZENDESK_BASE_URL is set here; the demo uses a simulated account and never that one.")
-    end = local.settled_until() - HOUR  # the hour after it is collected last
+    end = local.settled_until() - HOUR  # the demo collects one more hour after the range
     span = Span(end - hours * HOUR, end)
     display.say("Starting a simulated Zendesk and an S3 server (SeaweedFS) on this machine …")
     with TemporaryDirectory(prefix="zendesk-pipeline-demo-") as folder:

@@ -1,7 +1,7 @@
 """`zendesk-pipeline dev`: the Dagster UI over a simulated Zendesk and a local S3 server, with data that stays.
 
-Everything lives in `.local/` below the current folder: the start of the simulated history, the bucket and Dagster's
-own files. Started again, it goes on where it was.
+Everything is in `.local/` below the current folder: the start of the simulated history, the bucket and Dagster's
+own files. Started again, it continues with the same data.
 """
 
 import time
@@ -35,9 +35,9 @@ if TYPE_CHECKING:
 PROJECT = Path(__file__).resolve().parents[2]
 FOLDER = Path(".local")
 PAST_HOURS = 48
-"""Of windows before the first start; the first half of them is collected then."""
+"""Windows before the first start; that start collects the first half of them."""
 BEFORE_HOURS = 24
-"""Of history before the first window: tickets that change later were made then."""
+"""History before the first window: tickets that change later were created then."""
 POLL_SECONDS = 0.25
 
 
@@ -66,7 +66,7 @@ def dev(port: int) -> None:
 
 @contextmanager
 def _alone() -> Generator[None]:
-    """Two servers on the same data would spoil it."""
+    """Holds a lock until the block ends: two servers on the same data would damage it."""
     import fcntl  # noqa: PLC0415 - not on Windows, where the other commands work
 
     FOLDER.mkdir(exist_ok=True)
@@ -113,12 +113,12 @@ def _collect_half(pipeline: LocalPipeline, start: int, display: "Display") -> No
 
 @contextmanager
 def dagster_ui(pipeline: LocalPipeline, port: int) -> Generator["subprocess.Popen[bytes]"]:
-    """`dagster dev`, from when its UI answers."""
+    """`dagster dev` as a process, yielded once its UI answers; it may have ended before."""
     log = pipeline.folder / "dagster.log"
     log.unlink(missing_ok=True)
     workspace = str(PROJECT / "workspace.yaml")
     command = ("dagster", "dev", "--workspace", workspace, "--host", LOOPBACK, "--port", str(port))
-    with TemporaryDirectory() as sockets:  # Dagster leaves them where they are
+    with TemporaryDirectory() as sockets:  # Dagster does not remove its sockets
         place = replace(pipeline, environment={**pipeline.environment, "TMPDIR": sockets})
         with local.running(place, log, *command) as process:
             while process.poll() is None and not answers(f"http://{LOOPBACK}:{port}/server_info"):
@@ -127,14 +127,14 @@ def dagster_ui(pipeline: LocalPipeline, port: int) -> Generator["subprocess.Pope
 
 
 def answers(url: str) -> bool:
-    """Whether a web server answers there, and well."""
+    """Whether a web server answers there with status 200."""
     with suppress(URLError, OSError), urllib.request.urlopen(url, timeout=POLL_SECONDS * 8) as answer:  # noqa: S310  # our own http address
         return answer.status == HTTPStatus.OK
     return False
 
 
 def trouble() -> list[dict[str, str | int]]:
-    """The fault in which Zendesk refuses a page and all its retries: one run gives up, and the next one succeeds."""
+    """A fault in which Zendesk answers 503 to a page and all its retries: one run fails, and the next one succeeds."""
     retries: int = Settings.model_fields["http_retries"].default
     return [{"path": "audit_logs", "kind": "status", "code": 503, "times": retries + 1}]
 

@@ -15,10 +15,10 @@ from zendesk_pipeline.local.delivery_proof import Collected, Proof
 
 PLAIN_WIDTH = 100
 PLAIN_SECONDS = 2.0
-"""Between two lines of one stream, where nobody watches."""
+"""Between two lines of one stream where the output is no terminal."""
 
 Tell = Callable[[str, Collected], None]
-"""Takes a stream's name and how much of it is collected."""
+"""Called with a stream's name and how much of it is collected."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class Display:
 
     @contextmanager
     def working(self) -> Generator[None]:
-        """A sign of life, for a person."""
+        """Show in a terminal that work goes on."""
         with self.console.status("") if self.console.is_terminal else nullcontext():
             yield
 
@@ -100,7 +100,7 @@ class Display:
 
 
 def _none(count: int) -> str:
-    """A count that has to be nought."""
+    """A count that should be zero: green if it is, else red."""
     return f"[green]{count}[/green]" if count == 0 else f"[bold red]{count:,}[/bold red]"
 
 

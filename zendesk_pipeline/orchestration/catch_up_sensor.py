@@ -41,13 +41,13 @@ from zendesk_pipeline.orchestration.run_history import (
 )
 
 INTERVAL = 60
-"""Seconds between two looks."""
+"""Seconds between two ticks."""
 MATERIALIZED, PLANNED = dg.DagsterEventType.ASSET_MATERIALIZATION, dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED
 MOST_SUCCESSES = 100
 DAYS_BACK = 2, 30
-"""How far the newest delivered window is looked for before all windows are asked for."""
+"""Days in which the newest delivered window is looked for, before all windows are queried."""
 MOST_REQUESTS = 25
-"""Of one look: the daemon launches them one after another. The next look asks for the others."""
+"""Runs that one tick requests: the daemon launches them one after another. The next tick requests the others."""
 
 
 def catch_up_sensor(accounts: Sequence[Account], clock: Clock) -> dg.SensorDefinition:

@@ -42,11 +42,11 @@ from zendesk_pipeline.orchestration.verdicts import is_planned, latest_records, 
 from zendesk_pipeline.orchestration.window_metadata import Metadata
 
 DELIVERED = "delivered_by_this_run"
-"""The metadata of a window that says how many records were."""
+"""The metadata that says how many records of a window a run delivered."""
 MOST_PROBLEMS = 5
-"""Ranges that cannot be read, in one comparison: so many are an outage."""
+"""Ranges that one comparison cannot read before it stops: so many are an outage."""
 LASTING = SettingsError, RefusedError, StarvedError, SecretStoreError, DeniedError
-"""What would meet the next range as well."""
+"""Errors that the next range would have as well."""
 NOT_A_WINDOW = "No window was compared: a run waited, or the pages of the day are used up."
 
 
@@ -116,23 +116,23 @@ def source_check(stream: Stream) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ComparisonWalk:
-    """What one walk over windows that were delivered has found."""
+    """What one walk over delivered windows has found."""
 
     windows: Sequence[Window]
-    """Those that now hold, proven, what Zendesk shows."""
+    """Those proven to hold now what Zendesk shows."""
     missing: Mapping[Window, Metadata]
     """Those that records were missing in, and their metadata."""
     records: int
-    """That Zendesk has shown."""
+    """Records that Zendesk has shown."""
     pages: int
     whole: bool
     """Whether it came to its end."""
     problem: PipelineError | None
-    """What broke it."""
+    """The error that ended it early."""
 
 
 class _GivesWayError(Exception):
-    """A run waits."""
+    """Another run waits: the comparison stops for it."""
 
 
 def compare(

@@ -16,10 +16,10 @@ from zendesk_pipeline.model.windows import Span, Window
 from zendesk_pipeline.orchestration.run_history import took_back
 
 REPORT_SECONDS = 600.0
-"""Between two reports of what is finished."""
+"""Seconds between two reports of finished windows."""
 MOST_PARENTS = 100
 RECORDS = 1000
-"""Events read at once."""
+"""Events that one query reads."""
 FINISHED_BY = "finished_by_run"
 """The metadata that names the run which read a window, where that is not the run that reports it."""
 OF_THE_WINDOW = (
@@ -28,9 +28,9 @@ OF_THE_WINDOW = (
 )
 """The metadata that say what a window holds; the others say what a run did for it."""
 SPENT = 0.1
-"""The part of its time after which a run's end is put off: ordinary runs, which are shorter, get no tags."""
+"""The share of its allowed time after which a run puts off its end: ordinary runs are shorter and get no tag."""
 MOVES_ON = "zendesk_pipeline/time_limit"
-"""The tag of a run whose `dagster/max_runtime` is moved on by the run itself."""
+"""The tag of a run that has raised its own `dagster/max_runtime`."""
 
 
 def finished_before(

@@ -24,7 +24,7 @@ LOCATION, MODULE = "zendesk_pipeline", "zendesk_pipeline.definitions"
 THIS_MACHINE = frozenset({"localhost", "127.0.0.1", "::1"})
 """How the daemon names a code server that runs beside it."""
 START_SECONDS = 60
-"""In which the process of a run says that it is there. One that comes later finds its run ended and does nothing
+"""Seconds in which the process of a run reports its start. A later one finds its run ended and does nothing
 (`execute_run_iterator`, dagster 1.13.29)."""
 SLACK = 60
 """Seconds by which a process may seem to be younger than what it has reported: clocks are set."""

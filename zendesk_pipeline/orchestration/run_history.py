@@ -35,11 +35,11 @@ TOOK_BACK = "zendesk_pipeline/took_back"
 LOST = "zendesk_pipeline/lost"
 """The tag of a run that `prepare` has ended after a crash, as above. It says nothing against the windows of the run."""
 MOST_CANCELLATIONS = 500
-"""The newest, other people's too."""
+"""Cancellations that are looked at, the newest, other people's too."""
 NOT_BY_A_PERSON = "Canceling due to exceeding maximum runtime"
 """How the message of a cancellation begins that Dagster's run monitoring has asked for (dagster 1.13.29)."""
 MOST_PLANS = 100
-"""Of a run that names no assets: so many of its planned materializations say which they are."""
+"""Planned materializations that are read to learn the assets of a run that names none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,11 +47,11 @@ class Ours:
     """What makes a run one of ours."""
 
     assets: Assets
-    """That collect."""
+    """The assets that collect."""
     of_job: Callable[[str], Assets]
     """Which of them a job runs; none for a job of somebody else's."""
     location: str = ""
-    """Of the code, as Dagster calls it; empty if that is unknown."""
+    """The code location's name in Dagster; empty if it is unknown."""
 
     def among(self, instance: dg.DagsterInstance, run: dg.DagsterRun) -> Assets:
         """The assets of ours that a run is about; none for a run of somebody else's."""

@@ -32,13 +32,13 @@ from zendesk_pipeline.orchestration.run_history import FINISHED
 JOB = "run_log_pruning"
 MINUTE, AT_HOUR = 50, 4
 AT_ONCE = 500
-"""Runs."""
+"""Runs that one query returns."""
 CURSOR = f"zendesk_pipeline/{JOB}"
 """What is pruned already where logs are rows: a time, by code location, among Dagster's own cursors."""
 OUR_JOBS = frozenset({"hourly_collection", "feed_inspection", "reconciliation", JOB})
 KEPT = sorted(kind.value for kind in {*ASSET_EVENTS, *ASSET_CHECK_EVENTS, *EVENT_TYPE_TO_PIPELINE_RUN_STATUS})
 """The events that Dagster copies from a run's file to `index.db`: `store_event` of its `sqlite_event_log.py`."""
-EVENTS: Any = SqlEventLogStorageTable  # half typed
+EVENTS: Any = SqlEventLogStorageTable  # Dagster annotates a part of it only
 
 
 def pruning(accounts: Sequence[Account], days: int, clock: Clock) -> dg.ScheduleDefinition:

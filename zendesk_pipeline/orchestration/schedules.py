@@ -12,11 +12,11 @@ from zendesk_pipeline.orchestration.comparison_check import comparisons_due, sou
 from zendesk_pipeline.orchestration.secops_check import CHECK as SECOPS_CHECK
 
 INSPECTION_MINUTE = 35
-"""Half an hour away from the first collection."""
+"""The minute of the hour: half an hour after the first collection."""
 HALF_AN_HOUR = 30
 """Minutes from an account's collection to its comparison."""
 AFTER_COLLECTIONS = {"dagster/priority": "-1"}
-"""Of many runs that start at once: the queue takes those of the collection first."""
+"""The tag by which the queue starts collections before other runs."""
 
 
 def hourly_collection(accounts: Sequence[Account]) -> dg.ScheduleDefinition:

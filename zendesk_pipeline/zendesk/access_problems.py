@@ -43,7 +43,7 @@ def _forbidden(stream: Stream, identity: int | None, role: str | None, remedy: s
 
 
 def _unexplained(refused: RefusedError, stream: Stream, unanswered: ZendeskError) -> RefusedError:
-    """Without an answer to who we are, as for a token whose scope covers the stream and not `users/me`."""
+    """The error where Zendesk does not say who we are: a token's scope may cover the stream and not `users/me`."""
     if isinstance(unanswered, RefusedError) and unanswered.unclear == refused.unclear == HTTPStatus.FORBIDDEN:
         return RefusedError(f"{refused} Whatever is asked is refused, users/me too. {IN_FRONT}")
     if isinstance(refused, ForbiddenError):

@@ -1,4 +1,4 @@
-"""The ways to prove to Zendesk who we are, as `requests` authentication; `shared_token` has the fourth.
+"""Credentials as `requests` authentication: three of the four AUTH_MODEs; `shared_token` has the fourth.
 
 https://developer.zendesk.com/api-reference/introduction/security-and-auth/
 """

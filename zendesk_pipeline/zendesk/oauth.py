@@ -83,7 +83,7 @@ def request_grant(transport: Transport, body: Mapping[str, object]) -> Grant:
 
 
 def _of_a_web_page(path: str, answer: HttpAnswer, now: float) -> ZendeskError:
-    """Somebody else has answered in the place of the token endpoint: nothing is said of the OAuth client."""
+    """The error where a proxy or firewall answers in the place of the token endpoint: it says nothing of the client."""
     status = HTTPStatus.OK if answer.status == HTTPStatus.CREATED else answer.status
     problem = error_of(path, status, answer.headers, answer.body, remedy="", now=now)
     if isinstance(problem, RefusedError) and problem.unclear == HTTPStatus.FORBIDDEN:

@@ -28,9 +28,9 @@ class PageOrder:
     """
 
     start: int
-    """Of the time that is asked for."""
+    """The start of the time that is asked for."""
     end: int
-    """Of the range."""
+    """The end of the range."""
     spread: int
     """Seconds before the start in which Zendesk may show a record."""
     in_order: bool
@@ -40,7 +40,7 @@ class PageOrder:
     pages: deque[tuple[int, int]] = field(default_factory=deque[tuple[int, int]])
     """Where each of the last pages begins, and its records: as few pages as are a proof, or all there were."""
     held: int = 0
-    """The records of those."""
+    """Records of these pages."""
     behind: int = 0
     """Pages in a row that are later than the range's end; the first of them may cross it."""
     beyond: int = 0

@@ -37,7 +37,7 @@ class Walk:
     max_pages: int | None
     clock: Clock
     gets_on: bool = False
-    """Whether a walk that has too many pages is to finish something all the same, though all of it costs more then."""
+    """Whether parts are read early, so that a walk that MAX_PAGES ends has finished some windows; they cost pages."""
     part: TimeRange | None = None
     """The part of the range to ask for; all of it with the look-back, if None."""
     pages_before: int = 0
