@@ -55,7 +55,10 @@ def shared_definitions(accounts: Sequence[Account], location: Settings, clock: C
             freshness.freshness_sensor(every, clock),
             alert_sensor(every, ui_url=location.dagster_ui_url, clock=clock),
         ],
-        resources={**resources.resources(every), "alert_channels": AlertChannels(urls=secret("ALERT_URLS"))},
+        resources={
+            **resources.resources(every),
+            "alert_channels": AlertChannels(urls=secret("ALERT_URLS"), heartbeat_url=secret("HEARTBEAT_URL")),
+        },
     )
 
 

@@ -17,7 +17,7 @@ from zendesk_pipeline.alerts.instance_settings import FRESHNESS, MONITORING, POO
 from zendesk_pipeline.alerts.sensor import NAME, AlertChannels, alert_sensor
 from zendesk_pipeline.definitions import build
 from zendesk_pipeline.model.clock import Clock
-from zendesk_pipeline.orchestration.accounts import Account
+from zendesk_pipeline.orchestration.accounts import Account, secret
 from zendesk_pipeline.settings import environment as settings
 from zendesk_pipeline_tests.runs import Project
 
@@ -66,7 +66,10 @@ class Watched:
             asset_checks=base.asset_checks,
             schedules=base.schedules,
             sensors=[sensor],
-            resources={**(base.resources or {}), "alert_channels": AlertChannels(urls=dg.EnvVar("ALERT_URLS"))},
+            resources={
+                **(base.resources or {}),
+                "alert_channels": AlertChannels(urls=dg.EnvVar("ALERT_URLS"), heartbeat_url=secret("HEARTBEAT_URL")),
+            },
             executor=base.executor,
         )
         with self.instance() as instance:

@@ -15,7 +15,7 @@ import dagster as dg
 import msgspec
 from pydantic import Field
 
-from zendesk_pipeline.alerts import dagster_problems
+from zendesk_pipeline.alerts import dagster_problems, heartbeat
 from zendesk_pipeline.alerts.channels import Address, addresses
 from zendesk_pipeline.alerts.instance_settings import instance_settings
 from zendesk_pipeline.alerts.memory import awaited_windows, forget, remembered, update, wake
@@ -24,6 +24,7 @@ from zendesk_pipeline.alerts.problem import MINUTE, Problem, Severity, count
 from zendesk_pipeline.alerts.snapshot import Automation, Snapshot
 from zendesk_pipeline.alerts.window_problems import windows_and_runs
 from zendesk_pipeline.model.clock import Clock
+from zendesk_pipeline.model.errors import PipelineError
 from zendesk_pipeline.model.windows import some
 from zendesk_pipeline.orchestration.accounts import Account
 from zendesk_pipeline.orchestration.run_history import ours_in
@@ -33,7 +34,8 @@ from zendesk_pipeline.settings.secret_references import Recent
 NAME = "alert_sensor"
 LEVELS: Mapping[Severity, int] = {"info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 _RECENT = Recent(seconds=5 * MINUTE, monotonic=time.monotonic)
-"""The sensor's process lives long, and reads ALERT_URLS every minute."""
+_RECENT_HEARTBEAT = Recent(seconds=5 * MINUTE, monotonic=time.monotonic)
+"""The sensor's process lives long, and reads ALERT_URLS and HEARTBEAT_URL every minute."""
 
 Detector = Callable[[Snapshot], Iterator[Problem]]
 
@@ -51,9 +53,12 @@ DETECTORS: tuple[tuple[str, Detector], ...] = (
 
 
 class AlertChannels(dg.ConfigurableResource[Any]):
-    """Where alerts go."""
+    """Where alerts go, and who is told that there is nothing to tell."""
 
     urls: str = Field(default="", description="ALERT_URLS", repr=False, json_schema_extra={"is_secret": True})
+    heartbeat_url: str = Field(
+        default="", description="HEARTBEAT_URL", repr=False, json_schema_extra={"is_secret": True}
+    )
 
     def get_resource_definition(self) -> Any:
         """What Dagster makes the resource of."""
@@ -62,6 +67,15 @@ class AlertChannels(dg.ConfigurableResource[Any]):
     def addresses(self) -> list[Address]:
         """The addresses, read from where ALERT_URLS refers to; raises SettingsError, SecretStoreError."""
         return addresses(_RECENT.resolved("ALERT_URLS", self.urls))
+
+    def heartbeat(self, problems: Sequence[Problem]) -> list[str]:
+        """Tell HEARTBEAT_URL how it is; gives a sentence where that did not work."""
+        errors = sum(problem.severity == "error" for problem in problems)
+        try:
+            heartbeat.tell(self.heartbeat_url, _RECENT_HEARTBEAT, errors)
+        except PipelineError as problem:
+            return [problem.message]
+        return []
 
 
 def alert_sensor(accounts: Sequence[Account], *, ui_url: str, clock: Clock) -> dg.SensorDefinition:
@@ -77,7 +91,8 @@ def alert_sensor(accounts: Sequence[Account], *, ui_url: str, clock: Clock) -> d
         name=NAME,
         minimum_interval_seconds=INTERVAL,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Tells the addresses of ALERT_URLS what is wrong, and when it is solved.",
+        description="Tells the addresses of ALERT_URLS what is wrong, and when it is solved; HEARTBEAT_URL that all is"
+        " well.",
     )
     def sensor(context: dg.SensorEvaluationContext, alert_channels: AlertChannels) -> dg.SensorResult:
         now, memory = clock.now(), remembered(context.cursor)
@@ -102,6 +117,9 @@ def alert_sensor(accounts: Sequence[Account], *, ui_url: str, clock: Clock) -> d
         for level, line in [*lines, *((logging.WARNING, note) for note in notes)]:
             context.log.log(level, line)
         require_one(known)
+        for note in alert_channels.heartbeat(problems):
+            context.log.warning(note)
+            notes.append(note)
         forget(memory, [each.key for each in known])
         return dg.SensorResult(
             skip_reason=". ".join([_summary(problems), *notes]), cursor=msgspec.json.encode(memory).decode()

@@ -1,31 +1,28 @@
-"""`zendesk-pipeline heartbeat`: tells a service outside that Dagster's daemon lives; without it the service alarms.
+"""`zendesk-pipeline heartbeat`: whether Dagster's daemon lives.
 
-Alerts come from a sensor of the daemon: a dead daemon sends none, and a machine that is down sends nothing at all. So
-a service outside has to expect a sign of life: any that takes a request to an address.
+That all is well the daemon says itself, to HEARTBEAT_URL (`alerts.heartbeat`). A daemon that is dead says nothing, so
+this command, which a timer starts, says that for it, where the service knows a failure; at others silence has to do.
 """
 
 import os
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
-from http.client import HTTPException
 from typing import TYPE_CHECKING
 
 import click
 
-from zendesk_pipeline.model.errors import PipelineError, SettingsError
+from zendesk_pipeline.alerts.heartbeat import NAME, SilentError, ask, checked, failing
+from zendesk_pipeline.model.errors import PipelineError
 from zendesk_pipeline.orchestration import databases
 from zendesk_pipeline.settings.secret_references import resolved
 
 if TYPE_CHECKING:
     from dagster import DagsterInstance
 
-NAME = "HEARTBEAT_URL"
 SILENT = 10 * 60
 """Seconds without a sign of life, by which a part of the daemon counts as dead. It gives one each half minute."""
-TRIES = 3
-PAUSE, TIMEOUT = 5, 20
-"""Seconds."""
+TRIES, PAUSE = 3, 5
+"""To tell the service outside, and seconds between."""
 
 
 class DaemonError(PipelineError):
@@ -33,16 +30,15 @@ class DaemonError(PipelineError):
 
 
 class UnknownError(PipelineError):
-    """Whether the daemon lives could not be seen, or not be told to the service outside."""
+    """Whether the daemon lives could not be seen."""
 
 
 @click.command
 @click.pass_context
 def heartbeat(context: click.Context) -> None:
-    """Look whether Dagster's daemon lives, and if so tell it to HEARTBEAT_URL.
+    """Look whether Dagster's daemon lives; if not, tell HEARTBEAT_URL, where that knows a failure.
 
-    The exit status is 1 where the daemon is dead, and 2 where that could not be seen, or where it lives and that could
-    not be told.
+    The exit status is 1 where the daemon is dead, and 2 where that could not be seen.
     """
     home = str(databases.home(os.environ))
     try:
@@ -51,6 +47,10 @@ def heartbeat(context: click.Context) -> None:
         click.echo(f"Error: {problem.message}", err=True)
         context.exit(2)
     if silent:
+        try:
+            _tell(time.sleep)
+        except PipelineError as problem:
+            click.echo(f"Error: {problem.message}", err=True)
         raise DaemonError(
             f"Dagster's daemon is dead: {'; '.join(silent)}. Nothing is collected, and no alert is sent. Restart"
             " dagster-daemon; its log says why it stopped."
@@ -58,12 +58,6 @@ def heartbeat(context: click.Context) -> None:
     click.echo("Dagster's daemon lives.")
     if not os.environ.get(NAME):
         click.echo(f"{NAME} is not set: nobody is told when it dies, or this machine with it.")
-        return
-    try:
-        _tell(_address(), time.sleep)
-    except PipelineError as problem:
-        click.echo(f"Error: {problem.message}", err=True)
-        context.exit(2)
 
 
 def _look(home: str) -> list[str]:
@@ -80,14 +74,6 @@ def _look(home: str) -> list[str]:
         ) from None
 
 
-def _address() -> str:
-    """The address, which is a secret: whoever knows it can say that all is well."""
-    address = resolved(NAME, os.environ.get(NAME, "")).strip()
-    if address and not address.startswith(("https://", "http://")):
-        raise SettingsError(f"{NAME} is wrong: it has to begin with https://.")
-    return address
-
-
 def _silent(instance: "DagsterInstance", now: float) -> Iterator[str]:
     """The parts of the daemon that give no sign of life."""
     signs = {kind: sign.timestamp for kind, sign in instance.get_daemon_heartbeats().items()}
@@ -97,15 +83,16 @@ def _silent(instance: "DagsterInstance", now: float) -> Iterator[str]:
             yield f"its {kind.lower().replace('_', ' ')} is silent {since}"
 
 
-def _tell(address: str, sleep: Callable[[float], None]) -> None:
-    """Nothing of the address gets into the error, where it does not answer."""
-    for tries_left in reversed(range(TRIES)):
+def _tell(sleep: Callable[[float], None]) -> None:
+    """Tell the service outside of the dead daemon; nothing of the address gets into the error."""
+    address = resolved(NAME, os.environ.get(NAME, "")).strip()
+    asked = failing(checked(address), "Dagster's daemon is dead") if address else None
+    for tries_left in reversed(range(TRIES if asked else 0)):
         try:
-            with urllib.request.urlopen(address, timeout=TIMEOUT):  # noqa: S310 - the scheme is checked
-                return
-        except (OSError, HTTPException, ValueError):
-            if tries_left:
-                sleep(PAUSE)
-    raise UnknownError(
-        f"{NAME} does not answer as it should, {TRIES} times: whoever expects a sign of life hears none."
-    )
+            ask(str(asked))
+        except SilentError:
+            if not tries_left:
+                raise
+            sleep(PAUSE)
+        else:
+            return

@@ -33,33 +33,42 @@ def said(home: Path, url: str) -> tuple[int, str]:
     return result.exit_code, result.output
 
 
-def test_a_daemon_that_lives_is_told_of(home: Path) -> None:
-    """One request to the address, which nothing shows."""
+def test_a_daemon_that_lives_says_so_itself(home: Path) -> None:
+    """Its sensor does, which knows more: a word from here would take back what that has said of a problem."""
     beats(home, 60)
     with answering(Reply(b"OK")) as service:
-        assert said(home, f"{service.url}/a-secret") == (0, "Dagster's daemon lives.\n")
-        assert [request.path for request in service.received] == ["/a-secret"]
+        assert said(home, f"{service.url}/ping/a-secret") == (0, "Dagster's daemon lives.\n")
+        assert service.received == []
 
 
 @pytest.mark.parametrize("without", ["", "SENSOR"])
-def test_a_daemon_that_is_dead_is_not_told_of(home: Path, without: str) -> None:
-    """Wholly, or in a part: it is said which and since when, the exit status is 1, and no sign of life goes out."""
+def test_a_daemon_that_is_dead_is_told_of_as_a_failure(home: Path, without: str) -> None:
+    """Wholly, or in a part: it is said which and since when, the exit status is 1, and the service hears of it."""
     beats(home, 60 if without else 3600, without=without)
     with answering(Reply(b"OK")) as service:
-        code, output = said(home, service.url)
-        assert (code, service.received) == (1, [])
+        code, output = said(home, f"{service.url}/ping/a-secret")
+        assert [request.path for request in service.received] == ["/ping/a-secret/fail"]
+    assert code == 1
     assert ("its sensor is silent since ever" if without else "its sensor is silent for 60 minutes") in output
 
 
-def test_an_address_that_does_not_answer_is_no_fault_of_the_daemon(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tried three times; exit status 2, which does not restart the daemon; nothing of the address is shown."""
+def test_a_daemon_that_is_dead_is_silence_where_a_failure_is_unknown(home: Path) -> None:
+    """A request to such an address would say that all is well."""
+    beats(home, 3600)
+    with answering(Reply(b"OK")) as service:
+        assert said(home, f"{service.url}/a-secret")[0] == 1
+        assert service.received == []
+
+
+def test_an_address_that_does_not_answer_hides_no_dead_daemon(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tried three times; the exit status is that of the daemon; nothing of the address is shown."""
     monkeypatch.setattr("zendesk_pipeline.commands.heartbeat.PAUSE", 0)
-    beats(home, 60)
+    beats(home, 3600)
     with answering(*[Reply(b"no", status=500)] * 3) as service:
-        code, output = said(home, f"{service.url}/a-secret")
+        code, output = said(home, f"{service.url}/ping/a-secret")
         assert len(service.received) == 3
-    assert (code, "a-secret" in output, "HEARTBEAT_URL does not answer as it should" in output) == (2, False, True)
-    assert said(home, "nonsense")[0] == 2
+    assert (code, "a-secret" in output, "HEARTBEAT_URL does not answer as it should" in output) == (1, False, True)
+    assert said(home, "nonsense")[0] == 1
     assert values(unit("heartbeat.service"), "SuccessExitStatus") == ["2"]
 
 

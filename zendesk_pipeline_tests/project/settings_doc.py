@@ -19,8 +19,8 @@ ALERTS = {
         " with white space or commas between. A secret. None: problems are in the log of `alert_sensor`'s ticks."
     ),
     "HEARTBEAT_URL": (
-        "What the command `heartbeat` asks for as long as Dagster's daemon lives: the address of a check at a"
-        " service that alarms you when the request stays away. A secret."
+        "Where a service outside hears each minute that all is well, and"
+        " [alarms you when it does not](operations.md#a-dead-mans-signal). A secret."
     ),
 }
 

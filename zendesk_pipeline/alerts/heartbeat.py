@@ -1,0 +1,84 @@
+"""The dead man's signal: a service outside hears each minute that all is well, and alarms when it does not.
+
+Whoever sends alerts can be dead, and the machine with it. So `alert_sensor` asks HEARTBEAT_URL at each tick while no
+problem is an error; with one it says so, at services that know how, and is silent at others.
+"""
+
+import urllib.request
+from http.client import HTTPException
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+from zendesk_pipeline.model.errors import PipelineError, SettingsError
+from zendesk_pipeline.settings.secret_references import Recent
+
+NAME = "HEARTBEAT_URL"
+TIMEOUT = 10
+"""Seconds; the next tick tries again."""
+SUFFIXED = "/ping/", "/api/v1/heartbeat/"
+"""Of addresses that say a failure with `/fail` behind them: Healthchecks on a host of one's own, and Better Stack.
+
+https://healthchecks.io/docs/signaling_failures/, https://betterstack.com/docs/uptime/cron-and-heartbeat-monitor/
+"""
+
+
+class SilentError(PipelineError):
+    """Whoever expects a sign of life could not be told."""
+
+
+def checked(address: str) -> str:
+    """The address; raises SettingsError for what is none.
+
+    It is a secret, since whoever knows it can say that all is well, and never repeated.
+    """
+    if not address.startswith(("https://", "http://")):
+        raise SettingsError(f"{NAME} is wrong: it has to begin with https://.")
+    return address
+
+
+def failing(address: str, what: str) -> str | None:
+    """The address that says a failure; None where the service knows none, and silence has to do.
+
+    `what` is shown by services that show anything: a few words.
+    """
+    parts = urlsplit(address)
+    if parts.hostname == "hc-ping.com" or any(part in parts.path for part in SUFFIXED):
+        return urlunsplit(parts._replace(path=f"{parts.path.rstrip('/')}/fail"))
+    if "/api/push/" in parts.path:  # Uptime Kuma: https://github.com/louislam/uptime-kuma/wiki/Internal-API
+        return _with(address, status="down", msg=what)
+    if parts.hostname == "cronitor.link":  # https://cronitor.io/docs/telemetry-api
+        return _with(address, state="fail", message=what)
+    return None
+
+
+def _with(address: str, **changed: str) -> str:
+    parts = urlsplit(address)
+    query = {**dict(parse_qsl(parts.query, keep_blank_values=True)), **changed}
+    return urlunsplit(parts._replace(query=urlencode(query)))
+
+
+def tell(source: str, recent: Recent, errors: int) -> None:
+    """Tell the service outside how it is; nothing where none is set.
+
+    Args:
+        source: What HEARTBEAT_URL holds: the address, or a reference to it.
+        recent: Reads references.
+        errors: Problems that are errors.
+
+    Raises SettingsError, SecretStoreError and SilentError; nothing of the address is in them.
+    """
+    address = recent.resolved(NAME, source).strip()
+    if not address:
+        return
+    counted = f"{errors} problem{'' if errors == 1 else 's'}"
+    asked = failing(checked(address), counted) if errors else checked(address)
+    if asked is not None:
+        ask(asked)
+
+
+def ask(address: str) -> None:
+    """One request; raises SilentError where it is not answered as it should be."""
+    try:
+        with urllib.request.urlopen(address, timeout=TIMEOUT):  # noqa: S310 - the scheme is checked
+            return
+    except (OSError, HTTPException, ValueError):
+        raise SilentError(f"{NAME} does not answer as it should: whoever expects a sign of life hears none.") from None
