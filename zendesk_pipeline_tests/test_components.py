@@ -3,7 +3,6 @@
 import os
 import shlex
 import subprocess
-import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -16,11 +15,11 @@ from zendesk_pipeline.delivery.bucket import Store
 from zendesk_pipeline.delivery.object_keys import Layout
 from zendesk_pipeline.local.services import LocalS3, SimulatedZendesk
 from zendesk_pipeline.model.windows import timestamp
+from zendesk_pipeline_tests import forked
 from zendesk_pipeline_tests.by_hand import FIRST
 from zendesk_pipeline_tests.deliveries import Bucket
 from zendesk_pipeline_tests.project.foreign import TYPE, Foreign, foreign
 
-PROGRAM = Path(sys.executable).with_name("zendesk-pipeline")
 TOKEN = ("ZENDESK_EMAIL", "ZENDESK_API_TOKEN")
 PLACE = {"zendesk_base_url": "https://acme.zendesk.com", "s3_bucket": "logs"}
 
@@ -51,7 +50,7 @@ def test_an_account_is_scaffolded_and_filled_in(project: Foreign) -> None:
         text.replace("https://SUBDOMAIN.", "https://acme.").replace("s3_bucket: BUCKET", "s3_bucket: soc-logs")
     )
 
-    checked = project.dg("check", "defs")
+    checked = project.real_dg("check", "defs")
     assert checked.returncode == 0, checked.stdout + checked.stderr
     assert "All component YAML validated successfully." in checked.stdout
     listed = project.dg("list", "defs", "--json").stdout
@@ -190,7 +189,7 @@ def test_the_commands_look_at_the_account_that_is_named(
 
 def _program(project: Foreign, account: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
-        [PROGRAM, "--defs", project.yaml(account), *arguments],
+        forked.command("zendesk-pipeline", "--defs", str(project.yaml(account)), *arguments),
         env={**os.environ, **project.environment},
         capture_output=True,
         text=True,

@@ -22,6 +22,8 @@ SECONDS = 10.0
 """For all addresses together. A sensor has sixty, and some proxies before a code server give it fifteen."""
 KILL_AFTER = 20.0
 """Seconds more, for loading Apprise: two on a machine with time to spare, and alerts have to leave a busy one too."""
+SENDER = (sys.executable, "-m", "zendesk_pipeline.alerts.services")
+"""The child process."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,9 +89,8 @@ class Report(msgspec.Struct):
 
 
 def _ask_child(order: bytes, seconds: float) -> list[Report]:
-    command = [sys.executable, "-m", "zendesk_pipeline.alerts.services"]
     with subprocess.Popen(  # noqa: S603  # a module of ours
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        SENDER, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
     ) as child:
         try:
             output, _ = child.communicate(order, timeout=seconds)

@@ -8,6 +8,7 @@ from urllib.parse import unquote_plus
 
 import pytest
 
+from zendesk_pipeline.alerts import channels
 from zendesk_pipeline.alerts.channels import KILL_AFTER, Address, addresses, send
 from zendesk_pipeline.alerts.messages import Message, Notice, NoticeKind, SendResult, harmless
 from zendesk_pipeline_tests.fakes.receivers import Abroad, Incidents, Post, abroad, post_office, silence, strict
@@ -86,8 +87,11 @@ def test_an_address_is_known_by_a_salted_hash() -> None:
 # Sending
 
 
-def test_every_address_gets_the_message_whatever_the_others_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_address_gets_the_message_whatever_the_others_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sender: tuple[str, ...]
+) -> None:
     """A webhook, mail and Slack get it, in the time there is, beside one that refuses and one that hangs."""
+    monkeypatch.setattr(channels, "SENDER", sender)
     with (
         answering(Reply(b"ok")) as web,
         answering(Reply(b"go away", status=503)) as refusing,

@@ -2,13 +2,13 @@
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import dagster as dg
 
 from zendesk_pipeline.delivery.bucket import Store
 from zendesk_pipeline.delivery.object_keys import Layout
+from zendesk_pipeline_tests import forked
 from zendesk_pipeline_tests.by_hand import FIRST
 from zendesk_pipeline_tests.deliveries import Bucket
 from zendesk_pipeline_tests.runs import QUIET
@@ -18,10 +18,9 @@ TOLD = "DAGSTER_HOME is not set: Dagster notes this run in "
 
 
 def _collect(folder: Path, environment: dict[str, str]) -> "subprocess.CompletedProcess[str]":
-    program = str(Path(sys.executable).with_name("dagster"))
     what = ("-m", "zendesk_pipeline.definitions", "--select", "audit_logs", "--partition", FIRST.partition_key)
     return subprocess.run(
-        [program, "asset", "materialize", *what],
+        forked.command("dagster", "asset", "materialize", *what),
         env={**os.environ, "DAGSTER_DISABLE_TELEMETRY": "yes", **environment},
         cwd=folder,
         capture_output=True,

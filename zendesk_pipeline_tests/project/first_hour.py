@@ -1,7 +1,7 @@
 """The path of a new user, command by command and with a clock: `python -m zendesk_pipeline_tests.project.first_hour`.
 
 Nothing is set; then AWS from the template (at moto), the doctor, the first windows, their verification, and the feed.
-Each step is the command that the documentation names, as a process of its own.
+Each step is the command that the documentation names, as a process of its own; the test has them forked.
 """
 
 import os
@@ -35,8 +35,7 @@ from zendesk_pipeline.model.windows import HOUR, Span, timestamp
 from zendesk_pipeline.settings.environment import Settings
 from zendesk_pipeline_tests.deploy import cloudformation
 
-PROGRAM = str(Path(sys.executable).with_name("zendesk-pipeline"))
-DAGSTER = str(Path(sys.executable).with_name("dagster"))
+PROGRAM, DAGSTER = "zendesk-pipeline", "dagster"
 HOURS = 6
 
 
@@ -50,6 +49,11 @@ class Step:
     output: str
 
 
+def installed(program: str, *arguments: str) -> list[str]:
+    """The command of a program of this environment."""
+    return [str(Path(sys.executable).with_name(program)), *arguments]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewUser:
     """Somebody with a checkout, an account at Zendesk and one at AWS, both simulated."""
@@ -60,6 +64,8 @@ class NewUser:
     span: Span
     """The first windows."""
     tell: Callable[[str], object]
+    command: Callable[..., list[str]]
+    """That of a program with its arguments."""
     variables: dict[str, str] = field(default_factory=dict[str, str])
     steps: list[Step] = field(default_factory=list[Step])
 
@@ -68,7 +74,7 @@ class NewUser:
         home = {"HOME": str(self.folder), "DAGSTER_HOME": str(self.folder), "PATH": os.defpath}
         began = time.monotonic()
         done = subprocess.run(
-            command,
+            self.command(*command),
             env={**home, **self.variables, **(also or {})},
             cwd=self.folder,
             capture_output=True,
@@ -121,12 +127,15 @@ class NewUser:
 
 
 @contextmanager
-def new_user(folder: Path, tell: Callable[[str], object]) -> Generator[NewUser]:
+def new_user(
+    folder: Path, tell: Callable[[str], object], command: Callable[..., list[str]] = installed
+) -> Generator[NewUser]:
     """Whoever begins, a few hours after things began to happen in the account."""
     end = past_range.settled_until(Settings.model_construct(), time.time())  # as `verify` counts
     since = timestamp(end - 2 * HOURS * HOUR)
     with moto_s3(folder, "unused") as aws, simulated_zendesk(folder, "--since", since) as zendesk:
-        yield NewUser(folder=folder, zendesk=zendesk, aws=aws, span=Span(end - HOURS * HOUR, end), tell=tell)
+        span = Span(end - HOURS * HOUR, end)
+        yield NewUser(folder=folder, zendesk=zendesk, aws=aws, span=span, tell=tell, command=command)
 
 
 def walk(user: NewUser) -> None:

@@ -4,10 +4,12 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from zendesk_pipeline_tests import forked
 
 TYPE = "zendesk_pipeline.components.ZendeskToS3Component"
 PYPROJECT = """\
@@ -65,9 +67,16 @@ class Foreign:
         self.yaml(account).write_text("\n".join([f"type: {TYPE}", "attributes:", *lines, ""]))
 
     def dg(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
-        """Dagster's command line in the project."""
+        """Dagster's command line in the project, forked; `real_dg` is its own program."""
+        return self._run([*forked.command("dg"), *arguments])
+
+    def real_dg(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
+        """Dagster's command line, as somebody starts it."""
+        return self._run([str(Path(sys.executable).with_name("dg")), *arguments])
+
+    def _run(self, command: Sequence[str]) -> "subprocess.CompletedProcess[str]":
         return subprocess.run(
-            [str(Path(sys.executable).with_name("dg")), *arguments],
+            command,
             cwd=self.folder,
             env={**os.environ, **self.environment},
             capture_output=True,

@@ -3,7 +3,6 @@
 import os
 import re
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import pytest
 from zendesk_pipeline.delivery.bucket import Store
 from zendesk_pipeline.delivery.object_keys import Layout
 from zendesk_pipeline.model.windows import timestamp
+from zendesk_pipeline_tests import forked
 from zendesk_pipeline_tests.by_hand import FIRST
 from zendesk_pipeline_tests.deliveries import Bucket
 from zendesk_pipeline_tests.fakes.scripted_server import Reply, ScriptedServer, answering
@@ -19,7 +19,6 @@ from zendesk_pipeline_tests.root import ROOT
 
 PAGE = ROOT / "docs" / "add-a-stream.md"
 NAMES = ("acme_streams.py", "acme_definitions.py")
-DAGSTER = str(Path(sys.executable).with_name("dagster"))
 AT = timestamp(FIRST.start + 60).encode()
 RECORDS = [
     b'{"id":"01AAA","updated_at":"%b","custom_object_fields":{"price":1.0,"name":"Z\\u00fcri \xf0\x9f\x92\xbb"}}' % AT,
@@ -44,7 +43,7 @@ def collect(environment: dict[str, str], tmp_path: Path) -> Callable[[ScriptedSe
 
     def run(server: ScriptedServer, resources: str) -> str:
         own = {"ZENDESK_BASE_URL": server.url, "RESOURCES": resources, "PYTHONPATH": str(tmp_path)}
-        command = [DAGSTER, "asset", "materialize", "-m", "acme_definitions", "--select", "acme_assets"]
+        command = forked.command("dagster", "asset", "materialize", "-m", "acme_definitions", "--select", "acme_assets")
         done = subprocess.run(
             [*command, "--partition", FIRST.partition_key],
             env={**os.environ, **environment, **own},

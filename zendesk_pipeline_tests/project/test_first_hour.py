@@ -2,13 +2,14 @@
 
 import pytest
 
+from zendesk_pipeline_tests import forked
 from zendesk_pipeline_tests.project.first_hour import HOURS, NewUser, Step, new_user, walk
 
 
 @pytest.fixture(scope="module")
 def user(tmp_path_factory: pytest.TempPathFactory) -> NewUser:
     """Somebody who has gone the whole way."""
-    with new_user(tmp_path_factory.mktemp("first-hour"), print) as walking:
+    with new_user(tmp_path_factory.mktemp("first-hour"), print, forked.command) as walking:
         walk(walking)
         return walking
 

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -17,13 +17,15 @@ from zendesk_pipeline.delivery.object_keys import Layout
 from zendesk_pipeline.local.services import LocalS3, SimulatedZendesk, simulated_zendesk
 from zendesk_pipeline.local.simulator.faults import Rule
 from zendesk_pipeline.model.windows import HOUR, Span, Window
+from zendesk_pipeline_tests import forked
 from zendesk_pipeline_tests.by_hand import FIRST, hours
 from zendesk_pipeline_tests.deliveries import Bucket
 from zendesk_pipeline_tests.root import ROOT
 from zendesk_pipeline_tests.runs import QUIET, project
 
 pytestmark = QUIET
-COMMAND = (str(Path(sys.executable).with_name("dagster")), "asset", "materialize", "-m", "zendesk_pipeline.definitions")
+WHAT = ("asset", "materialize", "-m", "zendesk_pipeline.definitions")
+COMMAND = (str(Path(sys.executable).with_name("dagster")), *WHAT)
 SPAN = hours(12)
 RANGE = f"{FIRST.partition_key}...{Window(SPAN.end - HOUR).partition_key}"
 HOLDS = 30.0
@@ -40,9 +42,11 @@ def bucket(store: Store, layout: Layout) -> Bucket:
 def dagster(environment: dict[str, str], tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Runs `dagster asset materialize` with some settings changed; an empty one counts as not set."""
 
-    def run(stream: str, *what: str, **changed: str) -> subprocess.CompletedProcess[str]:
+    def run(
+        stream: str, *what: str, command: Sequence[str] | None = None, **changed: str
+    ) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [*COMMAND, "--select", stream, *what],
+            [*(command or forked.command("dagster", *WHAT)), "--select", stream, *what],
             env={**os.environ, **environment, **changed},
             cwd=tmp_path,
             capture_output=True,
@@ -64,7 +68,7 @@ def test_a_window_is_collected_by_one_command(
     environment: Mapping[str, str],
 ) -> None:
     """`--partition` puts the records of an hour into the feed, exits with 0 and prints no secret."""
-    done = dagster("audit_logs", "--partition", FIRST.partition_key)
+    done = dagster("audit_logs", "--partition", FIRST.partition_key, command=COMMAND)
     assert done.returncode == 0
     assert bucket.lines() == _sent(zendesk, "audit_logs", hours(1))
     for secret in ("ZENDESK_API_TOKEN", "AWS_SECRET_ACCESS_KEY"):

@@ -20,6 +20,7 @@ from zendesk_pipeline.model.errors import SettingsError
 from zendesk_pipeline.settings import env_file
 from zendesk_pipeline.settings import environment as settings
 from zendesk_pipeline.settings.environment import NEEDED, OPTIONAL, Settings
+from zendesk_pipeline_tests import forked
 from zendesk_pipeline_tests.by_hand import FIRST
 from zendesk_pipeline_tests.deliveries import Bucket
 from zendesk_pipeline_tests.root import ROOT
@@ -60,12 +61,14 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-def _run(command: tuple[str, ...], folder: Path, **environment: str) -> "subprocess.CompletedProcess[str]":
-    """A program of this environment as a process in a folder, with these variables exported."""
+def _run(
+    command: tuple[str, ...], folder: Path, environment: Mapping[str, str], *, really: bool = False
+) -> "subprocess.CompletedProcess[str]":
+    """A program of this environment in a folder, with these variables exported: forked, or really started."""
     (folder / "home").mkdir(exist_ok=True)
     others = {"DAGSTER_HOME": str(folder / "home"), "DAGSTER_DISABLE_TELEMETRY": "yes"}
     return subprocess.run(
-        [str(BIN / command[0]), *command[1:]],
+        [str(BIN / command[0]), *command[1:]] if really else forked.command(*command),
         env={**os.environ, **others, **environment},
         cwd=folder,
         capture_output=True,
@@ -102,7 +105,8 @@ def test_a_file_is_read_as_dagster_reads_it(tmp_path: Path, monkeypatch: pytest.
 def test_a_command_reads_the_file_of_its_folder_and_says_so(tmp_path: Path) -> None:
     """The file wins over the environment; where it does, the names are told, and no value."""
     (tmp_path / ".env").write_text("S3_BUCKET=of-the-file\nS3_PREFIX=logs/\nAUTH_MODE=token\n")
-    done = _run(("zendesk-pipeline", "iam-policy", "writer"), tmp_path, S3_BUCKET="of-the-shell", AUTH_MODE="token")
+    writer = ("zendesk-pipeline", "iam-policy", "writer")
+    done = _run(writer, tmp_path, {"S3_BUCKET": "of-the-shell", "AUTH_MODE": "token"}, really=True)
     assert done.returncode == 0
     assert "arn:aws:s3:::of-the-file/logs/*" in done.stdout
     assert done.stderr == f"Read {tmp_path}/.env: 3 variables, in place of the environment's S3_BUCKET.\n"
@@ -132,7 +136,7 @@ def test_a_file_that_is_no_text_is_a_sentence(tmp_path: Path) -> None:
 def test_a_missing_variable_is_found_where_its_line_is_empty(tmp_path: Path) -> None:
     """A copy of the example that nobody has filled in takes an exported bucket away, and both are named."""
     (tmp_path / ".env").write_text(EXAMPLE)
-    done = _run(("zendesk-pipeline", "iam-policy", "writer"), tmp_path, S3_BUCKET="of-the-shell")
+    done = _run(("zendesk-pipeline", "iam-policy", "writer"), tmp_path, {"S3_BUCKET": "of-the-shell"})
     assert done.returncode == 1
     assert "its empty lines take S3_BUCKET away from the environment." in done.stderr
     assert f"Error: S3_BUCKET is not set (the line S3_BUCKET= of {tmp_path}/.env is empty): the bucket" in done.stderr
@@ -212,7 +216,7 @@ def test_exported_rules_are_never_taken_away_in_silence(
     """Wherever Dagster loads the definitions: it ends with a sentence, nothing is asked of Zendesk, nothing written."""
     (tmp_path / ".env").write_text(f"{_lines(environment)}REDACTION_RULES=\nREDACTION_KEY=\n")
     rules = {"REDACTION_RULES": "builtin:without-personal-data", "REDACTION_KEY": KEY}
-    done = _run(LOADING[command], tmp_path, **rules)
+    done = _run(LOADING[command], tmp_path, rules, really=command == "validate")
     assert done.returncode != 0
     assert f"{tmp_path}/.env has empty lines: REDACTION_KEY=, REDACTION_RULES=." in done.stdout + done.stderr
     assert zendesk.control.requests() == []
@@ -226,7 +230,7 @@ def test_rules_that_leave_a_collected_stream_out_load_nowhere(
     """RESOURCES has grown, the file of rules has not: a sentence, nothing is asked of Zendesk, nothing written."""
     (tmp_path / "rules.yaml").write_text("audit_logs: whole\nincremental_tickets:\n  - drop: subject\n")
     grown = {"RESOURCES": "audit_logs,incremental_tickets,incremental_users", "REDACTION_RULES": "rules.yaml"}
-    done = _run(LOADING[command], tmp_path, **{**environment, **grown})
+    done = _run(LOADING[command], tmp_path, {**environment, **grown})
     assert done.returncode != 0
     assert "REDACTION_RULES says nothing of incremental_users, whose records would be" in done.stdout + done.stderr
     assert zendesk.control.requests() == []
@@ -239,7 +243,7 @@ def test_exported_rules_count_beside_a_copy_of_the_example(
     """As docs/redaction.md leads there: no ticket leaves this machine in clear."""
     (tmp_path / ".env").write_text(f"{EXAMPLE}\n{_lines(environment)}")
     rules = {"REDACTION_RULES": "builtin:without-personal-data", "REDACTION_KEY": KEY}
-    done = _run(LOADING["materialize"], tmp_path, **rules)
+    done = _run(LOADING["materialize"], tmp_path, rules)
     assert done.returncode == 0
     lines = Bucket(store=store, layout=layout).lines()
     assert lines
