@@ -5,7 +5,7 @@ the filter exclusive, cursors that are ULIDs, errors of their own form. `filter[
 """
 
 import re
-from datetime import UTC, datetime
+from datetime import datetime
 from itertools import takewhile
 from urllib.parse import urlencode
 
@@ -84,7 +84,7 @@ def _epoch(text: str | None, default: int) -> int:
         return default
     if not _TIME.fullmatch(text):
         raise ValueError("filter is not in the format yyyy-mm-ddThh:mm:ssZ")
-    return int(datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC).timestamp())
+    return int(datetime.fromisoformat(text).timestamp())
 
 
 def _asked(text: str | None) -> Asked | None:

@@ -9,7 +9,7 @@ import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from itertools import islice
 from urllib.parse import urlencode
 from zlib import crc32
@@ -140,7 +140,7 @@ def _listing(request: Request, settings: Settings, *, descending: bool) -> Listi
 
 def _epoch(text: str) -> int:
     try:
-        return int(datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC).timestamp())
+        return int(datetime.fromisoformat(text).timestamp())
     except ValueError as wrong:
         raise RefusedError(error(400, "InvalidValue", _WRONG_FILTER)) from wrong
 

@@ -107,6 +107,8 @@ class Timeline:
         self._next_hour = first_hour
         self._made: dict[int, list[Entry]] = {}
         self._shown: dict[int, list[Entry]] = {}
+        self._states: dict[int, list[Entry]] | None = None
+        """What the hours hold of each record, in order; None until a record is put in after a change of the hours."""
         self._lock = RLock()
 
     def grow(self, now: float) -> None:
@@ -115,6 +117,7 @@ class Timeline:
             while self._next_hour * HOUR <= now:
                 for entry in self._make(self._next_hour):
                     self._made.setdefault(entry.at // HOUR, []).append(entry)
+                    self._states = None
                 self._made.setdefault(self._next_hour, []).sort(key=place)
                 self._next_hour += 1
 
@@ -136,8 +139,7 @@ class Timeline:
         """Put in a record by hand; of one ticket's records, each hides those with an earlier time."""
         with self._lock:
             self._insert(entry)
-            chain = sorted((e for bucket in self._all() for e in bucket if e.id == entry.id), key=place)
-            for older, newer in pairwise(chain):
+            for older, newer in pairwise([*self._states_of(entry.id)]):
                 replaced_at = min(older.visible_until, _replaces_at(newer))
                 self._replace(older, older._replace(visible_until=replaced_at))
 
@@ -145,6 +147,7 @@ class Timeline:
         """Back to what was made."""
         with self._lock:
             self._shown.clear()
+            self._states = None
 
     def keep_added(self) -> None:
         """Make what was added part of the history."""
@@ -170,10 +173,20 @@ class Timeline:
 
     def _insert(self, entry: Entry) -> None:
         insort(self._own_bucket(entry.at // HOUR), entry, key=place)
+        if self._states is not None:
+            insort(self._states.setdefault(entry.id, []), entry, key=place)
 
     def _replace(self, old: Entry, new: Entry) -> None:
-        bucket = self._own_bucket(old.at // HOUR)
-        bucket[bucket.index(old)] = new
+        for entries in (self._own_bucket(old.at // HOUR), self._states_of(old.id)):
+            entries[entries.index(old)] = new
+
+    def _states_of(self, record: int) -> list[Entry]:
+        if self._states is None:
+            self._states = {}
+            for bucket in self._all():
+                for entry in bucket:
+                    insort(self._states.setdefault(entry.id, []), entry, key=place)
+        return self._states[record]
 
 
 def _replaces_at(entry: Entry) -> int:
