@@ -59,7 +59,9 @@ class WindowStorage:
 
     def tally(self, window: Window) -> Tally:
         """What the run has done for a window so far."""
-        return self.tallies.setdefault(window, Tally())
+        if window not in self.tallies:
+            self.tallies[window] = Tally()
+        return self.tallies[window]
 
     def store_for(self, window: Window) -> Store:
         """The bucket, with its requests counted for the window."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cache
 from importlib.metadata import version
 from io import BytesIO
 from typing import Any
@@ -36,6 +37,12 @@ class NoCredential(AuthBase):
         return r
 
 
+@cache
+def _user_agent() -> str:
+    """Read once: the metadata of a package is a file, and parsing it takes longer than sending a request."""
+    return f"zendesk-pipeline/{version('zendesk-pipeline')}"
+
+
 @dataclass(frozen=True, slots=True)
 class HttpAnswer:
     """What came back."""
@@ -55,7 +62,7 @@ class Transport:
     session: requests.Session = field(default_factory=requests.Session)
 
     def __post_init__(self) -> None:
-        self.session.headers["User-Agent"] = f"zendesk-pipeline/{version('zendesk-pipeline')}"
+        self.session.headers["User-Agent"] = _user_agent()
         self.session.headers["Accept"] = "application/json"
         if self.base_url.startswith("http:"):
             self.session.trust_env = False  # without TLS nothing leaves this machine, not by HTTP_PROXY either

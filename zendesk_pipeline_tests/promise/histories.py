@@ -595,6 +595,17 @@ class Judgement:
         objects = (_object(key, body) for key, body in keys.items())
         return {identity for each in objects if each.stream == self.stream for identity in each.identities}
 
+    @cached_property
+    def quarantined(self) -> set[bytes]:
+        """What ever was written into quarantine."""
+        return {each.body for each in self.world.bucket.writes if each.key.startswith(LAYOUT.quarantine)}
+
+    @cached_property
+    def shown_meanwhile(self) -> set[str]:
+        """The identities of the records that Zendesk showed at some moment of the runs."""
+        began = min(outcome.began for outcome in self.outcomes)
+        return self.world.shown_within(self.stream, began, self.outcomes[0].ended)
+
     def _judge_object(self, write: Write) -> None:
         """It holds records that Zendesk showed just then, of one window, and nothing else."""
         seen = _seen(write)
@@ -602,14 +613,12 @@ class Judgement:
         assert isinstance(write.by, Run)
         again = Span(Window.of(write.by.span.start - write.by.looks_back).start, write.by.span.start)
         assert seen.window in write.by.span or seen.window in again, f"{write.key} is none of the run's windows"
-        quarantined = {each.body for each in self.world.bucket.writes if each.key.startswith(LAYOUT.quarantine)}
-        began = min(outcome.began for outcome in self.outcomes)
-        shown = self.world.shown_within(self.stream, began, self.outcomes[0].ended)
         for identity in seen.identities:
-            assert identity in shown, f"{write.key} holds {identity}, which Zendesk did not show"
+            assert identity in self.shown_meanwhile, f"{write.key} holds {identity}, which Zendesk did not show"
             record = self.world.records[self.stream, identity]
             assert Window.of(record.at) == seen.window, f"{write.key} holds {identity} of another window"
-            whole = record.raw in seen.content or (len(record.raw) > LONGEST_LINE - 100 and record.raw in quarantined)
+            long = len(record.raw) > LONGEST_LINE - 100
+            whole = record.raw in seen.content or (long and record.raw in self.quarantined)
             assert whole, f"{write.key} does not hold {identity} as Zendesk showed it"
 
     def _judge_ledgers(self) -> None:
