@@ -174,7 +174,7 @@ def test_a_refused_connection_counts_against_the_rate(fake_clock: Clocks) -> Non
 FAULTS = [
     pytest.param(Rule(path=EXPORT, kind="reset"), id="reset-before-the-body"),
     pytest.param(Rule(path=EXPORT, kind="reset_mid_body"), id="reset-in-the-body"),
-    pytest.param(Rule(path=EXPORT, kind="hang", seconds=1), id="hangs"),
+    pytest.param(Rule(path=EXPORT, kind="hang", seconds=3), id="hangs"),
     pytest.param(Rule(path=EXPORT, kind="truncate"), id="cut-json"),
     pytest.param(Rule(path=EXPORT, kind="html"), id="html-with-200"),
     pytest.param(Rule(path=EXPORT, kind="empty_object"), id="empty-object-with-200"),
@@ -188,11 +188,16 @@ FAULTS = [
 ]
 
 
+def _patience(fault: Rule) -> float:
+    """HTTP_TIMEOUT: short only where it has to run out, since a busy machine takes its time for an answer."""
+    return 1 if fault.kind == "hang" else 60
+
+
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_fault_is_tried_again_until_it_is_over(fault: Rule, zendesk: SimulatedZendesk, fake_clock: Clocks) -> None:
     """As often as HTTP_RETRIES allows; then the page is there as if nothing had been."""
     zendesk.control.add_faults(replace(fault, times=2))
-    client = client_for(zendesk.url, fake_clock(NOW).clock, retries=2, timeout=0.2)
+    client = client_for(zendesk.url, fake_clock(NOW).clock, retries=2, timeout=_patience(fault))
     assert len(first_page(client).records) == 1000
     assert [seen.fault for seen in zendesk.control.requests()] == [fault.kind, fault.kind, None]
     assert client.stats.requests == 3
@@ -207,7 +212,7 @@ def test_a_fault_that_stays_is_an_error(
     zendesk.control.add_faults(replace(fault, times=0))
     fake = fake_clock(NOW)
     with pytest.raises(TransientError):
-        first_page(client_for(zendesk.url, fake.clock, retries=retries, timeout=0.2))
+        first_page(client_for(zendesk.url, fake.clock, retries=retries, timeout=_patience(fault)))
     assert len(zendesk.control.requests()) == 1 + retries
     assert len(fake.slept) == retries
 
