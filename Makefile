@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 export VIRTUAL_ENV := $(CURDIR)/.venv
+# Starting processes is half of what the tests do: what each of them imports is compiled once, whatever is set here.
+unexport PYTHONDONTWRITEBYTECODE
 BIN := $(VENV)/bin
 IAC := .venv-iac
 SBOM := $(VENV)/sbom
