@@ -16,10 +16,11 @@ from zendesk_pipeline_tests.watched import Watched, watched
 
 pytestmark = [QUIET, pytest.mark.filterwarnings("ignore:Property `ScheduleDefinition.environment_vars`")]
 
+NOTHING: list[tuple[str, str]] = []
 UP, DOWN = [("status", "up"), ("msg", "OK"), ("ping", "")], [("status", "down"), ("msg", "2 problems"), ("ping", "")]
 SERVICES = {
-    "Healthchecks": ("/ping/2d6d8a47", ("/ping/2d6d8a47", []), ("/ping/2d6d8a47/fail", [])),
-    "Better Stack": ("/api/v1/heartbeat/s", ("/api/v1/heartbeat/s", []), ("/api/v1/heartbeat/s/fail", [])),
+    "Healthchecks": ("/ping/2d6d8a47", ("/ping/2d6d8a47", NOTHING), ("/ping/2d6d8a47/fail", NOTHING)),
+    "Better Stack": ("/api/v1/heartbeat/s", ("/api/v1/heartbeat/s", NOTHING), ("/api/v1/heartbeat/s/fail", NOTHING)),
     "Uptime Kuma": ("/api/push/s?status=up&msg=OK&ping=", ("/api/push/s", UP), ("/api/push/s", DOWN)),
 }
 """The address of each, and what it is asked while all is well, and with two problems."""
@@ -102,7 +103,7 @@ def test_a_service_that_knows_no_failure_hears_nothing(tmp_path: Path, monkeypat
         assert len(service.received) == before
         _deliver(running, hours=9)
         assert running.tick().startswith("Nothing is wrong")
-        assert _asked(service)[before:] == [("/a-secret", [])]
+        assert _asked(service)[before:] == [("/a-secret", NOTHING)]
 
 
 def test_an_address_that_does_not_answer_stops_no_alert(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
