@@ -117,13 +117,13 @@ newest: $(INSTALLED) ## Try the newest releases that pyproject.toml admits, in a
 	"$$where/bin/python" -m pip list --disable-pip-version-check | grep '^dagster'; \
 	"$$where/bin/python" -m pytest -q $(PARALLEL) -p no:cacheprovider $(NEWEST:%=zendesk_pipeline_tests/%.py) $(ARGS)
 
-iac: $(IAC)/.installed $(INSTALLED) ## Lint what is in deploy/ and look it over for what is not safe
+iac: $(IAC)/.installed $(INSTALLED) ## Lint what is in deploy/, look it over for what is not safe, compare Google's names
 	@$(IAC)/bin/cfn-lint --non-zero-exit-code informational deploy/aws/*.yaml
 	@$(IAC)/bin/checkov --directory deploy/aws --framework cloudformation --skip-download --compact --quiet
 	@$(IAC)/bin/hadolint --failure-threshold info deploy/docker/Dockerfile
 	@DAGSTER_PG_PASSWORD=checked DAGSTER_LOG_BUCKET=checked \
 	    $(IAC)/bin/docker-compose --file deploy/docker/compose.yaml config --no-env-resolution --quiet
-	@$(BIN)/python -m pytest -q zendesk_pipeline_tests/deploy/systemd/units.py zendesk_pipeline_tests/deploy/kubernetes/launched_job.py
+	@$(BIN)/python -m pytest -q zendesk_pipeline_tests/deploy/systemd/units.py zendesk_pipeline_tests/deploy/kubernetes/launched_job.py zendesk_pipeline_tests/secops/google_names.py
 
 chart: $(IAC)/.installed $(INSTALLED) ## Render Dagster's Helm chart with our values and check each object (needs uv; CHART=dagster-….tgz)
 	@CHART="$(CHART)" $(BIN)/python -m pytest -q $(ARGS) zendesk_pipeline_tests/deploy/kubernetes/rendered_chart.py

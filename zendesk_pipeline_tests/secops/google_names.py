@@ -1,0 +1,70 @@
+"""The names in Google's API, as Google publishes them: what the client reads and the stand-in takes are among them.
+
+`google-cloud-chronicle` is made of the protos of SecOps' API; `make iac` has it in an environment of its own.
+"""
+
+import json
+import subprocess
+from functools import cache
+from typing import Any, get_args
+
+import msgspec
+import pytest
+
+from zendesk_pipeline.secops.feed_model import SOURCE_TYPE, Failure, Feed
+from zendesk_pipeline.secops.feed_watch import FIRST_VERSION
+from zendesk_pipeline_tests.fakes import secops_server
+from zendesk_pipeline_tests.root import ROOT
+
+PYTHON = ROOT / ".venv-iac" / "bin" / "python"
+READ = """
+import json
+from google.cloud import chronicle_v1 as google
+
+def names(message):
+    return [field.json_name for field in message.pb(message()).DESCRIPTOR.fields]
+
+def values(enum):
+    return [each.name for each in enum]
+
+print(json.dumps({
+    "Feed": names(google.Feed),
+    "FeedFailureDetails": names(google.FeedFailureDetails),
+    "FeedDetails": names(google.FeedDetails),
+    "State": values(google.Feed.State),
+    "FeedSourceType": values(google.FeedDetails.FeedSourceType),
+}))
+"""
+
+
+@cache
+def google() -> dict[str, list[str]]:
+    """Names of JSON fields by message, and of an enum's values."""
+    said = subprocess.run([PYTHON, "-c", READ], capture_output=True, text=True, check=True)
+    return json.loads(said.stdout)
+
+
+def _fields(shape: type[msgspec.Struct]) -> set[str]:
+    return {field.encode_name for field in msgspec.structs.fields(shape)}
+
+
+@pytest.mark.parametrize(("shape", "message"), [(Feed, "Feed"), (Failure, "FeedFailureDetails")])
+def test_what_is_read_of_a_feed_has_googles_names(shape: type[msgspec.Struct], message: str) -> None:
+    """A name of ours that Google does not have would be empty for ever, and a failed feed without a cause."""
+    assert _fields(shape) - set(google()[message]) == set()
+
+
+def test_the_states_are_googles() -> None:
+    """Those that the stand-in plays, and no more."""
+    assert {*get_args(secops_server.State), "STATE_UNSPECIFIED"} == set(google()["State"])
+
+
+def test_the_types_of_feeds_are_googles() -> None:
+    """Ours, and those that end."""
+    assert {SOURCE_TYPE, *FIRST_VERSION} <= set(google()["FeedSourceType"])
+
+
+def test_what_is_sent_to_make_a_feed_has_googles_names() -> None:
+    """The stand-in takes nothing else."""
+    details: Any = secops_server._Details  # pyright: ignore[reportPrivateUsage]  # what it takes
+    assert _fields(details) - set(google()["FeedDetails"]) == set()
