@@ -24,7 +24,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import ModuleType
+from types import FrameType, ModuleType
 from typing import Any
 
 CLIENT = Path(__file__).with_name("forked_client.py")
@@ -70,7 +70,7 @@ def main(path: str, *more: str) -> None:
         server.bind(path)
         server.listen(64)
         print("ready", flush=True)  # noqa: T201  # what the parent waits for
-        signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # children are reaped by themselves
+        signal.signal(signal.SIGCHLD, _reap)
         parent = os.getpid()
         threading.Thread(target=_end_with_input, args=(parent,), daemon=True).start()
         while True:
@@ -80,6 +80,13 @@ def main(path: str, *more: str) -> None:
                 continue
             server.close()
             _serve(client, programs)
+
+
+def _reap(_: int, __: FrameType | None) -> None:
+    """Whoever measures us counts the time of children that were waited for."""
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
 
 
 def _end_with_input(process: int) -> None:

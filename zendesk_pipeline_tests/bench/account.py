@@ -14,6 +14,8 @@ START = 1_767_830_400
 SETTLED = 301
 """Seconds after the last window at which time stands still."""
 NO_LIMIT = "1000000"
+FORKED = "BENCH_FORKED"
+"""The variable that has processes forked from a warm one: sooner at their end, and their start is not measured."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

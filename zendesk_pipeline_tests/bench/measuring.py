@@ -15,6 +15,8 @@ import msgspec
 
 from zendesk_pipeline.local.pipeline import LocalPipeline, last_words
 from zendesk_pipeline.model.windows import Window
+from zendesk_pipeline_tests import forked
+from zendesk_pipeline_tests.bench import account as accounts
 from zendesk_pipeline_tests.bench import counting
 from zendesk_pipeline_tests.bench.account import Account
 from zendesk_pipeline_tests.root import ROOT
@@ -97,17 +99,24 @@ def _measured(
     )
 
 
+def _command(environment: Mapping[str, str], *module: str) -> list[str]:
+    if environment.get(accounts.FORKED):
+        return forked.command("-m", *module)
+    return [sys.executable, "-m", *module]
+
+
 def finished(place: LocalPipeline, command: tuple[str, ...], log: Path, settings: dict[str, str]) -> float:
     """Run a module of the bench to its end; the seconds of processor time it took."""
     module, *arguments = command
+    environment = {**place.environment, **settings, "PYTHONPATH": str(ROOT)}
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", f"zendesk_pipeline_tests.bench.{module}", *arguments],
+            _command(environment, f"zendesk_pipeline_tests.bench.{module}", *arguments),
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
             cwd=place.home,
-            env={**place.environment, **settings, "PYTHONPATH": str(ROOT)},
+            env=environment,
         )
     try:
         _, status, usage = os.wait4(process.pid, 0)

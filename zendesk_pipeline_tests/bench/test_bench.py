@@ -50,7 +50,16 @@ def test_targets_are_met_or_missed_by_the_figures() -> None:
 
 def test_the_short_year_prints_the_split_and_is_exact() -> None:
     """A day instead of a year: what planning, requests and event storage took, beside the floor; every record once."""
-    command = [sys.executable, "-m", "zendesk_pipeline_tests.bench.year", "--windows", "24", "--stream", "audit_logs"]
+    command = [
+        sys.executable,
+        "-m",
+        "zendesk_pipeline_tests.bench.year",
+        "--windows",
+        "24",
+        "--stream",
+        "audit_logs",
+        "--forked",
+    ]
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     rows = re.findall(r"^│ (.{20,}?) │(.*)│$", ended.stdout, re.MULTILINE)
     told = {name.strip(): [value.strip() for value in values.split("│")] for name, values in rows}

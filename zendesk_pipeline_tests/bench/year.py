@@ -103,7 +103,8 @@ class Backfill:
 )
 @click.option("--postgres", "with_postgres", is_flag=True, help="Dagster's records on PostgreSQL as well.")
 @click.option("--no-sqlite", is_flag=True, help="Only on PostgreSQL.")
-def year(*, windows: int, streams: Sequence[str], with_postgres: bool, no_sqlite: bool) -> None:
+@click.option("--forked", is_flag=True, help="Without the start of the processes: whether the bench works.")
+def year(*, windows: int, streams: Sequence[str], with_postgres: bool, no_sqlite: bool, forked: bool) -> None:
     """Measure a backfill of a year, split by what its time goes to."""
     local.forget_account()
     console.print(f"{os.cpu_count()} cores for all of it, load average {os.getloadavg()[0]:.1f} before.")
@@ -116,7 +117,8 @@ def year(*, windows: int, streams: Sequence[str], with_postgres: bool, no_sqlite
             storages["PostgreSQL"] = (local.SETTINGS_OF_THE_INSTANCE + storage, BATCHES)
         for storage, (instance, settings) in storages.items():
             with TemporaryDirectory() as folder:
-                backfills = list(_backfills(windows, streams, Path(folder), instance, settings))
+                warm = {accounts.FORKED: "yes"} if forked else {}
+                backfills = list(_backfills(windows, streams, Path(folder), instance, {**settings, **warm}))
             console.print(table(storage, backfills))
             for sentence, holds in targets(storage, backfills):
                 console.print(f"[green]met[/green]     {sentence}" if holds else f"[red]MISSED[/red]  {sentence}")
