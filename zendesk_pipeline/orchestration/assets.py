@@ -61,6 +61,7 @@ def stream_asset(
         description=description(account, stream),
         group_name=account.group,
         kinds={"zendesk", "s3"},
+        metadata={"dagster/uri": location(account)} if account.settings.s3_bucket else None,
         owners=account.settings.asset_owners,
         deps=[account.api_key(stream)],
         freshness_policy=freshness,

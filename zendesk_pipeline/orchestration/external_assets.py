@@ -37,7 +37,7 @@ def feed(account: Account) -> dg.AssetSpec:
     console = f"https://s3.console.aws.amazon.com/s3/buckets/{bucket}?prefix={prefix}"
     metadata = {
         "location": location(account),
-        **({"console": dg.MetadataValue.url(console)} if bucket else {}),
+        **({"console": dg.MetadataValue.url(console), "dagster/uri": location(account)} if bucket else {}),
         "feeds": dg.MetadataValue.url("https://docs.cloud.google.com/chronicle/docs/administration/feed-management"),
     }
     return dg.AssetSpec(

@@ -28,6 +28,7 @@ def window_metadata(window: Window, tally: Tally, *, bucket: str, ledger: str, r
     times = {"first_record": tally.first, "last_record": tally.last}
     return {
         "records": tally.total,
+        "dagster/partition_row_count": tally.total,  # the same, where Dagster itself looks for it
         "bytes": tally.bytes,
         "object_count": len(objects),
         "delivered_by_this_run": tally.records,

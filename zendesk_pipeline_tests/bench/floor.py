@@ -10,6 +10,7 @@ from zendesk_pipeline.settings import environment
 START = environment.load().start_date
 METADATA: dict[str, Any] = {
     **dict.fromkeys(("records", "bytes", "object_count", "delivered_by_this_run", "duplicates_removed"), 0),
+    "dagster/partition_row_count": 0,
     **dict.fromkeys(
         (
             "late_arrivals",

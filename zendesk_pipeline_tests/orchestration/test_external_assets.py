@@ -74,6 +74,7 @@ def test_links_lead_to_the_account_the_bucket_and_the_documentation(monkeypatch:
     unset = _specs()
     assert _plain(unset[api_key(COLLECTED["audit_logs"])].metadata)["endpoint"] == "/api/v2/audit_logs"
     assert "console" not in unset[FEED].metadata
+    assert "dagster/uri" not in unset[FEED].metadata
     monkeypatch.setenv("ZENDESK_BASE_URL", "https://acme.zendesk.com/")
     monkeypatch.setenv("S3_BUCKET", "acme-logs")
     monkeypatch.setenv("S3_PREFIX", "zd/")
@@ -82,6 +83,7 @@ def test_links_lead_to_the_account_the_bucket_and_the_documentation(monkeypatch:
     assert source["endpoint"] == "https://acme.zendesk.com/api/v2/audit_logs"
     assert source["documentation"] == COLLECTED["audit_logs"].documentation
     assert feed["location"] == "s3://acme-logs/zd/"
+    assert feed["dagster/uri"] == "s3://acme-logs/zd/"
     assert feed["console"] == "https://s3.console.aws.amazon.com/s3/buckets/acme-logs?prefix=zd/"
 
 

@@ -86,6 +86,7 @@ def test_a_materialization_tells_what_its_window_holds(
         told, sent = events[window.partition_key], _sent(zendesk, "incremental_tickets", Span(window.start, window.end))
         held = {key: body for key, body in bucket.feed().items() if f"/{window.starts_at:%H}0000-" in key}
         assert told["records"] == told["delivered_by_this_run"] == len(sent)
+        assert told["dagster/partition_row_count"] == len(sent)
         assert told["bytes"] == sum(map(len, held.values())) == sum(len(line) + 1 for line in sent)
         assert sorted(told["objects"]) == [f"s3://{bucket.store.bucket}/{key}" for key in held]
         assert told["object_count"] == len(held)
