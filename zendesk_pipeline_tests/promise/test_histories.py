@@ -464,6 +464,25 @@ def _with_opened(patch: pytest.MonkeyPatch, change: Callable[[OpenWindow, Number
     patch.setattr(WindowStorage, "read", read)
 
 
+SHOWN_BY_ZENDESK = {
+    _known_once_opened,
+    _empty_page_as_end,
+    _last_record_as_proof,
+    _one_record_as_end,
+    _old_pages_believed,
+    _nothing_taken_back,
+    _malformed_dropped,
+}
+"""What is seen only where Zendesk does what it should not."""
+_STEPS = {name for name in vars(Histories) if not name.startswith("_")} - {"teardown"}
+
+
+def _histories_of_trouble_with_zendesk() -> type[Histories]:
+    """Histories of one step alone: some of all there are, and a tenth of the time until one shows what is broken."""
+    others = _STEPS - {"a_run_while_zendesk_is_in_trouble"}
+    return cast("type[Histories]", type("Histories", (Histories,), dict.fromkeys(others)))
+
+
 @pytest.mark.parametrize(
     "broken",
     [
@@ -487,17 +506,20 @@ def _with_opened(patch: pytest.MonkeyPatch, change: Callable[[OpenWindow, Number
     ],
 )
 def test_a_broken_pipeline_is_found(
-    monkeypatch: pytest.MonkeyPatch, broken: Callable[[pytest.MonkeyPatch], None]
+    monkeypatch: pytest.MonkeyPatch, broken: Callable[[pytest.MonkeyPatch], None], request: pytest.FixtureRequest
 ) -> None:
     """Whatever the promise rests on, taken away: some history shows that it is missing.
 
-    Which histories come first changes with any constant of the code, so some need more than a test run tries.
+    Which histories come first changes with any constant of the code, so some need more than a test run tries. What
+    Zendesk alone shows is looked for where Zendesk is in trouble; with --thorough in all histories, as the rest is.
     """
     broken(monkeypatch)
+    alone = broken in SHOWN_BY_ZENDESK and not request.config.getoption("--thorough")
+    histories = _histories_of_trouble_with_zendesk() if alone else Histories
     budget = _settings(THOROUGH, derandomize=True, phases=[Phase.generate], print_blob=False)
 
     with pytest.raises(AssertionError):
-        run_state_machine_as_test(Histories, settings=budget)
+        run_state_machine_as_test(histories, settings=budget)
 
 
 @pytest.mark.parametrize("broken", [_numbers_go_up, _batches_run_on])
