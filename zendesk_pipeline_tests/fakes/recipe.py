@@ -33,6 +33,11 @@ class Recipe:
     """Seconds since the epoch."""
     written: list[str] = field(default_factory=list[str])
     """The key of each write, those that were overwritten among them."""
+    client: Any = field(init=False)
+    """Of S3: one, as a Lambda function that stays warm has."""
+
+    def __post_init__(self) -> None:
+        self.client = self.s3.client()
 
     def run_hourly(self, start: int, end: int, *, minute: int = 10) -> None:
         """As often as an EventBridge rule starts it between two times."""
@@ -90,11 +95,10 @@ class Recipe:
 
     def _put(self, key: str, content: dict[str, Any]) -> None:
         body = json.dumps(content, separators=(",", ":")).encode()
-        self.s3.client().put_object(Bucket=self.s3.bucket, Key=key, Body=body, ContentType="application/json")
+        self.client.put_object(Bucket=self.s3.bucket, Key=key, Body=body, ContentType="application/json")
 
     def _state(self) -> dict[str, Any]:
-        client = self.s3.client()
         try:
-            return json.loads(client.get_object(Bucket=self.s3.bucket, Key=self.state_key)["Body"].read())
-        except client.exceptions.NoSuchKey:
+            return json.loads(self.client.get_object(Bucket=self.s3.bucket, Key=self.state_key)["Body"].read())
+        except self.client.exceptions.NoSuchKey:
             return {}

@@ -1,6 +1,7 @@
 """Windows since START_DATE that are missing and that nothing asks for."""
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 import dagster as dg
@@ -24,15 +25,28 @@ KEY = dg.AssetKey("audit_logs")
 NOW = 1_796_000_000.0
 
 
-@given(delivered=st.sets(st.integers(0, 60)), first=st.integers(0, 30), many=st.integers(0, 40))
-def test_each_window_of_a_span_is_counted_once(delivered: set[int], first: int, many: int) -> None:
-    """What is not delivered, as ranges, over midnight as well, and nothing outside the span."""
-    asked = hours(many, skip=first)
-    held = {Window(FIRST.start + number * HOUR) for number in delivered}
+@pytest.fixture(scope="module")
+def one_instance() -> Iterator[dg.DagsterInstance]:
+    """For examples that are told apart by the names of their assets."""
     with dg.DagsterInstance.ephemeral() as instance:
-        for window in held:
-            instance.report_runless_asset_event(dg.AssetMaterialization(KEY, partition=window.partition_key))
-        found = [Span(*bounds) for bounds in count(instance, KEY, asked, NOW).spans]
+        yield instance
+
+
+@pytest.fixture(scope="module")
+def keys() -> Iterator[dg.AssetKey]:
+    return (dg.AssetKey(f"stream_{number}") for number in itertools.count())
+
+
+@given(delivered=st.sets(st.integers(0, 60)), first=st.integers(0, 30), many=st.integers(0, 40))
+def test_each_window_of_a_span_is_counted_once(
+    one_instance: dg.DagsterInstance, keys: Iterator[dg.AssetKey], delivered: set[int], first: int, many: int
+) -> None:
+    """What is not delivered, as ranges, over midnight as well, and nothing outside the span."""
+    asked, key = hours(many, skip=first), next(keys)
+    held = {Window(FIRST.start + number * HOUR) for number in delivered}
+    for window in held:
+        one_instance.report_runless_asset_event(dg.AssetMaterialization(key, partition=window.partition_key))
+    found = [Span(*bounds) for bounds in count(one_instance, key, asked, NOW).spans]
     assert [window for span in found for window in span] == [window for window in asked if window not in held]
     assert all(before.end < after.start for before, after in pairwise(found))
 
