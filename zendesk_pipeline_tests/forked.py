@@ -27,9 +27,12 @@ from pathlib import Path
 from types import FrameType, ModuleType
 from typing import Any
 
+from zendesk_pipeline_tests import read_once
+
 CLIENT = Path(__file__).with_name("forked_client.py")
 DG = "dg"
 PROGRAMS = ("dagster", "zendesk-pipeline")
+QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 LOADED_LATER = ("zendesk_pipeline.definitions", "zendesk_pipeline.alerts.services")
 """Modules that each process loads anew: the first reads the settings, the second runs as a program."""
 
@@ -96,14 +99,15 @@ def _end_with_input(process: int) -> None:
 
 def _warm(names: Sequence[str]) -> dict[str, Callable[[], Any]]:
     """The programs' functions by name, and everything imported that they need."""
-    from zendesk_pipeline_tests import read_once  # noqa: PLC0415  # only this process needs it so early
+    from apprise import Apprise  # noqa: PLC0415  # only this process needs what is slow to import
 
     read_once.from_now_on()
     scripts = {each.name: each for each in importlib.metadata.entry_points(group="console_scripts")}
     programs = {name: scripts[name].load() for name in names}
     for name in ("zendesk_pipeline.wiring", "zendesk_pipeline.components", *LOADED_LATER[1:]):
         importlib.import_module(name)
-    _run_once()
+    run_once()
+    Apprise.instantiate("json://localhost")  # loads all services
     if DG in names:  # its commands are imported when one is looked for
         with contextlib.suppress(SystemExit), contextlib.redirect_stdout(io.StringIO()):
             sys.argv = [DG, "launch", "--help"]
@@ -115,20 +119,18 @@ def _warm(names: Sequence[str]) -> dict[str, Callable[[], Any]]:
     return programs
 
 
-def _run_once() -> None:
-    """What is imported only when something runs."""
+def run_once() -> None:
+    """Have imported what is imported only when something runs."""
     import boto3  # noqa: PLC0415  # as above
     import dagster as dg  # noqa: PLC0415  # as above
-    from apprise import Apprise  # noqa: PLC0415  # as above
 
     @dg.asset
     def nothing() -> None: ...
 
     with dg.DagsterInstance.ephemeral() as instance:
-        dg.materialize([nothing], instance=instance)
+        dg.materialize([nothing], instance=instance, run_config=QUIET)
     boto3.client("s3", region_name="us-east-1", aws_access_key_id="none", aws_secret_access_key="none")
     dg.AssetSelection.from_string("nothing")  # loads a parser
-    Apprise.instantiate("json://localhost")  # loads all services
 
 
 def _serve(client: socket.socket, programs: dict[str, Callable[[], Any]]) -> None:

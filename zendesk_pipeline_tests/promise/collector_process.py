@@ -11,6 +11,7 @@ import time
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
@@ -24,7 +25,7 @@ from zendesk_pipeline.orchestration.zendesk_resource import ZendeskResource
 from zendesk_pipeline.settings import environment as settings
 
 _context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload([__name__])
+_context.set_forkserver_preload([__name__, "zendesk_pipeline_tests.promise.warm"])
 
 KILLED = (-9, 255)
 """Exit codes of a process that was killed: the second is what multiprocessing says where it could not see how."""
@@ -40,6 +41,8 @@ class Collection:
     redeliver: bool = False
     compares_at: int | None = None
     """Compare the windows, which were delivered, with Zendesk at this time, and collect nothing."""
+    now: int | None = None
+    """What its clock shows all the time; that of this machine if None."""
     log: Path | None = None
     """Where the process's output goes; nowhere if None."""
 
@@ -64,7 +67,7 @@ def collect(collection: Collection, *, seconds: float = 120) -> int:
         return process.exitcode
 
 
-def _in_a_hurry() -> None:
+def _in_a_hurry(now: int | None) -> None:
     """Waits are as real as everything else, and short: hundreds of retries have to fit into a test run."""
     wait, monotonic, skipped = time.sleep, time.monotonic, [0.0]
 
@@ -75,7 +78,9 @@ def _in_a_hurry() -> None:
     time.sleep = briefly  # botocore's
     Config.OPTION_DEFAULTS["read_timeout"] = 1  # pyright: ignore[reportArgumentType]  # its values are of many types
     ZendeskResource.__private_attributes__["_clock"].default_factory = lambda: Clock(
-        sleep=briefly, monotonic=lambda: monotonic() + skipped[0]
+        now=time.time if now is None else partial(float, now),
+        sleep=briefly,
+        monotonic=lambda: monotonic() + skipped[0],
     )
 
 
@@ -104,7 +109,7 @@ def _compared(collection: Collection, at: int) -> bool:
 
 
 def _materialized(collection: Collection) -> bool:
-    _in_a_hurry()
+    _in_a_hurry(collection.now)
     if collection.compares_at is not None:
         return _compared(collection, collection.compares_at)
     definitions = build(settings.load())
