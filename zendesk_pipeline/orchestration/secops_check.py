@@ -60,7 +60,8 @@ def secops_check(account: Account, clock: Clock) -> dg.AssetChecksDefinition:
         except UnavailableError as problem:
             return _unanswered(key, before, problem)
         except PipelineError as problem:
-            return verdict(key, dg.AssetCheckSeverity.ERROR, [f"{UNSEEN}: {problem}"], {WATCHED: True})
+            remembered = {WATCHED: True, FAILED_SINCE: dg.MetadataValue.json(dict(before.failed_since))}
+            return verdict(key, dg.AssetCheckSeverity.WARN, [f"{UNSEEN}: {problem}"], remembered)
         since = {feed.feed_id: before.failed_since.get(feed.feed_id, clock.now()) for feed in feeds if failed(feed)}
         return _judged(context, account, feeds, since, clock.now())
 

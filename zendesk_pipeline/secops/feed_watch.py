@@ -87,12 +87,12 @@ def findings(
     problem = _state(feed, since)
     if problem is not None:
         yield problem
-    elif delivered.oldest is not None and now - delivered.oldest > patience:
+    elif delivered.oldest is not None and now - delivered.oldest > patience and not _is_told(feed):
         yield Finding(
             f"{_named(feed)} has transferred nothing since {_moment(last_transfer(feed))}, and"
             f" {delivered.objects:,} objects wait, the oldest for {round((now - delivered.oldest) / HOUR)} hours: look"
             f" at it with {ours('feed show')}, and at its page in SecOps",
-            stops=True,
+            stops=False,  # whether that time moves on with each transfer is not documented
         )
     yield from _old_type(feed)
     yield from _second(uri, feed, feeds)
@@ -129,6 +129,11 @@ def _remedy(feed: Feed) -> str:
     if code == LONG_LINE:
         return "something else than the pipeline has written a line of over 4 MB: find it under the prefix and move it"
     return quote(feed.failure_details.error_action.encode()) or f"look at it with {ours('feed show')}"
+
+
+def _is_told(feed: Feed) -> bool:
+    """Whether a queue tells it of objects: what its last transfer means then is documented nowhere."""
+    return "SQS" in str(feed.details.get("feedSourceType", ""))
 
 
 def _old_type(feed: Feed) -> Iterator[Finding]:

@@ -107,7 +107,7 @@ def test_a_failed_feed_is_an_error_with_the_remedy_and_when_it_was_seen_first(
     assert _told(instance) == []
 
 
-def test_objects_that_the_feed_does_not_transfer_are_an_error(
+def test_objects_that_the_feed_does_not_transfer_are_a_warning(
     look: Look, server: SecopsServer, uri: str, store: Store, layout: Layout
 ) -> None:
     """An object written after the last transfer waits; for longer than ALERT_STALE_HOURS it is too long."""
@@ -168,12 +168,12 @@ def test_an_hour_without_an_answer_changes_no_verdict_and_three_are_a_warning(
     assert "is disabled" in (look().description or "")
 
 
-def test_a_refusal_is_an_error_at_once(look: Look, server: SecopsServer) -> None:
-    """The identity may not read feeds: no hour more makes that better."""
+def test_a_refusal_is_a_warning_at_once(look: Look, server: SecopsServer) -> None:
+    """The identity may not read feeds: no hour more makes that better, and nothing is known of the feed."""
     server.refused_method, server.refusal = "GET", (403, google_error(403, "Permission chronicle.feeds.list denied."))
     verdict = look()
     assert not verdict.passed
-    assert verdict.severity is dg.AssetCheckSeverity.ERROR
+    assert verdict.severity is dg.AssetCheckSeverity.WARN
     assert "chronicle.feeds.list denied" in (verdict.description or "")
 
 
