@@ -4,6 +4,7 @@ Whoever sends alerts can be dead, and the machine with it. So `alert_sensor` ask
 problem is an error; with one it says so, at services that know how, and is silent at others.
 """
 
+import re
 import urllib.request
 from http.client import HTTPException
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
@@ -12,13 +13,15 @@ from zendesk_pipeline.model.errors import PipelineError, SettingsError
 from zendesk_pipeline.settings.secret_references import Recent
 
 NAME = "HEARTBEAT_URL"
-TIMEOUT = 10
-"""Seconds; the next tick tries again."""
-SUFFIXED = "/ping/", "/api/v1/heartbeat/"
-"""Of addresses that say a failure with `/fail` behind them: Healthchecks on a host of one's own, and Better Stack.
+TIMEOUT = 3
+"""Seconds; the next tick tries again, and the alerts of this one have been sent."""
+_SUFFIXED = re.compile(r"//hc-ping\.com/.|/ping/[\w-]|/api/v1/heartbeat/\w")
+"""In addresses that say a failure with `/fail` behind them: healthchecks.io, a Healthchecks elsewhere, Better Stack.
 
 https://healthchecks.io/docs/signaling_failures/, https://betterstack.com/docs/uptime/cron-and-heartbeat-monitor/
 """
+_SIGNAL = re.compile(r"/(start|fail|log|\d{1,3})$")
+"""What Healthchecks takes behind its address in the place of that."""
 
 
 class SilentError(PipelineError):
@@ -30,8 +33,12 @@ def checked(address: str) -> str:
 
     It is a secret, since whoever knows it can say that all is well, and never repeated.
     """
-    if not address.startswith(("https://", "http://")):
-        raise SettingsError(f"{NAME} is wrong: it has to begin with https://.")
+    try:
+        well_formed = urlsplit(address).hostname and address.startswith(("https://", "http://"))
+    except ValueError:
+        well_formed = False
+    if not well_formed:
+        raise SettingsError(f"{NAME} is wrong: an address that begins with https:// is wanted.")
     return address
 
 
@@ -41,11 +48,11 @@ def failing(address: str, what: str) -> str | None:
     `what` is shown by services that show anything: a few words.
     """
     parts = urlsplit(address)
-    if parts.hostname == "hc-ping.com" or any(part in parts.path for part in SUFFIXED):
-        return urlunsplit(parts._replace(path=f"{parts.path.rstrip('/')}/fail"))
+    if _SUFFIXED.search(f"//{parts.hostname}{parts.path}"):
+        return urlunsplit(parts._replace(path=f"{_SIGNAL.sub('', parts.path.rstrip('/'))}/fail"))
     if "/api/push/" in parts.path:  # Uptime Kuma: https://github.com/louislam/uptime-kuma/wiki/Internal-API
         return _with(address, status="down", msg=what)
-    if parts.hostname == "cronitor.link":  # https://cronitor.io/docs/telemetry-api
+    if parts.hostname == "cronitor.link" and parts.path.startswith("/p/"):  # https://cronitor.io/docs/telemetry-api
         return _with(address, state="fail", message=what)
     return None
 

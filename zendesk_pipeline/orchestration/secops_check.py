@@ -1,13 +1,13 @@
 """The check that asks SecOps each hour whether its feed reads what is delivered. It reads, and changes nothing."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import dagster as dg
+import msgspec
 
 from zendesk_pipeline.model.clock import Clock
-from zendesk_pipeline.model.errors import DeniedError, PipelineError, SettingsError
+from zendesk_pipeline.model.errors import PipelineError
 from zendesk_pipeline.model.windows import DAY, HOUR, Window
 from zendesk_pipeline.orchestration.accounts import Account
 from zendesk_pipeline.orchestration.comparison import UNSEEN
@@ -19,23 +19,31 @@ from zendesk_pipeline.secops.feed_watch import Delivered, chosen, failed, findin
 from zendesk_pipeline.secops.instance import READING, NoCredentialsError, UnavailableError
 
 CHECK = "secops_reads"
-WATCHED, FAILED_SINCE, UNANSWERED = "watched", "failed_since", "unanswered"
-"""Metadata by which a verdict is remembered."""
+MEMORY = "remembered"
+"""The metadata by which a verdict is remembered."""
+TIMEOUT = 15
+"""Seconds for an answer of Google's."""
 MOST_UNANSWERED = 3
 """Hours in a row without an answer, from which on that is a finding: Google is down for a while now and then."""
-DAYS_LISTED = 3
-"""Objects of the windows of so many days are looked at: a feed that stands still is told long before."""
+DAYS_LISTED = 31
+"""Objects of the windows of so many days are looked at, where the last transfer is as old as that."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Memory:
-    """What the verdict before has left."""
+class _Memory(msgspec.Struct, frozen=True, kw_only=True):
+    """What the verdicts before have left."""
 
-    watched: bool
-    failed_since: Mapping[str, float]
-    unanswered: int
-    passed: bool
-    description: str
+    watched: bool = False
+    """Whether SecOps was ever asked with success."""
+    unanswered: int = 0
+    """Hours in a row."""
+    failed_since: dict[str, float] = {}
+    """By the feed's id, when it was first seen to have failed."""
+    unused_since: dict[str, float] = {}
+    """By the feed's id, when it was first seen without a transfer."""
+    texts: list[str] = []
+    """What was wrong when SecOps was asked last."""
+    stops: bool = False
+    """Whether that was an error."""
 
 
 def secops_check(account: Account, clock: Clock) -> dg.AssetChecksDefinition:
@@ -54,44 +62,43 @@ def secops_check(account: Account, clock: Clock) -> dg.AssetChecksDefinition:
             return _unwatched(key, before, f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} not set.")
         try:
             uri_of(account.settings)  # without a bucket there is nothing to ask
-            feeds = connect(access_of(account.settings), READING).feeds()
-        except (NotInstalledError, NoCredentialsError) as problem:
-            return _unwatched(key, before, str(problem))
+            client = connect(access_of(account.settings), READING)
+            client.timeout = TIMEOUT
+            feeds = client.feeds()
         except UnavailableError as problem:
             return _unanswered(key, before, problem)
         except PipelineError as problem:
-            remembered = {WATCHED: True, FAILED_SINCE: dg.MetadataValue.json(dict(before.failed_since))}
-            return verdict(key, dg.AssetCheckSeverity.WARN, [f"{UNSEEN}: {problem}"], remembered)
-        since = {feed.feed_id: before.failed_since.get(feed.feed_id, clock.now()) for feed in feeds if failed(feed)}
-        return _judged(context, account, feeds, since, clock.now())
+            if isinstance(problem, NotInstalledError | NoCredentialsError) and not before.watched:
+                return _unwatched(key, before, str(problem))
+            return _repeated(key, before, f"{UNSEEN}: {problem}")
+        return _judged(context, account, feeds, before, clock.now())
 
     return check
 
 
 def _judged(
-    context: dg.AssetCheckExecutionContext,
-    account: Account,
-    feeds: Sequence[Feed],
-    since: Mapping[str, float],
-    now: float,
+    context: dg.AssetCheckExecutionContext, account: Account, feeds: Sequence[Feed], before: _Memory, now: float
 ) -> dg.AssetCheckResult:
-    uri = uri_of(account.settings)
-    feed = chosen(uri, feeds)
-    waits, counted = _waiting(context, account, feed, now)
+    uri, feed = uri_of(account.settings), chosen(uri_of(account.settings), feeds)
+    failing = {each.feed_id: before.failed_since.get(each.feed_id, now) for each in feeds if failed(each)}
+    unused = {each.feed_id for each in feeds if last_transfer(each) is None}
+    unused_since = {feed_id: before.unused_since.get(feed_id, now) for feed_id in unused}
+    waits, counted = _waiting(context, account, feed, unused_since, now)
     patience = account.settings.alert_stale_hours * HOUR
-    found = list(findings(uri, feeds, since, waits, patience=patience, now=now))
+    found = list(findings(uri, feeds, failing, waits, patience=patience, now=now))
     observed: dict[str, Any] = {"secops_feed_state": _state(feed), **counted}
     if feed is not None and (at := last_transfer(feed)) is not None:
         observed["secops_last_transfer"] = dg.MetadataValue.timestamp(at)
     context.op_execution_context.log_event(dg.AssetObservation(account.feed_key, metadata=observed))
-    stops = any(finding.stops for finding in found)
-    return verdict(
-        dg.AssetCheckKey(account.feed_key, CHECK),
-        dg.AssetCheckSeverity.ERROR if stops else dg.AssetCheckSeverity.WARN,
-        [finding.text for finding in found],
-        {**observed, WATCHED: True, FAILED_SINCE: dg.MetadataValue.json(dict(since))},
-        otherwise=f"{feed.display_name if feed else 'A feed'} reads {uri}.",
+    memory = _Memory(
+        watched=True,
+        failed_since=failing,
+        unused_since=unused_since,
+        texts=[finding.text for finding in found],
+        stops=any(finding.stops for finding in found),
     )
+    well = f"{feed.display_name if feed else 'A feed'} reads {uri}."
+    return _verdict(dg.AssetCheckKey(account.feed_key, CHECK), memory, observed, otherwise=well)
 
 
 def _state(feed: Feed | None) -> str:
@@ -101,53 +108,67 @@ def _state(feed: Feed | None) -> str:
 
 
 def _waiting(
-    context: dg.AssetCheckExecutionContext, account: Account, feed: Feed | None, now: float
+    context: dg.AssetCheckExecutionContext,
+    account: Account,
+    feed: Feed | None,
+    unused_since: Mapping[str, float],
+    now: float,
 ) -> tuple[Delivered, Mapping[str, Any]]:
-    """What was written after the feed's last transfer, and how that is shown; nothing where nobody may list it."""
+    """What was written after the feed's last transfer, and how that is shown; nothing where it cannot be listed."""
     nothing = Delivered(objects=0, oldest=None)
-    transferred = last_transfer(feed) if feed else None
-    if transferred is None:
+    if feed is None:
         return nothing, {}
-    first = max(transferred, now - DAYS_LISTED * DAY)
+    transferred = last_transfer(feed)
+    first = max(transferred or 0.0, now - DAYS_LISTED * DAY)
     windows = [Window.of(int(first) - HOUR + hour * HOUR) for hour in range(int((now - first) / HOUR) + 3)]
     try:
-        written = bucket_of(context, account).written_after(transferred, windows)
-    except DeniedError:  # a writer may be without the right to list the feed
+        written = bucket_of(context, account).written_after(transferred or 0.0, windows)
+    except PipelineError:  # a writer may be without the right to list the feed; `holds_nothing_else` tells the rest
         return nothing, {}
-    oldest = written[0] if written else None
+    # a feed that is new has had no time yet to read what was there before it
+    oldest = max(written[0], unused_since.get(feed.feed_id, 0.0)) if written else None
     hours = round((now - oldest) / HOUR, 2) if oldest is not None else 0.0
     shown = {"secops_waiting_objects": len(written), "secops_oldest_waits_hours": hours}
     return Delivered(objects=len(written), oldest=oldest), shown
 
 
 def _unwatched(key: dg.AssetCheckKey, before: _Memory, why: str) -> dg.AssetCheckResult:
-    """Nobody asks SecOps; where somebody did the hour before, that is a finding once, and then how it is."""
+    """Nobody asks SecOps; where somebody did the hour before, a setting is gone: that is told for an hour."""
+    memory = _Memory()
     if before.watched:
-        text = f"SecOps was watched until now, and is no more: {why}"
-        return verdict(key, dg.AssetCheckSeverity.WARN, [text], {WATCHED: False})
-    return verdict(key, dg.AssetCheckSeverity.WARN, [], {WATCHED: False}, otherwise=f"SecOps is not watched: {why}")
+        text = f"SecOps was asked until an hour ago, and is not any more: {why}"
+        return verdict(key, dg.AssetCheckSeverity.WARN, [text], _remembered(memory))
+    return _verdict(key, memory, {}, otherwise=f"SecOps is not watched: {why}")
 
 
-def _unanswered(key: dg.AssetCheckKey, before: _Memory, problem: SettingsError | PipelineError) -> dg.AssetCheckResult:
-    """What was true before still is, until SecOps has not answered for some hours."""
+def _unanswered(key: dg.AssetCheckKey, before: _Memory, problem: PipelineError) -> dg.AssetCheckResult:
+    """What was found before stands, until SecOps has not answered for some hours; then that is told as well."""
     times = before.unanswered + 1
-    remembered = {WATCHED: True, UNANSWERED: times, FAILED_SINCE: dg.MetadataValue.json(dict(before.failed_since))}
     if times >= MOST_UNANSWERED:
-        return verdict(key, dg.AssetCheckSeverity.WARN, [f"{UNSEEN}, {times} times in a row: {problem}"], remembered)
-    if not before.passed:
-        return verdict(key, dg.AssetCheckSeverity.ERROR, [before.description], remembered)
-    return verdict(key, dg.AssetCheckSeverity.WARN, [], remembered, otherwise=f"Not seen this time: {problem}")
+        return _repeated(key, before, f"{UNSEEN}, {times} times in a row: {problem}", unanswered=times)
+    return _repeated(key, before, "", unanswered=times, otherwise=f"Not seen this time: {problem}")
+
+
+def _repeated(
+    key: dg.AssetCheckKey, before: _Memory, more: str, *, unanswered: int = 0, otherwise: str = ""
+) -> dg.AssetCheckResult:
+    """The verdict before, with its severity, and one thing more."""
+    memory = msgspec.structs.replace(before, unanswered=unanswered)
+    return _verdict(key, memory, {}, more=[more] if more else [], otherwise=otherwise)
+
+
+def _verdict(
+    key: dg.AssetCheckKey, memory: _Memory, metadata: Mapping[str, Any], *, more: Sequence[str] = (), otherwise: str
+) -> dg.AssetCheckResult:
+    severity = dg.AssetCheckSeverity.ERROR if memory.stops else dg.AssetCheckSeverity.WARN
+    return verdict(key, severity, [*memory.texts, *more], {**metadata, **_remembered(memory)}, otherwise)
+
+
+def _remembered(memory: _Memory) -> Mapping[str, Any]:
+    return {MEMORY: dg.MetadataValue.json(msgspec.to_builtins(memory))}
 
 
 def _memory(instance: dg.DagsterInstance, key: dg.AssetCheckKey) -> _Memory:
     latest = latest_verdict(instance, key)
-    metadata = {name: entry.value for name, entry in latest.metadata.items()} if latest else {}
-    since: Any = metadata.get(FAILED_SINCE) or {}
-    times: Any = metadata.get(UNANSWERED)
-    return _Memory(
-        watched=metadata.get(WATCHED) is True,
-        failed_since=since,
-        unanswered=times if isinstance(times, int) else 0,
-        passed=latest.passed if latest else True,
-        description=(latest.description or "") if latest else "",
-    )
+    entry = latest.metadata.get(MEMORY) if latest else None
+    return msgspec.convert(entry.value, _Memory) if entry else _Memory()

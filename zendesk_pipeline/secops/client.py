@@ -17,7 +17,7 @@ import google.auth
 import msgspec
 import requests
 from google.auth.credentials import Credentials
-from google.auth.exceptions import GoogleAuthError, RefreshError
+from google.auth.exceptions import GoogleAuthError, RefreshError, TransportError
 from google.auth.transport.requests import AuthorizedSession
 from google.oauth2 import service_account
 
@@ -144,6 +144,10 @@ class SecopsClient:
                 method, url, params=parameters, json=body, timeout=self.timeout, allow_redirects=False
             )
         except RefreshError as problem:
+            if problem.retryable or any(
+                isinstance(each, TransportError) for each in (problem.__cause__, *problem.args)
+            ):
+                raise UnavailableError("Google's sign-in could not be reached. Try again later.") from None
             raise SecopsError(f"Google does not renew the credential ({quote(str(problem).encode())}).") from None
         except (GoogleAuthError, requests.RequestException) as problem:
             cause = type(problem).__name__
@@ -235,12 +239,12 @@ def _unsure(method: str) -> str:
 
 
 def _sentence(instance: Instance, method: str, path: str, response: requests.Response, *, secrets: list[str]) -> str:
-    said = _said(response.content, secrets)
+    said, role = _said(response.content, secrets), "viewer" if method == "GET" else "admin"
     what = f"SecOps answered {response.status_code} to {method} {path}" + (f" ({said})" if said else "")
     remedies: dict[int, str] = {
         HTTPStatus.UNAUTHORIZED: "the credential is not accepted. Run gcloud auth application-default login, or make a"
-        " new key for --service-account.",
-        HTTPStatus.FORBIDDEN: "the identity may not do this. Give it the role roles/chronicle.admin in project"
+        " new key for the service account.",
+        HTTPStatus.FORBIDDEN: f"the identity may not do this. Give it the role roles/chronicle.{role} in project"
         f" {instance.project}, or one with the permission that is named; and check customer id and region.",
         HTTPStatus.NOT_FOUND: "there is no such thing. Check SECOPS_CUSTOMER_ID, SECOPS_PROJECT and SECOPS_REGION.",
         HTTPStatus.CONFLICT: f"it is there already. Choose another --display-name, or look with {ours('feed show')}.",

@@ -6,27 +6,35 @@ States and failures: https://docs.cloud.google.com/chronicle/docs/reference/rest
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from typing import NamedTuple
 
 from zendesk_pipeline.model.windows import HOUR
 from zendesk_pipeline.secops.feed_model import Feed, overlapping
+from zendesk_pipeline.secops.instance import LOG_TYPE
 from zendesk_pipeline.settings.programs import ours
 from zendesk_pipeline.zendesk.error_answers import quote
 
-FIRST_VERSION = {"AMAZON_S3": "Amazon S3", "AMAZON_SQS": "Amazon SQS"}
+QUEUE_ALONE = "AMAZON_SQS"
+"""A feed of this type names a queue and no bucket."""
+FIRST_VERSION = {"AMAZON_S3": "Amazon S3", QUEUE_ALONE: "Amazon SQS"}
 """Types of feeds that Google ends: https://docs.cloud.google.com/chronicle/docs/deprecations."""
 FIRST_VERSION_ENDS = date(2027, 3, 15)
 DENIED = frozenset({"ACCESS_DENIED", "PERMISSION_DENIED"})
 LONG_LINE = "MaxLogLineSize4MBExceeded"
-"""Of a log line; of our lines none is so long."""
+"""The feed's own word for a log line of more than 4 MB; none of ours is so long."""
 
 
-class Finding(NamedTuple):
-    """What is wrong with a feed, as a sentence with its remedy."""
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What is wrong with a feed."""
 
-    text: str
-    stops: bool
-    """Whether records do not get into SecOps by it."""
+    what: str
+    remedy: str
+    stops: bool = False
+    """Whether records do not get into SecOps because of it."""
+
+    @property
+    def text(self) -> str:
+        return f"{self.what}: {self.remedy}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,12 +43,22 @@ class Delivered:
 
     objects: int
     oldest: float | None
-    """When the oldest of them was written, seconds since the epoch."""
+    """Since when the oldest of them waits, seconds since the epoch."""
 
 
 def reading(uri: str, feeds: Sequence[Feed]) -> list[Feed]:
-    """The feeds that read all under `uri`, enabled or not."""
-    return [feed for feed in feeds if feed.uri and uri.startswith(feed.uri)]
+    """The feeds that read all under `uri` as logs of Zendesk, enabled or not."""
+    return [feed for feed in feeds if _log_type(feed) == LOG_TYPE and _reads_all(feed, uri)]
+
+
+def _reads_all(feed: Feed, uri: str) -> bool:
+    bucket, _, prefix = uri.removeprefix("s3://").partition("/")
+    its_bucket, _, its_prefix = feed.uri.removeprefix("s3://").partition("/")
+    if not feed.uri or its_bucket != bucket or not prefix.startswith(its_prefix):
+        return False
+    included: list[str] = feed.source.get("includePrefixes") or [""]
+    # whether they begin at the bucket or at the feed's prefix is not documented
+    return any(prefix.startswith(each) or prefix[len(its_prefix) :].startswith(each) for each in included)
 
 
 def chosen(uri: str, feeds: Sequence[Feed]) -> Feed | None:
@@ -82,43 +100,50 @@ def findings(
     """
     feed = chosen(uri, feeds)
     if feed is None:
-        yield _unread(uri, feeds)
+        yield from _unread(uri, feeds)
         return
     problem = _state(feed, since)
     if problem is not None:
         yield problem
     elif delivered.oldest is not None and now - delivered.oldest > patience and not _is_told(feed):
-        yield Finding(
-            f"{_named(feed)} has transferred nothing since {_moment(last_transfer(feed))}, and"
-            f" {delivered.objects:,} objects wait, the oldest for {round((now - delivered.oldest) / HOUR)} hours: look"
-            f" at it with {ours('feed show')}, and at its page in SecOps",
-            stops=False,  # whether that time moves on with each transfer is not documented
+        many = f"{delivered.objects:,} object{' waits' if delivered.objects == 1 else 's wait'}"
+        yield Finding(  # no error: whether that time moves on with each transfer is not documented
+            f"{_named(feed)} has transferred nothing since {_moment(last_transfer(feed))}, and {many}, the oldest for"
+            f" {round((now - delivered.oldest) / HOUR)} hours",
+            f"look at it with {ours('feed show')}, and at its page in SecOps",
         )
     yield from _old_type(feed)
     yield from _second(uri, feed, feeds)
 
 
-def _unread(uri: str, feeds: Sequence[Feed]) -> Finding:
-    parts = overlapping(uri, feeds)
-    beside = f" (only a part of it is read, by {', '.join(map(_named, parts))})" if parts else ""
-    return Finding(f"No feed reads {uri}{beside}: make one with {ours('feed create')}", stops=True)
+def _unread(uri: str, feeds: Sequence[Feed]) -> Iterator[Finding]:
+    by_queue = [feed for feed in feeds if _type(feed) == QUEUE_ALONE and _log_type(feed) == LOG_TYPE]
+    for feed in by_queue:
+        yield Finding(
+            f"whether {_named(feed)} reads {uri} cannot be seen, because it names a queue alone",
+            f"look at its page in SecOps; Google ends its type on {FIRST_VERSION_ENDS}",
+        )
+    if not by_queue:
+        parts = overlapping(uri, feeds)
+        beside = f" as a whole, and as {LOG_TYPE}; beside it are {', '.join(map(_named, parts))}" if parts else ""
+        yield Finding(f"No feed reads {uri}{beside}", f"make one with {ours('feed create')}", stops=True)
 
 
 def _state(feed: Feed, since: Mapping[str, float]) -> Finding | None:
     if feed.read_only:
         return Finding(
-            f"{_named(feed)} is read-only and reads no more, because the instance has moved to another Google project:"
-            " make the feed anew (docs/feed.md, When your instance moves)",
+            f"{_named(feed)} is read-only and reads no more, because the instance has moved to another Google project",
+            "make the feed anew (docs/feed.md, When your instance moves)",
             stops=True,
         )
     if feed.state == "INACTIVE":
-        return Finding(f"{_named(feed)} is disabled: {ours(f'feed enable {feed.feed_id}')} has it read on", stops=True)
+        return Finding(f"{_named(feed)} is disabled", f"{ours(f'feed enable {feed.feed_id}')} enables it", stops=True)
     if failed(feed):
-        code = feed.failure_details.error_code
         said = quote((feed.failure_details.error_cause or feed.failure_msg).encode())
-        what = ", ".join(filter(None, (f"FAILED {code}".strip(), said)))
-        seen = f", seen since {_moment(since[feed.feed_id])}" if feed.feed_id in since else ""
-        return Finding(f"{_named(feed)} is {what}{seen}: {_remedy(feed)}", stops=True)
+        seen = f"seen since {_moment(since[feed.feed_id])}" if feed.feed_id in since else ""
+        more = "; ".join(filter(None, (said.rstrip("."), seen)))
+        state = f"FAILED {feed.failure_details.error_code}".strip()
+        return Finding(f"{_named(feed)} is {state}{f' ({more})' if more else ''}", _remedy(feed), stops=True)
     return None
 
 
@@ -127,22 +152,21 @@ def _remedy(feed: Feed) -> str:
     if code in DENIED:
         return f"give the reader s3:GetObject and s3:ListBucket ({ours('iam-policy reader')} prints its policy)"
     if code == LONG_LINE:
-        return "something else than the pipeline has written a line of over 4 MB: find it under the prefix and move it"
+        return "something else than the pipeline has written a line of over 4 MB. Find it under the prefix and move it"
     return quote(feed.failure_details.error_action.encode()) or f"look at it with {ours('feed show')}"
 
 
 def _is_told(feed: Feed) -> bool:
     """Whether a queue tells it of objects: what its last transfer means then is documented nowhere."""
-    return "SQS" in str(feed.details.get("feedSourceType", ""))
+    return "SQS" in _type(feed)
 
 
 def _old_type(feed: Feed) -> Iterator[Finding]:
-    kind = FIRST_VERSION.get(str(feed.details.get("feedSourceType", "")))
+    kind = FIRST_VERSION.get(_type(feed))
     if kind:
         yield Finding(
-            f"{_named(feed)} is of the type {kind}, which Google ends on {FIRST_VERSION_ENDS}: make one of V2 in its"
-            " place (docs/feed.md)",
-            stops=False,
+            f"{_named(feed)} is of the type {kind}, which Google ends on {FIRST_VERSION_ENDS}",
+            "replace it by one of V2 before (docs/feed.md, What makes SecOps read again)",
         )
 
 
@@ -150,10 +174,17 @@ def _second(uri: str, feed: Feed, feeds: Sequence[Feed]) -> Iterator[Finding]:
     for other in overlapping(uri, feeds):
         if other.name != feed.name and other.state != "INACTIVE" and not other.read_only:
             yield Finding(
-                f"{_named(other)} reads {other.uri} as well as {_named(feed)}: what both read is in SecOps twice."
-                f" Disable one with {ours('feed disable')} and its id",
-                stops=False,
+                f"{_named(other)} reads {other.uri} as well as {_named(feed)}, and what both read is in SecOps twice",
+                f"disable one with {ours('feed disable')} and its id",
             )
+
+
+def _type(feed: Feed) -> str:
+    return str(feed.details.get("feedSourceType", ""))
+
+
+def _log_type(feed: Feed) -> str:
+    return str(feed.details.get("logType", "")).rpartition("/")[2]
 
 
 def _named(feed: Feed) -> str:

@@ -39,6 +39,10 @@ SERVICES = {
             "https://cronitor.link/p/key/zendesk?env=prod&state=complete",
             "https://cronitor.link/p/key/zendesk?env=prod&state=fail&message=2+problems",
         ),
+        ("https://hc-ping.com/2d6d8a47/start", "https://hc-ping.com/2d6d8a47/fail"),
+        ("https://hc-ping.com/2d6d8a47/0", "https://hc-ping.com/2d6d8a47/fail"),
+        ("https://cronitor.link/abc/complete", None),
+        ("https://example.com/shopping/list", None),
         ("https://nosnch.in/c2354d53d2", None),
         ("https://example.com/hook?status=up", None),
     ],
@@ -112,10 +116,11 @@ def test_an_address_that_does_not_answer_stops_no_alert(tmp_path: Path, monkeypa
         running = _watched(tmp_path, monkeypatch, f"{service.url}/ping/a-secret")
         assert "HEARTBEAT_URL does not answer as it should" in running.tick()
     assert "a-secret" not in running.log
-    running = _watched(tmp_path, monkeypatch, "nonsense")
-    said = running.tick()
-    assert "HEARTBEAT_URL is wrong" in said
-    assert "nonsense" not in said
+    for wrong in ("nonsense", "https://[hc-ping.com/nonsense", "https://"):
+        running = _watched(tmp_path, monkeypatch, wrong)
+        said = running.tick()
+        assert "HEARTBEAT_URL is wrong" in said
+        assert "nonsense" not in said
 
 
 def test_where_no_alert_can_be_sent_no_sign_of_life_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -97,7 +97,7 @@ def test_a_failed_feed_is_an_error_with_the_remedy_and_when_it_was_seen_first(
     assert not first.passed
     assert first.severity is dg.AssetCheckSeverity.ERROR
     assert first.description
-    assert "FAILED ACCESS_DENIED, The key may not list the bucket., seen since " in first.description
+    assert "FAILED ACCESS_DENIED (The key may not list the bucket; seen since " in first.description
     assert "give the reader s3:GetObject and s3:ListBucket" in first.description
     assert look(hours=5).description == first.description
     (problem,) = _told(instance)
@@ -117,7 +117,7 @@ def test_objects_that_the_feed_does_not_transfer_are_a_warning(
     assert look().passed
     late = look(hours=4)
     assert not late.passed
-    assert "1 objects wait, the oldest for 4 hours" in (late.description or "")
+    assert "1 object waits, the oldest for 4 hours" in (late.description or "")
     assert late.metadata["secops_waiting_objects"].value == 1
     assert look(hours=4, ALERT_STALE_HOURS="6").passed
 
@@ -144,28 +144,103 @@ def test_without_a_credential_nobody_watches_and_that_is_said(
     assert server.asked == []
 
 
-def test_that_nobody_watches_any_more_is_told_once(look: Look, server: SecopsServer, uri: str) -> None:
-    """Somebody did the hour before: that a setting got lost is no green."""
+def test_a_setting_that_is_gone_is_told_for_an_hour(look: Look, server: SecopsServer, uri: str) -> None:
+    """Somebody asked the hour before: that a setting got lost is no green."""
     server.holds(uri)
     assert look().passed
     first = look(SECOPS_REGION="")
     assert not first.passed
-    assert first.description == "SecOps was watched until now, and is no more: SECOPS_REGION is not set."
+    assert first.description == "SecOps was asked until an hour ago, and is not any more: SECOPS_REGION is not set."
     assert look(SECOPS_REGION="").passed
+
+
+def test_a_credential_that_is_gone_stays_told(
+    look: Look, server: SecopsServer, uri: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As long as the settings say that SecOps is to be asked; what was wrong with the feed is not solved by it."""
+    monkeypatch.setenv("NO_GCE_CHECK", "true")
+    monkeypatch.setenv("CLOUDSDK_CONFIG", str(tmp_path))
+    monkeypatch.delenv("GOOGLE_APPLICATION_CREDENTIALS", raising=False)
+    server.holds(uri, state="INACTIVE")
+    assert not look().passed
+    for _ in range(2):
+        verdict = look(SECOPS_SERVICE_ACCOUNT="")
+        assert verdict.severity is dg.AssetCheckSeverity.ERROR
+        assert "is disabled" in (verdict.description or "")
+        assert "There are no Google credentials here" in (verdict.description or "")
+
+
+def _unavailable(server: SecopsServer) -> None:
+    server.refused_method, server.refusal = "GET", (503, google_error(503, "Try again."))
 
 
 def test_an_hour_without_an_answer_changes_no_verdict_and_three_are_a_warning(
     look: Look, server: SecopsServer, uri: str
 ) -> None:
-    """Google's own faults pass; what was wrong before stays wrong meanwhile."""
-    feed = server.holds(uri)
-    server.refused_method, server.refusal = "GET", (503, google_error(503, "Try again."))
-    assert [look().passed for _ in range(3)] == [True, True, False]
+    """Google's own faults pass."""
+    server.holds(uri)
+    assert look().passed
+    _unavailable(server)
+    verdicts = [look() for _ in range(4)]
+    assert [each.passed for each in verdicts] == [True, True, False, False]
+    assert verdicts[2].severity is dg.AssetCheckSeverity.WARN
     server.refusal = None
-    feed["state"] = "INACTIVE"
-    assert not look().passed
-    server.refusal = (503, google_error(503, "Try again."))
-    assert "is disabled" in (look().description or "")
+    assert look().passed
+
+
+@pytest.mark.parametrize(
+    ("second", "state", "severity"),
+    [(True, "SUCCEEDED", dg.AssetCheckSeverity.WARN), (False, "INACTIVE", dg.AssetCheckSeverity.ERROR)],
+    ids=["a warning", "an error"],
+)
+def test_what_was_wrong_stays_as_grave_as_it_was(
+    look: Look, server: SecopsServer, uri: str, state: str, severity: dg.AssetCheckSeverity, *, second: bool
+) -> None:
+    """While Google does not answer, however long: neither graver nor solved, and no other number of findings."""
+    server.holds(uri, state=state)
+    if second:
+        server.holds(uri)
+    before = look()
+    _unavailable(server)
+    after = [look() for _ in range(4)]
+    assert {each.passed for each in after} == {False}
+    assert {each.severity for each in (before, *after)} == {severity}
+    assert [each.description for each in after[:2]] == [before.description] * 2
+    assert all((each.description or "").startswith(f"{before.description}; ") for each in after[2:])
+
+
+def test_since_when_it_fails_survives_a_refusal(look: Look, server: SecopsServer, uri: str) -> None:
+    """An hour in which the identity was refused does not begin the count anew."""
+    server.holds(uri, state="FAILED")
+    first = look()
+    server.refused_method, server.refusal = "GET", (403, google_error(403, "Denied."))
+    look(hours=1)
+    server.refusal = None
+    assert look(hours=2).description == first.description
+
+
+def test_sign_in_that_cannot_be_reached_is_an_hour_without_an_answer(
+    look: Look, server: SecopsServer, uri: str
+) -> None:
+    """A token endpoint with a fault of its own says nothing of the credential."""
+    server.holds(uri)
+    assert look().passed
+    server.token_refusal = (503, b'{"error":"internal_failure"}')
+    verdict = look()
+    assert verdict.passed
+    assert (verdict.description or "").startswith("Not seen this time: ")
+
+
+def test_a_feed_that_never_transferred_is_told_once_it_had_time_to(
+    look: Look, server: SecopsServer, uri: str, store: Store, layout: Layout
+) -> None:
+    """What was there before it was made does not count as waiting before it was seen first."""
+    key = layout.batch("audit_logs", Window.of(int(time.time())), 0, "1" * 64, ".json")
+    Bucket(store=store, layout=layout).put(key, b"{}")
+    server.holds(uri)
+    assert look(hours=10).passed
+    late = look(hours=14)
+    assert "has transferred nothing since it was made, and 1 object waits" in (late.description or "")
 
 
 def test_a_refusal_is_a_warning_at_once(look: Look, server: SecopsServer) -> None:

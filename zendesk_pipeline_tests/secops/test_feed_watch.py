@@ -1,5 +1,6 @@
 """What is wrong with the feeds of a prefix, by what SecOps says of them."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -16,9 +17,17 @@ NOTHING = Delivered(objects=0, oldest=None)
 
 
 def feed(
-    number: int = 1, *, uri: str = URI, state: str = "SUCCEEDED", kind: str = "AMAZON_S3_V2", **changed: Any
+    number: int = 1,
+    *,
+    uri: str = URI,
+    state: str = "SUCCEEDED",
+    kind: str = "AMAZON_S3_V2",
+    log_type: str = "ZENDESK_CRM",
+    includes: Sequence[str] = (),
+    **changed: Any,
 ) -> Feed:
-    details = {"feedSourceType": kind, "settings": {"s3Uri": uri}}
+    settings = {"s3Uri": uri, "includePrefixes": list(includes)} if uri else {"queue": "arn:aws:sqs:eu-west-1:1:q"}
+    details = {"feedSourceType": kind, "logType": f"{INSTANCE.name}/logTypes/{log_type}", "settings": settings}
     fields: dict[str, Any] = {"display_name": "Zendesk CRM", "details": details, "state": state, **changed}
     return Feed(name=f"{INSTANCE.name}/feeds/f{number}", **fields)
 
@@ -40,13 +49,16 @@ def test_a_feed_that_works_is_well(state: str, uri: str) -> None:
     [
         ((), "No feed reads s3://acme-zendesk/zendesk/crm/: make one"),
         ((feed(uri="s3://other/zendesk/crm/"),), "No feed reads"),
-        ((feed(uri=f"{URI}2026/"),), "only a part of it is read, by the feed 'Zendesk CRM' (f1)"),
+        ((feed(uri="s3://acme"),), "No feed reads"),
+        ((feed(uri=f"{URI}2026/"),), "as a whole, and as ZENDESK_CRM; beside it are the feed 'Zendesk CRM' (f1)"),
+        ((feed(log_type="AWS_S3"),), "as a whole, and as ZENDESK_CRM; beside it are"),
+        ((feed(uri="s3://acme-zendesk/", includes=["other/"]),), "No feed reads"),
         ((feed(state="INACTIVE"),), "is disabled: "),
         ((feed(read_only=True),), "is read-only and reads no more"),
-        ((feed(state="FAILED", failure_msg="no bucket"),), "is FAILED, no bucket: look at it"),
+        ((feed(state="FAILED", failure_msg="no bucket"),), "is FAILED (no bucket): look at it"),
         (
             (feed(state="FAILED", failure_details=Failure("ACCESS_DENIED", 403, "Not listed.", "Grant it.")),),
-            "is FAILED ACCESS_DENIED, Not listed.: give the reader s3:GetObject and s3:ListBucket",
+            "is FAILED ACCESS_DENIED (Not listed): give the reader s3:GetObject and s3:ListBucket",
         ),
         (
             (feed(state="FAILED", failure_details=Failure("MaxLogLineSize4MBExceeded")),),
@@ -54,7 +66,7 @@ def test_a_feed_that_works_is_well(state: str, uri: str) -> None:
         ),
         (
             (feed(state="FAILED", failure_details=Failure("FILE_FAILED", 0, "Broken.", "Send it again.")),),
-            "is FAILED FILE_FAILED, Broken.: Send it again.",
+            "is FAILED FILE_FAILED (Broken): Send it again.",
         ),
     ],
 )
@@ -105,12 +117,25 @@ def test_a_second_feed_on_the_same_objects_is_a_finding(other: Feed, *, twice: b
     assert all("is in SecOps twice" in finding.text for finding in said)
 
 
-@pytest.mark.parametrize("kind", ["AMAZON_S3", "AMAZON_SQS"])
-def test_types_that_google_ends_are_told_with_the_date(kind: str) -> None:
+def test_a_type_that_google_ends_is_told_with_the_date() -> None:
     """Long before: it works until then."""
-    (finding,) = found(feed(kind=kind))
+    (finding,) = found(feed(kind="AMAZON_S3"))
     assert "which Google ends on 2027-03-15" in finding.text
     assert not finding.stops
+
+
+def test_a_feed_that_names_a_queue_alone_may_read_it() -> None:
+    """Amazon SQS, which ends: nobody is told to make another feed, which would read everything again."""
+    (finding,) = found(feed(uri="", kind="AMAZON_SQS"))
+    assert "cannot be seen, because it names a queue alone: " in finding.text
+    assert "ends its type on 2027-03-15" in finding.text
+    assert not finding.stops
+
+
+@pytest.mark.parametrize("included", ["zendesk/", "zendesk/crm/", ""])
+def test_a_feed_of_some_prefixes_reads_what_they_hold(included: str) -> None:
+    """Of the bucket, or of its own prefix: Google does not say from where they count."""
+    assert found(feed(uri="s3://acme-zendesk/", includes=[included] if included else [])) == []
 
 
 feeds = st.builds(

@@ -26,7 +26,8 @@ def read(context: Context) -> Verdict:
     if not found:
         feed = chosen(uri, feeds)
         return ok(f"{feed.display_name if feed else 'A feed'} reads {uri} ({feed.state if feed else ''}).")
-    texts = [finding.text for finding in found]
-    what, _, remedy = texts[0].partition(": ")
-    said = "; ".join([what, *texts[1:]]) + "."
-    return failed(said, f"{remedy}.") if any(each.stops for each in found) else warning(said, f"{remedy}.")
+    said = "; ".join(finding.what for finding in found)
+    remedies = "; ".join(dict.fromkeys(finding.remedy for finding in found)).rstrip(".")
+    if any(finding.stops for finding in found):
+        return failed(f"{said}.", f"{remedies}.")
+    return warning(f"{said}.", f"{remedies}.")
