@@ -101,6 +101,16 @@ def test_the_code_server_and_runs_are_told_the_same() -> None:
     assert not run.keys() & {name for name in settings_doc.HOW_TO_GET if name not in references}
 
 
+def test_the_heartbeat_is_read_where_the_secret_has_it() -> None:
+    """By code server and runs, if Heartbeat=yes; a stack of before, whose secret has no such field, stays as it is."""
+    made = cloudformation.filled_in(PATH, **PARAMETERS, **OWN, Heartbeat="yes")["Resources"]
+    for task in ("CodeTask", "RunTask"):
+        (said,) = made[task]["Properties"]["ContainerDefinitions"]
+        more = [each for each in said["Environment"] if each not in container(task)["Environment"]]
+        reference = variables(task)["ALERT_URLS"].replace("#alerts", "#heartbeat")
+        assert more == [{"Name": "HEARTBEAT_URL", "Value": reference}]
+
+
 def test_tasks_run_what_compose_runs() -> None:
     """The same commands, and the image's own for the code server; a run gets its command from the launcher."""
     told = {"DaemonTask": "daemon", "WebserverTask": "webserver"}
