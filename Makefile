@@ -128,9 +128,9 @@ iac: $(IAC)/.installed $(INSTALLED) ## Lint what is in deploy/, look it over for
 chart: $(IAC)/.installed $(INSTALLED) ## Render Dagster's Helm chart with our values and check each object (needs uv; CHART=dagster-….tgz)
 	@CHART="$(CHART)" $(BIN)/python -m pytest -q $(ARGS) zendesk_pipeline_tests/deploy/kubernetes/rendered_chart.py
 
-faults: $(INSTALLED) ## Try every fault of Zendesk, network and S3, and every moment to be killed at
+faults: $(INSTALLED) ## Try every fault of Zendesk, network and S3, every moment to be killed at, and many histories
 	@$(BIN)/python -m zendesk_pipeline_tests.promise.fault_matrix
-	@$(BIN)/python -m pytest -q --thorough zendesk_pipeline_tests/promise/test_crashes.py
+	@$(BIN)/python -m pytest -q --thorough zendesk_pipeline_tests/promise/test_crashes.py zendesk_pipeline_tests/promise/test_histories.py zendesk_pipeline_tests/commands/verify/test_comparison.py
 
 soak: $(INSTALLED) ## Collect thousands of windows while everything goes wrong, five minutes long, and count every record
 	@$(BIN)/python -m zendesk_pipeline_tests.promise.soak $(ARGS)
