@@ -59,9 +59,8 @@ class WindowStorage:
 
     def tally(self, window: Window) -> Tally:
         """What the run has done for a window so far."""
-        if window not in self.tallies:
-            self.tallies[window] = Tally()
-        return self.tallies[window]
+        found = self.tallies.get(window)
+        return self.tallies.setdefault(window, Tally()) if found is None else found  # several threads may make it
 
     def store_for(self, window: Window) -> Store:
         """The bucket, with its requests counted for the window."""
