@@ -22,6 +22,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType, ModuleType
@@ -168,12 +169,18 @@ def _forward(client: socket.socket, program: int) -> None:
 
 def _become(streams: list[int], order: dict[str, Any]) -> None:
     """A process as the client is one."""
+    import boto3  # noqa: PLC0415  # as above
+
     for number, each in enumerate(streams):
         os.dup2(each, number)
         os.close(each)
     os.chdir(order["cwd"])
     os.environ.clear()
     os.environ.update(order["environment"])
+    # What the warm process has taken from its own environment.
+    boto3.DEFAULT_SESSION = None
+    tempfile.tempdir = None
+    time.tzset()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
     sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115  # standard streams

@@ -1,5 +1,6 @@
 """Programs that are forked from a warm process end, and leave behind, what started ones do."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -42,6 +43,29 @@ def test_a_module_ends_as_one_that_was_started(tmp_path: Path, status: str) -> N
     started, ours = [(each.returncode, each.stdout, each.stderr.splitlines()[-1]) for each in ended]
     assert ours == started
     assert "['an argument'] __main__" in ours[1]
+
+
+ELSEWHERE = """
+import boto3, tempfile, time
+client = boto3.client("s3", aws_access_key_id="none", aws_secret_access_key="none")
+print(client.meta.region_name, tempfile.gettempdir(), time.strftime("%Z", time.localtime(0)))
+"""
+
+
+def test_region_folder_and_time_zone_are_those_of_whoever_asks(tmp_path: Path) -> None:
+    """Not those of the warm process, which has a session with AWS, a folder for what is temporary, and a zone."""
+    for region, zone in (("eu-west-1", "AAA-1"), ("us-west-2", "BBB+3")):
+        folder = tmp_path / region
+        folder.mkdir()
+        said = subprocess.run(
+            forked.command(*_module(tmp_path, ELSEWHERE)),
+            cwd=tmp_path,
+            env={"AWS_DEFAULT_REGION": region, "AWS_CONFIG_FILE": os.devnull, "TMPDIR": str(folder), "TZ": zone},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert said.stdout.split() == [region, str(folder), zone[:3]]
 
 
 @pytest.mark.parametrize("program", [*forked.PROGRAMS, forked.DG])
