@@ -14,10 +14,16 @@ from zendesk_pipeline.delivery.bucket import Store
 from zendesk_pipeline.delivery.object_keys import Layout
 from zendesk_pipeline.local.services import LocalS3, SimulatedZendesk, local_s3, moto_s3, simulated_zendesk
 from zendesk_pipeline.model.clock import Clock
+from zendesk_pipeline.settings import environment as settings
 from zendesk_pipeline_tests import read_once
 
 SINCE, NOW = "2026-11-12T00:00:00Z", "2026-11-14T12:00:00Z"
 """The simulated account's history, and its frozen clock; a test may set the clock."""
+
+FROM_OUTSIDE = settings.NEEDED | settings.OPTIONAL | {"GOOGLE_APPLICATION_CREDENTIALS"}
+FAMILIES = ("AWS_", "DAGSTER_", "FEED_", "S3_", "SECOPS_", "ZENDESK_")
+"""What no test takes from the environment of whoever runs it: our settings and secrets, what AWS, Google and Dagster
+read, and of our families of names those that a command alone has."""
 
 LONGEST = frozenset({"test_bench", "test_crashes", "test_dev", "test_demo", "test_faults", "test_soak", "test_stories"})
 
@@ -57,28 +63,13 @@ def _no_settings_from_outside(request: pytest.FixtureRequest, monkeypatch: pytes
     """No test depends on the environment or the `.env` of whoever runs it, and none can reach a real account."""
     if Path(".env").exists():
         monkeypatch.chdir(request.getfixturevalue("tmp_path"))
-    own = (
-        "AWS_",
-        "S3_",
-        "ZENDESK_",
-        "DAGSTER_",
-        "STATE_",
-        "QUARANTINE_",
-        "HTTP_",
-        "SETTLE_",
-        "LOOKBACK_",
-        "BATCH_",
-        "CATCH_UP_",
-        "COMPARISON_",
-        "ALERT_",
-        "REDACTION_",
-        "KEEP_",
-        "HEARTBEAT_",
-    )
-    others = ("ASSET_OWNERS", "RESOURCES", "START_DATE", "AUTH_MODE", "MAX_PAGES", "COMPRESSION", "OUTPUT_FORMAT")
-    for name in os.environ:
-        if name.startswith(own) or name in others:
-            monkeypatch.delenv(name)
+    for name in filter(is_set_outside, os.environ):
+        monkeypatch.delenv(name)
+
+
+def is_set_outside(name: str) -> bool:
+    """Whether a variable would change what the pipeline under test does, or where it may go."""
+    return name.upper() in FROM_OUTSIDE or name.upper().startswith(FAMILIES)
 
 
 @pytest.fixture(scope="session")

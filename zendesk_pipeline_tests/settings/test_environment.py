@@ -10,7 +10,8 @@ import pytest
 
 from zendesk_pipeline.model.errors import SettingsError
 from zendesk_pipeline.settings import environment as settings
-from zendesk_pipeline.settings.environment import Settings, checked_base_url
+from zendesk_pipeline.settings.environment import SECRETS, Settings, checked_base_url
+from zendesk_pipeline_tests.conftest import is_set_outside
 
 WRONG = {
     "ZENDESK_BASE_URL": {
@@ -174,3 +175,11 @@ def test_http_is_for_no_other_machine(host: str) -> None:
     """However it is written."""
     with pytest.raises(ValueError, match="https://"):
         checked_base_url(f"http://{host}")
+
+
+@pytest.mark.parametrize("name", [*Settings.model_fields, *SECRETS, "FEED_SECRET_ACCESS_KEY"])
+def test_no_test_takes_a_setting_from_whoever_runs_it(name: str) -> None:
+    """Each setting is taken away before a test, however it is written; what has nothing to do with us stays."""
+    assert is_set_outside(name)
+    assert is_set_outside(name.upper())
+    assert not is_set_outside("PATH")
