@@ -43,7 +43,8 @@ console = Console(highlight=False, width=None if sys.stdout.isatty() else 150)
 @click.option(
     "--quick",
     is_flag=True,
-    help="A small account, one round, forked processes: whether the bench works, not how fast we are.",
+    help="A small account, one round: whether the bench works, not how fast we are. Processes are forked from a warm"
+    " one, so their CPU is without their start and their memory with all that it has loaded.",
 )
 @click.option("--sweep", is_flag=True, help="Only the sizes.")
 @click.option("--latency", is_flag=True, help="Only the walks at 200 ms a request, with Zendesk's limits.")

@@ -28,6 +28,7 @@ class Note(msgspec.Struct, frozen=True):
     s3: dict[str, int]
     began: tuple[float, float]
     ended: tuple[float, float]
+    cpu: float
     memory: float
 
 
@@ -88,7 +89,7 @@ def _measured(
     return Measured(
         records=records,
         wall=wall,
-        cpu=cpu,
+        cpu=told.cpu if place.environment.get(accounts.FORKED) else cpu,  # else it is that of the client
         memory=told.memory,
         collecting=told.ended[0] - told.began[0],
         collecting_cpu=told.ended[1] - told.began[1],
