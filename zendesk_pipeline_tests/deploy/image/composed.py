@@ -30,9 +30,10 @@ from zendesk_pipeline_tests.ports import lasting_port
 from zendesk_pipeline_tests.root import ROOT
 
 COMPOSE = ROOT / ".venv-iac" / "bin" / "docker-compose"
-PROJECT = "zendesk-pipeline"
-OURS, POSTGRES = "docker.io/library/zendesk-pipeline:local", "docker.io/library/postgres:17.11-bookworm"
-"""As the names in compose.yaml read in full."""
+PROJECT = "zendesk-pipeline-tried"
+"""A name of its own: the one in compose.yaml may be at work on this machine, and its volume has what Dagster knows."""
+OURS, POSTGRES = containers.IMAGE, "localhost/zendesk-pipeline-postgres:tried"
+"""In the place of the images that compose.yaml names, whose names are not taken."""
 BUCKET = "zendesk-raw"
 PARTS = ("postgres", "code", "daemon", "webserver")
 ENGINE = """
@@ -65,7 +66,7 @@ class Composed:
     def compose(self, *arguments: str) -> str:
         """What Docker Compose says; where it fails, that is the error."""
         files = (f"--file={self.folder}/deploy/docker/compose.yaml", f"--file={self.folder}/beside.yaml")
-        command = (COMPOSE, f"--env-file={self.folder}/.env", *files, *arguments)
+        command = (COMPOSE, f"--project-name={PROJECT}", f"--env-file={self.folder}/.env", *files, *arguments)
         done = subprocess.run(
             command, env={**os.environ, "DOCKER_HOST": self.socket}, capture_output=True, text=True, check=False
         )
@@ -130,7 +131,7 @@ class Composed:
 
 
 def _beside(folder: Path, ports: tuple[int, int], since: str) -> str:
-    """Zendesk in the network of the code server, since it is to be on the same machine; S3 in one of its own."""
+    """Images of here; Zendesk in the network of the code server, as if on the same machine; S3 in one of its own."""
     weed = Path(program("weed"))
     identities = folder / "identities.json"
     keys = [{"accessKey": ACCESS_KEY, "secretKey": SECRET_KEY}]
@@ -143,7 +144,10 @@ def _beside(folder: Path, ports: tuple[int, int], since: str) -> str:
         {
             "services": {
                 "zendesk": {"image": OURS, "network_mode": "service:code", "command": simulate},
-                "code": {"ports": [f"{LOOPBACK}:{ports[0]}:8100"]},
+                "postgres": {"image": POSTGRES},
+                "code": {"image": OURS, "ports": [f"{LOOPBACK}:{ports[0]}:8100"]},
+                "daemon": {"image": OURS},
+                "webserver": {"image": OURS},
                 "s3": {
                     "image": OURS,
                     "networks": ["inside", "outside"],
@@ -164,7 +168,7 @@ def composed(folder: Path, since: str, start: str) -> Generator[Composed]:
     below = containers.base()
     context = str(Path(__file__).with_name("postgres"))
     containers.ran("buildah", "build", "--layers", f"--build-arg=BASE={below}", f"--tag={POSTGRES}", context)
-    containers.ran("buildah", "tag", containers.IMAGE, OURS)
+    containers.handed_over(POSTGRES)
     ports = (lasting_port(), lasting_port())
     shutil.copytree(ROOT / "deploy" / "docker", folder / "deploy" / "docker")
     (folder / ".env").write_text(
@@ -186,6 +190,7 @@ def composed(folder: Path, since: str, start: str) -> Generator[Composed]:
     services = Composed(folder=folder, socket=socket, zendesk=f"http://{LOOPBACK}:{ports[0]}", s3=client)
     with ExitStack() as up:
         up.enter_context(_engine(folder, socket))
+        services.compose("down", "--volumes", "--timeout=20")  # what an interrupted one has left
         up.callback(services.compose, "down", "--volumes", "--timeout=20")
         services.compose("up", "--detach", "--no-build", "--pull=never", "s3")
         found(lambda: _has_bucket(client), within=PATIENCE)

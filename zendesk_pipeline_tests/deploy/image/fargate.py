@@ -70,6 +70,7 @@ class Fargate:
             *(f"--add-host={host}:{address}" for host, address in self.names.items()),
             *(f"--env={key}={value}" for key, value in {**self.around, **own, **given, **secret}.items()),
         ]
+        ran("podman", "rm", "--force", "--ignore", "--time=0", name)  # what an interrupted one has left
         ran(
             "podman",
             "run",
