@@ -1,5 +1,6 @@
 """Images and containers of this machine: buildah builds, podman runs what is built, with no daemon between."""
 
+import hashlib
 import json
 import os
 import re
@@ -15,6 +16,7 @@ from zendesk_pipeline_tests.root import ROOT
 
 DEBIAN_BASE, BASE, IMAGE = "localhost/python:", "localhost/python:bookworm", "localhost/zendesk-pipeline:tried"
 DOCKER = ROOT / "deploy" / "docker"
+SCRIPT, MADE_BY = DOCKER / "debian-base.sh", "made-by-sha256"
 NEEDED = ("buildah", "podman", "runc", "debootstrap")
 DEBIAN = f"On Debian, as root: apt-get install {' '.join(NEEDED)} postgresql"
 LIMITED = (
@@ -38,20 +40,40 @@ def missing() -> str:
     return f"{', '.join(absent)} not found. {DEBIAN}" if absent else ""
 
 
+class FailedError(AssertionError):
+    """A command has failed; its text is what the command said."""
+
+    def __init__(self, status: int, said: str) -> None:
+        super().__init__(said)
+        self.status = status
+
+
 def ran(*command: str, **variables: str) -> str:
-    """What a command says; where it fails, that is the error."""
+    """What a command says; raises FailedError where it fails."""
     environment = {**os.environ, "BUILDAH_ISOLATION": "chroot", **variables}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
+    if done.returncode:
+        raise FailedError(done.returncode, done.stdout + done.stderr)
     return done.stdout
 
 
 def base() -> str:
-    """What the image is built on: what IMAGE_BASE names; a base of Debian's packages is made once."""
+    """What the image is built on: what IMAGE_BASE names.
+
+    A base of Debian's packages is made where there is none, and anew where its script has changed since.
+    """
     chosen = os.environ.get("IMAGE_BASE", BASE)
-    if chosen.startswith(DEBIAN_BASE) and not _succeeds("buildah", "inspect", "--type=image", chosen):
-        ran("sh", str(DOCKER / "debian-base.sh"), SUITE=chosen.removeprefix(DEBIAN_BASE))
+    if chosen.startswith(DEBIAN_BASE) and _made_by(chosen) != hashlib.sha256(SCRIPT.read_bytes()).hexdigest():
+        ran("sh", str(SCRIPT), SUITE=chosen.removeprefix(DEBIAN_BASE))
     return chosen
+
+
+def _made_by(image: str) -> str:
+    """The SHA-256 of the script that made a base; empty where there is no base, or it does not say so."""
+    command = ("buildah", "inspect", "--type=image", image)
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    labels: dict[str, str] = json.loads(done.stdout)["OCIv1"]["config"].get("Labels") or {} if done.stdout else {}
+    return labels.get(MADE_BY, "")
 
 
 def built() -> str:
@@ -126,6 +148,7 @@ def container(
 ) -> Generator[Container]:
     """A command in the image, limited as in production; gone with its block, its log kept."""
     variables = [f"--env={key}={value}" for key, value in environment.items()]
+    ran("podman", "rm", "--force", "--ignore", "--time=0", name)  # what an interrupted one has left
     ran(
         "podman",
         "run",
