@@ -51,6 +51,11 @@ EVERYTHING: dict[str, Any] = {
     "s3_sse": "aws:kms",
     "s3_kms_key_id": "1234abcd",
     "redaction_rules": "builtin:without-personal-data",
+    "secops_customer_id": "0ddba11a-0000-4000-8000-00000000c0de",
+    "secops_project": "acme-secops",
+    "secops_region": "eu",
+    "secops_service_account": "/etc/zendesk-pipeline/watch.json",
+    "secops_endpoint": "https://eu.chronicle.example.com",
 }
 """Each setting, none as it is by default."""
 

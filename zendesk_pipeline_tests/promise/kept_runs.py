@@ -44,7 +44,7 @@ def _collect(collection: Collection, kept: Path) -> None:
     os.dup2(output, 2)
     os.environ.clear()
     os.environ.update({"HOME": os.devnull, **collection.environment, "DAGSTER_HOME": str(kept)})
-    collector_process._in_a_hurry()
+    collector_process._in_a_hurry(None)
     sys.exit(0 if _succeeds(collection) else 1)
 
 
