@@ -231,6 +231,16 @@ def test_the_promise_holds_in_every_history(request: pytest.FixtureRequest) -> N
     run_state_machine_as_test(Histories, settings=_settings(examples, derandomize=not thorough))
 
 
+def test_a_record_that_was_malformed_alone_on_its_page_comes_with_the_next_look() -> None:
+    """It is whole in quarantine, where it is told of; the run over all of it, at the end, shows it as it is."""
+    history = Histories()
+    faults = [Rule(kind="malformed_page", times=1)]
+    run = Run(stream=_paged(COLLECTED["audit_logs"], 1), span=_last_hours(0, 1), batch_bytes=200)
+    history.a_run_while_zendesk_is_in_trouble(run=run, fresh=4, faults=faults)
+    assert any(each.key.startswith("long/") for each in history.world.bucket.writes)
+    history.teardown()
+
+
 def test_two_runs_at_once_write_what_one_would_write() -> None:
     """Whenever the second run begins, and in whatever order objects land: over the same source, the same objects."""
     alone = _objects(TICKETS_OF_AN_HOUR)
