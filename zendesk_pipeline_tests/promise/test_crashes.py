@@ -134,7 +134,8 @@ def test_interrupted_while_several_cursors_read_the_process_ends(
     crowded.control.add_faults(Rule(path="audit_logs", kind="hang", seconds=STUCK, skip=12, times=0))
     proxy.reset()
     with collecting(collection) as process:
-        kill_at(proxy, lambda: os.kill(process.pid or 0, signal.SIGINT), "after", MARKER + 1)
+        # with the first object no other cursor need have begun
+        kill_at(proxy, lambda: os.kill(process.pid or 0, signal.SIGINT), "after", MARKER + 3)
         process.join(STUCK)
     ended, at_once = process.exitcode, cursors_at_once(crowded.control.requests())
 
