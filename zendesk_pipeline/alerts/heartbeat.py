@@ -7,7 +7,7 @@ problem is an error; with one it says so, at services that know how, and is sile
 import re
 import urllib.request
 from http.client import HTTPException
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit, urlunsplit
 
 from zendesk_pipeline.model.errors import PipelineError, SettingsError
 from zendesk_pipeline.settings.secret_references import Recent
@@ -51,14 +51,13 @@ def failing(address: str, what: str) -> str | None:
     if _SUFFIXED.search(f"//{parts.hostname}{parts.path}"):
         return urlunsplit(parts._replace(path=f"{_SIGNAL.sub('', parts.path.rstrip('/'))}/fail"))
     if "/api/push/" in parts.path:  # Uptime Kuma: https://github.com/louislam/uptime-kuma/wiki/Internal-API
-        return _with(address, status="down", msg=what)
+        return _with(parts, status="down", msg=what)
     if parts.hostname == "cronitor.link" and parts.path.startswith("/p/"):  # https://cronitor.io/docs/telemetry-api
-        return _with(address, state="fail", message=what)
+        return _with(parts, state="fail", message=what)
     return None
 
 
-def _with(address: str, **changed: str) -> str:
-    parts = urlsplit(address)
+def _with(parts: SplitResult, **changed: str) -> str:
     query = {**dict(parse_qsl(parts.query, keep_blank_values=True)), **changed}
     return urlunsplit(parts._replace(query=urlencode(query)))
 
@@ -76,8 +75,9 @@ def tell(source: str, recent: Recent, errors: int) -> None:
     address = recent.resolved(NAME, source).strip()
     if not address:
         return
-    counted = f"{errors} problem{'' if errors == 1 else 's'}"
-    asked = failing(checked(address), counted) if errors else checked(address)
+    asked: str | None = checked(address)
+    if errors:
+        asked = failing(address, f"{errors} problem{'' if errors == 1 else 's'}")
     if asked is not None:
         ask(asked)
 

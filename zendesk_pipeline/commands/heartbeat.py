@@ -87,9 +87,11 @@ def _tell(sleep: Callable[[float], None]) -> None:
     """Tell the service outside of the dead daemon; nothing of the address gets into the error."""
     address = resolved(NAME, os.environ.get(NAME, "")).strip()
     asked = failing(checked(address), "Dagster's daemon is dead") if address else None
-    for tries_left in reversed(range(TRIES if asked else 0)):
+    if asked is None:
+        return
+    for tries_left in reversed(range(TRIES)):
         try:
-            ask(str(asked))
+            ask(asked)
         except SilentError:
             if not tries_left:
                 raise

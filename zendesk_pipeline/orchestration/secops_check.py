@@ -79,7 +79,8 @@ def secops_check(account: Account, clock: Clock) -> dg.AssetChecksDefinition:
 def _judged(
     context: dg.AssetCheckExecutionContext, account: Account, feeds: Sequence[Feed], before: _Memory, now: float
 ) -> dg.AssetCheckResult:
-    uri, feed = uri_of(account.settings), chosen(uri_of(account.settings), feeds)
+    uri = uri_of(account.settings)
+    feed = chosen(uri, feeds)
     failing = {each.feed_id: before.failed_since.get(each.feed_id, now) for each in feeds if failed(each)}
     unused = {each.feed_id for each in feeds if last_transfer(each) is None}
     unused_since = {feed_id: before.unused_since.get(feed_id, now) for feed_id in unused}

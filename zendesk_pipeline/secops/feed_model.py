@@ -140,12 +140,13 @@ def overlapping(uri: str, feeds: Sequence[Feed]) -> list[Feed]:
 
     S3 takes a prefix as text, so that `s3://bucket/zen` reads `zendesk/` as well.
     """
-    bucket, prefix = bucket_of(uri), _prefix(uri)
+    bucket, prefix = bucket_of(uri), prefix_of(uri)
     there = [feed for feed in feeds if bucket_of(feed.uri) == bucket]
-    return [feed for feed in there if _prefix(feed.uri).startswith(prefix) or prefix.startswith(_prefix(feed.uri))]
+    return [feed for feed in there if prefix_of(feed.uri).startswith(prefix) or prefix.startswith(prefix_of(feed.uri))]
 
 
-def _prefix(uri: str) -> str:
+def prefix_of(uri: str) -> str:
+    """The prefix of `s3://bucket/prefix`."""
     return uri.removeprefix("s3://").partition("/")[2]
 
 

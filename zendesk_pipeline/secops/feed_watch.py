@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 
 from zendesk_pipeline.model.windows import HOUR
-from zendesk_pipeline.secops.feed_model import Feed, overlapping
+from zendesk_pipeline.secops.feed_model import Feed, bucket_of, overlapping, prefix_of
 from zendesk_pipeline.secops.instance import LOG_TYPE
 from zendesk_pipeline.settings.programs import ours
 from zendesk_pipeline.zendesk.error_answers import quote
@@ -52,9 +52,8 @@ def reading(uri: str, feeds: Sequence[Feed]) -> list[Feed]:
 
 
 def _reads_all(feed: Feed, uri: str) -> bool:
-    bucket, _, prefix = uri.removeprefix("s3://").partition("/")
-    its_bucket, _, its_prefix = feed.uri.removeprefix("s3://").partition("/")
-    if not feed.uri or its_bucket != bucket or not prefix.startswith(its_prefix):
+    prefix, its_prefix = prefix_of(uri), prefix_of(feed.uri)
+    if bucket_of(feed.uri) != bucket_of(uri) or not prefix.startswith(its_prefix):
         return False
     included: list[str] = feed.source.get("includePrefixes") or [""]
     # whether they begin at the bucket or at the feed's prefix is not documented

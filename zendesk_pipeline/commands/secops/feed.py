@@ -27,6 +27,7 @@ from zendesk_pipeline.secops.feed_model import (
     second_feed_to_confirm,
     uri_of,
 )
+from zendesk_pipeline.secops.feed_watch import failed, reading
 from zendesk_pipeline.secops.instance import SecopsError
 from zendesk_pipeline.settings import environment
 from zendesk_pipeline.settings.programs import ours
@@ -164,10 +165,10 @@ def show(context: click.Context, /, **options: Any) -> None:
     found = [each for each in client.feeds() if bucket_of(each.uri) == bucket_of(uri)]
     for each in found:
         click.echo(_described(each))
-    reading = [each for each in found if uri.startswith(each.uri)]
-    if not reading:
+    read = reading(uri, found)
+    if not read:
         click.echo(f"No feed reads {uri}.", err=True)
-    context.exit(int(not reading or any(each.state == "FAILED" or each.read_only for each in found)))
+    context.exit(int(not read or any(failed(each) or each.read_only for each in found)))
 
 
 @feed.command

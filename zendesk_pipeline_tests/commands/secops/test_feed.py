@@ -69,6 +69,15 @@ def test_what_is_printed_is_what_is_sent(
     assert (SECRET in json.dumps(body)) == (reader == KEY)
 
 
+def test_a_feed_of_another_log_type_does_not_count(feed: Feed, server: SecopsServer) -> None:
+    """It is shown, and its records are not parsed as Zendesk's: the hourly check says the same."""
+    made = server.holds(URI)
+    made["details"]["logType"] = LOG_TYPE.replace("ZENDESK_CRM", "AWS_S3")
+    shown = feed("show")
+    assert shown.exit_code == 1
+    assert f"No feed reads {URI}." in shown.output
+
+
 def test_a_feed_that_is_read_only_is_a_failure(feed: Feed, server: SecopsServer) -> None:
     """It says that it succeeded, and reads no more: the instance has moved."""
     server.holds(URI, readOnly=True)
