@@ -142,27 +142,22 @@ class Container:
         return int(json.loads(ran("podman", "inspect", self.name))[0]["State"]["ExitCode"])
 
 
+def started(name: str, image: str, command: Sequence[str], options: Sequence[str]) -> Container:
+    """A command in an image, in the background."""
+    ran("podman", "rm", "--force", "--ignore", "--time=0", name)  # what an interrupted one has left
+    ran("podman", "run", "--detach", f"--name={name}", *options, image, *command)
+    return Container(name=name)
+
+
 @contextmanager
 def container(
     name: str, image: str, command: Sequence[str], environment: Mapping[str, str], log: Path, *, volume: str
 ) -> Generator[Container]:
     """A command in the image, limited as in production; gone with its block, its log kept."""
     variables = [f"--env={key}={value}" for key, value in environment.items()]
-    ran("podman", "rm", "--force", "--ignore", "--time=0", name)  # what an interrupted one has left
-    ran(
-        "podman",
-        "run",
-        "--detach",
-        f"--name={name}",
-        "--init",
-        *LIMITED,
-        f"--volume={volume}",
-        *variables,
-        image,
-        *command,
-    )
+    running = started(name, image, command, ["--init", *LIMITED, f"--volume={volume}", *variables])
     try:
-        yield Container(name=name)
+        yield running
     finally:
         done = subprocess.run(["podman", "logs", name], capture_output=True, text=True, check=False)  # noqa: S607 - as usual
         log.write_text(done.stdout + done.stderr)

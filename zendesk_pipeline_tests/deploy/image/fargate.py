@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from zendesk_pipeline.local.services import ACCESS_KEY, LOOPBACK, SECRET_KEY
-from zendesk_pipeline_tests.deploy.image.containers import Container, ran
+from zendesk_pipeline_tests.deploy.image.containers import Container, ran, started
 from zendesk_pipeline_tests.fakes.listening import Connection, listening
 
 STOP_SECONDS = 30
@@ -70,17 +70,7 @@ class Fargate:
             *(f"--add-host={host}:{address}" for host, address in self.names.items()),
             *(f"--env={key}={value}" for key, value in {**self.around, **own, **given, **secret}.items()),
         ]
-        ran("podman", "rm", "--force", "--ignore", "--time=0", name)  # what an interrupted one has left
-        ran(
-            "podman",
-            "run",
-            "--detach",
-            f"--name={name}",
-            *options,
-            said["Image"],
-            *(command or said.get("Command", ())),
-        )
-        return Container(name=name)
+        return started(name, said["Image"], command or said.get("Command", ()), options)
 
     def _secret(self, reference: str) -> str:
         """One field of a secret that is JSON: `arn:field::`, as in a task definition."""
