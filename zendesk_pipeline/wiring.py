@@ -25,6 +25,7 @@ def account_definitions(account: Account, clock: Clock = REAL) -> dg.Definitions
             *(external_assets.api(account, stream) for stream in account.streams),
             *(stream_asset(account, stream, freshness=policy) for stream in account.streams),
             external_assets.feed(account),
+            *(external_assets.in_secops(account, stream) for stream in account.streams),
         ],
         asset_checks=[
             *(asset_checks.window_checks(account, stream) for stream in account.streams),

@@ -97,6 +97,10 @@ class Account:
         """The key of the external asset of the SecOps feed."""
         return self.key("secops_feed")
 
+    def secops_key(self, stream: Stream) -> dg.AssetKey:
+        """The key of the external asset of what SecOps holds of a stream."""
+        return self.key("secops", f"{stream.name}_in_secops")
+
     @property
     def stream_keys(self) -> list[dg.AssetKey]:
         """The keys of the assets that collect."""

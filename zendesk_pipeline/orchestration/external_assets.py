@@ -1,10 +1,11 @@
-"""What stands before and behind the collection in the lineage: Zendesk's APIs, and the feed of SecOps."""
+"""What stands before and behind the collection in the lineage: Zendesk's APIs, the feed, and what SecOps holds."""
 
 import dagster as dg
 
 from zendesk_pipeline.model.rate_budgets import in_words
 from zendesk_pipeline.model.streams import Stream
 from zendesk_pipeline.orchestration.accounts import Account
+from zendesk_pipeline.secops.instance import LOG_TYPE
 
 
 def api(account: Account, stream: Stream) -> dg.AssetSpec:
@@ -47,6 +48,26 @@ def feed(account: Account) -> dg.AssetSpec:
         " hour: how many wait, and since when. Where the feed deletes what it has read, that is its lag.",
         group_name=account.group,
         kinds={"s3", "googlecloud"},
+        owners=account.settings.asset_owners,
+        metadata=metadata,
+    )
+
+
+def in_secops(account: Account, stream: Stream) -> dg.AssetSpec:
+    """Where a stream ends: what SecOps has taken in of it. It comes by the feed alone."""
+    instance = account.settings.secops_customer_id
+    metadata = {
+        "log_type": LOG_TYPE,
+        **({"instance": instance} if instance else {}),
+        "search": dg.MetadataValue.url("https://docs.cloud.google.com/chronicle/docs/investigation/raw-log-search"),
+    }
+    return dg.AssetSpec(
+        key=account.secops_key(stream),
+        deps=[account.feed_key],
+        description=f"What Google SecOps holds of `{stream.name}`, as logs of the type {LOG_TYPE}. The checks of"
+        f" `{account.feed_key.to_user_string()}` say whether it reads, and counts, what is delivered.",
+        group_name=account.group,
+        kinds={"googlecloud", "secops"},
         owners=account.settings.asset_owners,
         metadata=metadata,
     )

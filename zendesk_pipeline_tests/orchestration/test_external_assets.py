@@ -12,7 +12,7 @@ from zendesk_pipeline.settings import environment
 from zendesk_pipeline_tests.collected import COLLECTED
 
 ACCOUNT = Account(settings=environment.Settings())
-FEED, api_key = ACCOUNT.feed_key, ACCOUNT.api_key
+FEED, api_key, secops_key = ACCOUNT.feed_key, ACCOUNT.api_key, ACCOUNT.secops_key
 
 
 def _specs() -> dict[dg.AssetKey, dg.AssetSpec]:
@@ -24,12 +24,13 @@ def _plain(metadata: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def test_it_leads_from_zendesk_to_secops() -> None:
-    """Each stream comes from an API of its own, and all lead into the feed."""
+    """Each stream comes from an API of its own, all lead into the feed, and each ends in SecOps."""
     edges = {spec.key: {dep.asset_key for dep in spec.deps} for spec in _specs().values()}
     assert edges == {
         FEED: {dg.AssetKey(name) for name in COLLECTED},
         **{dg.AssetKey(name): {api_key(stream)} for name, stream in COLLECTED.items()},
         **{api_key(stream): set() for stream in COLLECTED.values()},
+        **{secops_key(stream): {FEED} for stream in COLLECTED.values()},
     }
 
 
@@ -92,3 +93,12 @@ def test_owners_are_a_setting(monkeypatch: pytest.MonkeyPatch) -> None:
     assert {tuple(spec.owners) for spec in _specs().values()} == {()}
     monkeypatch.setenv("ASSET_OWNERS", "team:security, soc@example.com")
     assert {tuple(spec.owners) for spec in _specs().values()} == {("team:security", "soc@example.com")}
+
+
+def test_the_end_of_the_graph_names_the_instance(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the settings; the graph ends in SecOps without them too."""
+    end = secops_key(COLLECTED["audit_logs"])
+    assert "instance" not in _specs()[end].metadata
+    monkeypatch.setenv("SECOPS_CUSTOMER_ID", "0ddba11a-0000-4000-8000-00000000c0de")
+    assert _plain(_specs()[end].metadata)["instance"] == "0ddba11a-0000-4000-8000-00000000c0de"
+    assert end.path == ["secops", "audit_logs_in_secops"]
