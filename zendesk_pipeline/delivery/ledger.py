@@ -20,12 +20,22 @@ class Delivered(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Of the object's content before compression, hexadecimal."""
     bytes: int
     """As stored."""
+    content_bytes: int = 0
+    """Before compression; not there where it is stored as it is, nor in ledgers from before 2026-12."""
     identities: list[str]
     """In the order of the lines."""
     redaction: str = ""
     """The digest of the redaction rules that its lines went through; not there where there were none."""
     redelivery: str = ""
     """The first run of the redelivery that sent it; not there where it was none."""
+
+    @property
+    def raw_bytes(self) -> int | None:
+        """Of the content before compression, which is what SecOps bills; None where the ledger does not say it.
+
+        https://docs.cloud.google.com/chronicle/docs/ingestion/view-billed-ingestion-volume
+        """
+        return self.content_bytes or (None if self.key.endswith(".gz") else self.bytes)
 
 
 class Ledger(msgspec.Struct, frozen=True, kw_only=True):

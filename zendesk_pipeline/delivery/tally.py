@@ -47,6 +47,8 @@ class Tally:
     """Requests to S3 for the window; a listing covers a day, and counts for the window that needed it first."""
     bytes: int = 0
     """Of its objects, as stored."""
+    raw_bytes: int | None = 0
+    """Of their contents before compression; None where a ledger of an older release does not say it."""
     objects: list[str] = field(default_factory=list[str])
     """Their keys."""
     older: int = 0
@@ -83,6 +85,8 @@ class Tally:
         """Note the objects that the window's ledger names now."""
         self.objects = [each.key for each in objects]
         self.bytes = sum(each.bytes for each in objects)
+        raw = [each.raw_bytes for each in objects]
+        self.raw_bytes = None if None in raw else sum(size or 0 for size in raw)
         self.total = sum(len(each.identities) for each in objects)
 
 

@@ -65,10 +65,12 @@ class UnnamedObjects:
                 " nothing here, and SecOps reads it all the same: see who wrote it, and move it out of the feed."
             )
             return None
+        content = content_of(key, stored.body)
         return Delivered(
             key=key,
-            sha256=encode(content_of(key, stored.body), compress=False).sha256,
+            sha256=encode(content, compress=False).sha256,
             bytes=len(stored.body),
+            content_bytes=len(content) if key.endswith(".gz") else 0,
             identities=found.identities,
             redaction=stored.notes.get(REDACTION, ""),  # of the run that wrote it
             redelivery=stored.notes.get(REDELIVERY, ""),

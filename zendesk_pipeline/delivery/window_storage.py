@@ -88,7 +88,8 @@ class WindowStorage:
     def put(self, window: Window, batch: Batch, numbers: Iterator[int]) -> Delivered:
         """Store a batch under the first of `numbers` whose key no other content has."""
         job, store = self._job, self.store_for(window)
-        encoded = encode(batch.content(), compress=job.form.compress)
+        content, compress = batch.content(), job.form.compress
+        encoded = encode(content, compress=compress)
         for number in numbers:
             key = job.layout.batch(job.stream.name, window, number, encoded.sha256, job.form.suffix)
             size = self._put_once(store, key, encoded)
@@ -98,6 +99,7 @@ class WindowStorage:
                     key=key,
                     sha256=encoded.sha256,
                     bytes=size,
+                    content_bytes=len(content) if compress else 0,
                     identities=batch.identities,
                     redaction=self._notes.get(REDACTION, ""),
                     redelivery=self._redelivery,

@@ -23,8 +23,8 @@ RECORDS = 1000
 FINISHED_BY = "finished_by_run"
 """The metadata that names the run which read a window, where that is not the run that reports it."""
 OF_THE_WINDOW = (
-    *("records", "bytes", "object_count", "lag_seconds", "first_record", "last_record", "ledger", "objects"),
-    *("dagster/partition_row_count", FINISHED_BY),
+    *("records", "bytes", "raw_bytes", "object_count", "lag_seconds", "first_record", "last_record", "ledger"),
+    *("objects", "dagster/partition_row_count", FINISHED_BY),
 )
 """The metadata that say what a window holds; the others say what a run did for it."""
 SPENT = 0.1

@@ -30,6 +30,7 @@ def window_metadata(window: Window, tally: Tally, *, bucket: str, ledger: str, r
         "records": tally.total,
         "dagster/partition_row_count": tally.total,  # the same, where Dagster itself looks for it
         "bytes": tally.bytes,
+        **({} if tally.raw_bytes is None else {"raw_bytes": tally.raw_bytes}),
         "object_count": len(objects),
         "delivered_by_this_run": tally.records,
         "duplicates_removed": tally.duplicates,

@@ -306,6 +306,13 @@ class Settings(BaseSettings):
     secops_endpoint: Annotated[str, AfterValidator(_secops_endpoint)] = Field(
         default="", description="Another address of the API than `https://REGION-chronicle.googleapis.com`."
     )
+    secops_gb_a_day: float | None = Field(
+        default=None,
+        gt=0,
+        allow_inf_nan=False,
+        description="The GB a day (of 10^9 bytes, uncompressed) that your SecOps contract has for Zendesk's logs:"
+        " `volume` says how much of them is used.",
+    )
     redaction_rules: Annotated[str, AfterValidator(_rules)] = Field(
         default="",
         description="What is taken out of records before they leave this machine: a file of rules, or `builtin:` and"

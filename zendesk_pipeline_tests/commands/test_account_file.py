@@ -56,6 +56,7 @@ EVERYTHING: dict[str, Any] = {
     "secops_region": "eu",
     "secops_service_account": "/etc/zendesk-pipeline/watch.json",
     "secops_endpoint": "https://eu.chronicle.example.com",
+    "secops_gb_a_day": 2.5,
 }
 """Each setting, none as it is by default."""
 

@@ -9,14 +9,14 @@ import pytest
 from click.testing import CliRunner, Result
 
 from zendesk_pipeline.cli import main
-from zendesk_pipeline.commands.volume import GB, HOURS_A_MONTH, Volume, month_of, volume_of
+from zendesk_pipeline.commands.volume import GB, HOURS_A_MONTH, Volume, month_of, raw_gb_a_day, volume_of
 from zendesk_pipeline.delivery.bucket import Store
 from zendesk_pipeline.delivery.ledger import Delivered, Ledger, empty, encode
 from zendesk_pipeline.delivery.object_keys import Layout
-from zendesk_pipeline.local.services import LocalS3
+from zendesk_pipeline.local.services import LocalS3, SimulatedZendesk
 from zendesk_pipeline.model.streams import AUDIT_LOGS, INCREMENTAL_TICKETS
 from zendesk_pipeline_tests.by_hand import FIRST, audit_logs, hours
-from zendesk_pipeline_tests.deliveries import Bucket, Deliveries, without_ledgers
+from zendesk_pipeline_tests.deliveries import FORMS, Bucket, Deliveries, without_ledgers
 from zendesk_pipeline_tests.fakes.s3_wire import Wire
 
 SPAN = hours(3)
@@ -76,6 +76,7 @@ def test_a_month_is_what_prices_are_multiplied_by(bucket: Bucket) -> None:
         "s3_reads": round(told["s3_gets"] * times),
         "gb": pytest.approx(told["bytes"] * times / GB),
     }
+    assert told["raw_gb_a_day"] == pytest.approx(told["bytes"] * 8 / 10**9)
     assert "No such option" in _volume("--put-price", "0.005").stderr
 
 
@@ -133,7 +134,85 @@ def test_what_is_wrong_is_a_sentence(bucket: Bucket, monkeypatch: pytest.MonkeyP
     assert "S3_BUCKET is not set" in _volume().stderr
 
 
+# What SecOps bills
+
+
+@pytest.mark.usefixtures("settings")
+@FORMS
+def test_raw_bytes_are_those_before_compression(bucket: Bucket, changes: dict[str, Any]) -> None:
+    """What the objects hold when they are unpacked is what counts; a run says the same, and what a crash left too."""
+    unpacked = 0
+    for crashed in (False, True):
+        if crashed:
+            without_ledgers(bucket)
+        done = Deliveries(bucket=bucket).formed(**changes).records(SPAN, RECORDS)
+        (told,) = json.loads(_volume("--json").stdout)["streams"]
+        unpacked = sum(map(len, bucket.feed().values()))
+        assert told["raw_bytes"] == sum(tally.raw_bytes or 0 for tally in done.tallies.values()) == unpacked
+        assert told["raw_gb_a_day"] == pytest.approx(unpacked * 8 / 10**9)
+    line = next(each for each in _volume().stdout.splitlines() if each.startswith("a day: raw GB"))
+    assert line.split()[-1] == f"{unpacked * 8 / 10**9:,.6f}"
+
+
+@pytest.mark.usefixtures("settings")
+def test_the_contract_is_what_a_setting_says(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without SECOPS_GB_A_DAY no word of it; with it, the part that all streams of the account take together."""
+    done = Deliveries(bucket=bucket).records(SPAN, RECORDS)
+    assert "SECOPS_GB_A_DAY" not in _volume().stdout
+    a_day = sum(tally.bytes for tally in done.tallies.values()) * 8 / 10**9
+    monkeypatch.setenv("SECOPS_GB_A_DAY", f"{a_day * 4:.9f}")
+    assert "Together 25.0% of the " in _volume().stdout
+    monkeypatch.setenv("SECOPS_GB_A_DAY", f"{a_day / 2:.9f}")
+    assert "Together 200.0% of the " in _volume().stdout
+    monkeypatch.setenv("RESOURCES", "audit_logs,access_logs")
+    assert "without what is not noted" in _volume().stdout
+
+
+@pytest.mark.parametrize(("pages", "hours_read"), [(50, 4.0), (1, None)])
+def test_a_forecast_reads_what_is_not_collected(
+    environment: dict[str, str],
+    zendesk: SimulatedZendesk,
+    bucket: Bucket,
+    monkeypatch: pytest.MonkeyPatch,
+    pages: int,
+    hours_read: float | None,
+) -> None:
+    """What Zendesk shows of the range, or of its beginning where the pages are too few; nothing is written."""
+    for name, value in {**environment, "RESOURCES": "incremental_tickets"}.items():
+        monkeypatch.setenv(name, value)
+    (told,) = json.loads(_volume("--json", "--forecast", "audit_logs", "--pages", str(pages)).stdout)["forecasts"]
+    source = zendesk.control.source("audit_logs", FIRST.start, FIRST.start + 4 * 3600)
+    if hours_read:
+        assert (told["hours"], told["records"]) == (hours_read, len(source))
+    else:
+        assert 0 < told["hours"] < 4
+        assert 0 < told["records"] < len(source)
+    assert told["raw_gb_a_day"] == pytest.approx(told["raw_bytes"] / told["hours"] * 24 / 10**9)
+    assert told["records"] * 100 < told["raw_bytes"] < told["records"] * 5000
+    assert (
+        f"audit_logs would be {told['raw_gb_a_day']:,.6f} raw GB a day"
+        in _volume("--forecast", "audit_logs", "--pages", str(pages)).stdout
+    )
+    assert bucket.stored(bucket.layout.feed) + bucket.stored(bucket.layout.state) == []
+
+
 # The arithmetic
+
+
+@pytest.mark.parametrize(
+    ("known", "raw"), [((0, 0), None), ((3000, 0), 6000), ((3000, 5000), 8000)], ids=["none", "some", "all"]
+)
+def test_what_old_ledgers_do_not_say_is_scaled_up(known: tuple[int, ...], raw: int | None) -> None:
+    """Compressed objects of releases before count like the others; where there are only such, nothing is known."""
+    objects = [
+        Delivered(key=f"{number}.json.gz", sha256="", bytes=1000, content_bytes=size, identities=["1"])
+        for number, size in enumerate(known)
+    ]
+    found = volume_of(
+        AUDIT_LOGS, [Ledger(stream="", window="", complete=True, objects=objects)], lookback=0, per_minute=1
+    )
+    assert found.raw_bytes == raw
+    assert raw_gb_a_day(found.raw_bytes, 1) == (raw and raw * 24 / 10**9)
 
 
 def _ledger(*counts: int, size: int = 1000) -> Ledger:
