@@ -15,7 +15,7 @@ LOCAL := $(VENV)/.local
 INSTALLED := $(VENV)/.installed
 LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header $(ARGS)
 # For each direct dependency, the tests that would see it misbehave.
-LOWEST := settings/test_environment model/test_redaction_rules orchestration/test_assets zendesk/test_client delivery/test_bucket local/test_services orchestration/celery/test_launcher test_cli commands/secops/test_options test_definitions
+LOWEST := settings/test_environment model/test_redaction_rules orchestration/test_assets zendesk/test_client delivery/test_bucket local/test_services orchestration/celery/test_launcher test_cli commands/secops/test_options commands/metrics/test_command test_definitions
 # What would see that a name of Dagster's which it does not promise has changed.
 NEWEST := project/test_dagster_names orchestration/test_instance orchestration/test_run_logs orchestration/celery/test_launcher alerts/test_dagster_problems test_definitions
 

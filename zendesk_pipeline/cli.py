@@ -17,6 +17,7 @@ COMMANDS = {
     "feed": "zendesk_pipeline.commands.secops.feed:feed",
     "heartbeat": "zendesk_pipeline.commands.heartbeat:heartbeat",
     "iam-policy": "zendesk_pipeline.commands.iam_policy:iam_policy",
+    "metrics": "zendesk_pipeline.commands.metrics.command:metrics",
     "parser-check": "zendesk_pipeline.commands.secops.parser_check:parser_check",
     "prepare": "zendesk_pipeline.commands.prepare:prepare",
     "redact": "zendesk_pipeline.commands.redact:redact",

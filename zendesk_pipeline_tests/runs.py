@@ -84,7 +84,8 @@ def damage(home: Path, stream: str) -> None:
     """What the instance in a folder knows of an asset cannot be read any more: no look at it succeeds."""
     with sqlite3.connect(home / "history" / "runs" / "index.db") as database:
         changed = database.execute(
-            "UPDATE asset_keys SET asset_details = '{' WHERE asset_key = ?", (dg.AssetKey(stream).to_string(),)
+            "UPDATE asset_keys SET asset_details = '{' WHERE asset_key = ?",
+            (dg.AssetKey(stream.split("/")).to_string(),),
         )
         assert changed.rowcount == 1
 

@@ -36,6 +36,7 @@ from zendesk_pipeline.orchestration.instance import (
 )
 from zendesk_pipeline.orchestration.run_history import FINISHED
 from zendesk_pipeline.orchestration.run_logs import JOB as PRUNING
+from zendesk_pipeline.orchestration.verdicts import is_planned, latest_records
 from zendesk_pipeline.settings.environment import AuthMode
 
 LATE = 10 * MINUTE
@@ -89,12 +90,16 @@ WARN_BEFORE, ALARM_BEFORE = 90 * DAY, 14 * DAY
 
 def failed_checks(snapshot: Snapshot) -> Iterator[Problem]:
     """Asset checks whose latest evaluation failed or did not come about."""
-    storage = snapshot.instance.event_log_storage
-    for record in storage.get_latest_asset_check_execution_by_key(snapshot.automation.checks).values():
-        if record.status is AssetCheckExecutionRecordStatus.PLANNED:
-            yield from _planned_check(snapshot.instance, record)
-        else:
-            yield from _evaluated_check(record)
+    for record in latest_records(snapshot.instance, snapshot.automation.checks).values():
+        yield from check_problems(snapshot.instance, record)
+
+
+def check_problems(instance: dg.DagsterInstance, record: AssetCheckExecutionRecord) -> Iterator[Problem]:
+    """The problem of a check, by its latest record; none where it passes."""
+    if is_planned(record):
+        yield from _planned_check(instance, record)
+    else:
+        yield from _evaluated_check(record)
 
 
 def _planned_check(instance: dg.DagsterInstance, record: AssetCheckExecutionRecord) -> Iterator[Problem]:
@@ -207,12 +212,21 @@ def credentials(snapshot: Snapshot) -> Iterator[Problem]:
         yield from credential(account.settings.auth_mode, snapshot.now, account.name)
 
 
+def time_left(auth_mode: AuthMode, now: float) -> float | None:
+    """Seconds for which a credential works, negative where it does not any more; None where it is not known."""
+    return _tokens_last(now) if auth_mode == "token" else None
+
+
+def _tokens_last(now: float) -> float:
+    return TOKENS_END.timestamp() - now
+
+
 def credential(auth_mode: AuthMode, now: float, account: str = "") -> Iterator[Problem]:
     """Credentials that end and that only a person can replace.
 
     Tokens of oauth_refresh replace themselves; where they cannot, the runs that fail say so.
     """
-    left = TOKENS_END.timestamp() - now
+    left = _tokens_last(now)
     match auth_mode:
         case "token":
             if left > WARN_BEFORE:

@@ -34,6 +34,14 @@ def read(file: Path, name: str | None) -> Account:
     return _resolved(file, meant[0])
 
 
+def read_all(file: Path) -> list[Account]:
+    """All accounts of a file; raises SettingsError where there is none, and as `read` does."""
+    found = _accounts(file)
+    if not found:
+        raise SettingsError(_unclear(file, [], None))
+    return [_resolved(file, each) for each in found]
+
+
 def _accounts(file: Path) -> list[dict[str, Any]]:
     """The attributes of each account that is described."""
     try:

@@ -56,9 +56,14 @@ def policy(account: Account) -> dg.FreshnessPolicy:
     return bounds(account.settings.alert_stale_hours, account.delay).policy
 
 
+def age_of(newest: Window | None, first: Window, now: float) -> float:
+    """Seconds since the end of the newest delivered window; since the start of the first there can be, if none is."""
+    return now - (newest.end if newest else first.start)
+
+
 def state(newest: Window | None, first: Window, now: float, limits: Bounds) -> FreshnessState:
     """The state of an asset whose newest delivered window is `newest`; `first` is the first there can be."""
-    age = now - (newest.end if newest else first.start)
+    age = age_of(newest, first, now)
     if age >= limits.fail * HOUR:
         return FreshnessState.FAIL
     if age >= limits.warn * HOUR:

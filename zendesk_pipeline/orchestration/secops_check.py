@@ -19,6 +19,8 @@ from zendesk_pipeline.secops.feed_watch import Delivered, chosen, failed, findin
 from zendesk_pipeline.secops.instance import READING, NoCredentialsError, UnavailableError
 
 CHECK = "secops_reads"
+STATE, NO_FEED, READ_ONLY = "secops_feed_state", "there is none", "read-only"
+"""The metadata that has the state of the feed, and what it says beside Google's own words."""
 MEMORY = "remembered"
 """The metadata by which a verdict is remembered."""
 TIMEOUT = 15
@@ -87,7 +89,7 @@ def _judged(
     waits, counted = _waiting(context, account, feed, unused_since, now)
     patience = account.settings.alert_stale_hours * HOUR
     found = list(findings(uri, feeds, failing, waits, patience=patience, now=now))
-    observed: dict[str, Any] = {"secops_feed_state": _state(feed), **counted}
+    observed: dict[str, Any] = {STATE: _state(feed), **counted}
     if feed is not None and (at := last_transfer(feed)) is not None:
         observed["secops_last_transfer"] = dg.MetadataValue.timestamp(at)
     context.op_execution_context.log_event(dg.AssetObservation(account.feed_key, metadata=observed))
@@ -104,8 +106,8 @@ def _judged(
 
 def _state(feed: Feed | None) -> str:
     if feed is None:
-        return "there is none"
-    return f"{feed.state}, read-only" if feed.read_only else feed.state
+        return NO_FEED
+    return f"{feed.state}, {READ_ONLY}" if feed.read_only else feed.state
 
 
 def _waiting(

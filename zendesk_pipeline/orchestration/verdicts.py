@@ -32,9 +32,15 @@ def verdict(
 
 def latest_verdict(instance: dg.DagsterInstance, key: dg.AssetCheckKey) -> dg.AssetCheckEvaluation | None:
     """The latest result of a check that came to its end."""
+    record = latest_done(instance, key)
+    return record.evaluation if record else None
+
+
+def latest_done(instance: dg.DagsterInstance, key: dg.AssetCheckKey) -> AssetCheckExecutionRecord | None:
+    """The latest record of a check that came to its end."""
     done = {AssetCheckExecutionRecordStatus.SUCCEEDED, AssetCheckExecutionRecordStatus.FAILED}
     records = instance.event_log_storage.get_asset_check_execution_history(key, limit=1, status=done)
-    return records[0].evaluation if records else None
+    return records[0] if records else None
 
 
 def latest_records(

@@ -65,6 +65,7 @@ ASKED = {
     "all_logs": "runs that a crash left are never ended",
     "compute_log_manager": LOGS_ARE_PRUNED,
     "daemon_cursor_storage": LOGS_ARE_PRUNED,
+    "dispose": "`metrics` that could not be read once are never read again",
     "event_log_storage": CHECKS_ARE_READ,
     "freshness_enabled": FRESHNESS_IS_SET,
     "from_config": "`heartbeat` cannot look at the daemon",
