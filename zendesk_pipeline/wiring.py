@@ -11,6 +11,7 @@ from zendesk_pipeline.orchestration.accounts import Account, checked, secret
 from zendesk_pipeline.orchestration.assets import stream_asset
 from zendesk_pipeline.orchestration.catch_up_sensor import catch_up_sensor
 from zendesk_pipeline.orchestration.comparison_check import comparison_check
+from zendesk_pipeline.orchestration.receipt_check import receipt_check
 from zendesk_pipeline.orchestration.secops_check import secops_check
 from zendesk_pipeline.settings.environment import Settings
 
@@ -31,6 +32,7 @@ def account_definitions(account: Account, clock: Clock = REAL) -> dg.Definitions
             *(asset_checks.window_checks(account, stream) for stream in account.streams),
             asset_checks.feed_check(account, clock),
             secops_check(account, clock),
+            receipt_check(account, clock),
             *(comparison_check(account, stream, clock) for stream in account.streams),
         ],
     )

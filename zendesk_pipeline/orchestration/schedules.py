@@ -9,8 +9,11 @@ from zendesk_pipeline.orchestration.accounts import FIRST_MINUTE, Account
 from zendesk_pipeline.orchestration.asset_checks import FEED_CHECK
 from zendesk_pipeline.orchestration.comparison import COMPARES
 from zendesk_pipeline.orchestration.comparison_check import comparisons_due, source_check
+from zendesk_pipeline.orchestration.receipt_check import CHECK as RECEIPT_CHECK
 from zendesk_pipeline.orchestration.secops_check import CHECK as SECOPS_CHECK
 
+FEED_CHECKS = (FEED_CHECK, SECOPS_CHECK, RECEIPT_CHECK)
+"""Of the feed's asset, each hour."""
 INSPECTION_MINUTE = 35
 """The minute of the hour: half an hour after the first collection."""
 HALF_AN_HOUR = 30
@@ -66,7 +69,7 @@ def feed_inspection(accounts: Sequence[Account]) -> dg.ScheduleDefinition:
     job = dg.define_asset_job(
         "feed_inspection",
         selection=dg.AssetSelection.checks(
-            *(dg.AssetCheckKey(each.feed_key, name) for each in accounts for name in (FEED_CHECK, SECOPS_CHECK))
+            *(dg.AssetCheckKey(each.feed_key, name) for each in accounts for name in FEED_CHECKS)
         ),
         description="What waits under the feed prefix, whether all of it is ours, and whether SecOps reads it.",
         executor_def=dg.in_process_executor,

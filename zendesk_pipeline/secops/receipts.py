@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from zendesk_pipeline.secops.access_log import Entry, parsed
+from zendesk_pipeline.settings.environment import Settings
 
 READS = "REST.GET.OBJECT"
 WHOLE, PART = 200, 206
@@ -21,6 +22,11 @@ MOST_PARTS = 100
 LATE = 6 * 3600.0
 """Seconds by which most lines have come: AWS says within a few hours."""
 _ROLE = re.compile(r"arn:(?P<partition>[a-z-]+):iam::(?P<account>\d{12}):role/(?:.+/)?(?P<name>[^/]+)")
+
+
+def missing_settings(chosen: Settings) -> list[str]:
+    """The variables that are not set, of those without which nothing can be said of reads."""
+    return [name.upper() for name in ("secops_access_logs", "secops_reader") if not getattr(chosen, name)]
 
 
 @dataclass(frozen=True, slots=True)

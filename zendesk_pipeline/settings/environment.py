@@ -165,6 +165,21 @@ def _secops_endpoint(address: str) -> str:
     return checked_address(address, SECOPS_ADDRESS) if address else address
 
 
+def _access_logs(uri: str) -> str:
+    if uri and not re.fullmatch(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[\x21-\x7e]*)?", uri):
+        raise ValueError("a place in S3 is wanted, s3://BUCKET/PREFIX")
+    return uri
+
+
+def _reader(name: str) -> str:
+    if name and not re.fullmatch(r"arn:aws[a-z-]*:iam::\d{12}:(role|user)/[\x21-\x7e]+|[0-9a-f]{64}", name):
+        raise ValueError(
+            "the ARN of the reader's role or user is wanted, arn:aws:iam::123456789012:role/secops-reader, or the"
+            " canonical id of an account"
+        )
+    return name
+
+
 Prefix = Annotated[str, AfterValidator(_prefix)]
 
 
@@ -313,6 +328,15 @@ class Settings(BaseSettings):
         description="The GB a day (of 10^9 bytes, uncompressed) that your SecOps contract has for Zendesk's logs:"
         " `volume` says how much of them is used.",
     )
+    secops_access_logs: Annotated[str, AfterValidator(_access_logs)] = Field(
+        default="",
+        description="Where S3 delivers the bucket's server access log: `s3://BUCKET/PREFIX`. With SECOPS_READER, each"
+        " window gets a receipt: when SecOps has read it.",
+    )
+    secops_reader: Annotated[str, AfterValidator(_reader)] = Field(
+        default="",
+        description="Who reads the bucket for SecOps and for nobody else: the ARN of the reader's role or user.",
+    )
     redaction_rules: Annotated[str, AfterValidator(_rules)] = Field(
         default="",
         description="What is taken out of records before they leave this machine: a file of rules, or `builtin:` and"
@@ -338,6 +362,16 @@ class Settings(BaseSettings):
             raise ValueError(
                 f"STATE_PREFIX={self.state_prefix} and QUARANTINE_PREFIX={self.quarantine_prefix} overlap:"
                 " set them apart"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _log_lies_apart(self) -> Self:
+        bucket, _, prefix = self.secops_access_logs.removeprefix("s3://").partition("/")
+        if self.secops_access_logs and bucket == self.s3_bucket and prefix.startswith(self.s3_prefix):
+            raise ValueError(
+                f"SECOPS_ACCESS_LOGS={self.secops_access_logs} lies inside S3_PREFIX={self.s3_prefix}, and SecOps would"
+                " read it as logs: have S3 deliver the access log to a bucket of its own"
             )
         return self
 

@@ -57,6 +57,8 @@ EVERYTHING: dict[str, Any] = {
     "secops_service_account": "/etc/zendesk-pipeline/watch.json",
     "secops_endpoint": "https://eu.chronicle.example.com",
     "secops_gb_a_day": 2.5,
+    "secops_access_logs": "s3://acme-zendesk-access-log/s3/",
+    "secops_reader": "arn:aws:iam::123456789012:role/secops-reader",
 }
 """Each setting, none as it is by default."""
 
