@@ -25,6 +25,8 @@ _QUEUE = ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:ChangeMessageVisibilit
 def writer_policy(chosen: Settings, *, write_only_feed: bool = False, secrets: Sequence[Statement] = ()) -> Policy:
     """What the collector needs: it deletes nothing, and never reads the quarantine.
 
+    With SECOPS_ACCESS_LOGS it reads the access log, which is in another bucket.
+
     With `write_only_feed` it cannot read the feed either; then a crash between two writes can repeat a batch.
     `secrets` are the statements of `secret_rights`.
     """
@@ -35,6 +37,7 @@ def writer_policy(chosen: Settings, *, write_only_feed: bool = False, secrets: S
         _objects(chosen, "ReadLedgers" if write_only_feed else "ReadLedgersAndFeed", "s3:GetObject", *read),
         _listing(chosen, "ListLedgers" if write_only_feed else "ListLedgersAndFeed", *read),
         *_key(chosen, "kms:GenerateDataKey", "kms:Decrypt"),
+        *_access_log(chosen),
         *secrets,
     )
 
@@ -89,6 +92,24 @@ def _listing(chosen: Settings, name: str, *prefixes: str) -> Statement:
         "Resource": _bucket(chosen),
         "Condition": condition,
     }
+
+
+def _access_log(chosen: Settings) -> list[Statement]:
+    """The right to read the access log that SECOPS_ACCESS_LOGS names, and nothing else of its bucket."""
+    if not chosen.secops_access_logs:
+        return []
+    bucket, _, prefix = chosen.secops_access_logs.removeprefix("s3://").partition("/")
+    arn = f"arn:aws:s3:::{bucket}"
+    return [
+        {"Sid": "ReadAccessLog", "Effect": "Allow", "Action": "s3:GetObject", "Resource": f"{arn}/{prefix}*"},
+        {
+            "Sid": "ListAccessLog",
+            "Effect": "Allow",
+            "Action": "s3:ListBucket",
+            "Resource": arn,
+            "Condition": {"StringLike": {"s3:prefix": f"{prefix}*"}},
+        },
+    ]
 
 
 def _key(chosen: Settings, *actions: str) -> list[Statement]:

@@ -60,6 +60,7 @@ VARIANTS: dict[str, dict[str, str]] = {
     "deleting": {"DeleteAfterTransfer": "true"},
     "listing": {"ListWholeBucket": "true"},
     "queue": {"FeedQueue": "true"},
+    "access-log": {"AccessLog": "true"},
     "made-key": {"KmsKey": "create"},
     "own-key": {"KmsKey": KEY_ARN},
     "prefixes": {"FeedPrefix": "a/b/", "StatePrefix": "c/", "QuarantinePrefix": "d/e.f/"},
@@ -71,6 +72,7 @@ VARIANTS: dict[str, dict[str, str]] = {
         "DeleteAfterTransfer": "true",
         "ListWholeBucket": "true",
         "FeedQueue": "true",
+        "AccessLog": "true",
         "KmsKey": "create",
     },
 }
@@ -92,7 +94,8 @@ class Stack:
     @property
     def environment(self) -> dict[str, str]:
         """The lines for .env, read as Dagster reads them."""
-        lines = dotenv_values(stream=StringIO(self.outputs["Settings"]))
+        text = "\n".join(self.outputs.get(name, "") for name in ("Settings", "ReceiptSettings"))
+        lines = dotenv_values(stream=StringIO(text))
         return {name: value or "" for name, value in lines.items()}
 
     @property
@@ -490,6 +493,85 @@ def test_only_the_bucket_may_tell_the_queue() -> None:
     assert resources["Queue"]["Properties"] == {"SqsManagedSseEnabled": True, "MessageRetentionPeriod": 14 * 86_400}
 
 
+def test_only_s3_writes_the_access_log_and_of_this_bucket_alone() -> None:
+    """S3's own service, for this bucket of this account, by TLS; into a bucket of its own, by the day it delivers."""
+    resources = filled_in(**PLAIN, AccessLog="true")["Resources"]
+    logged, tls = resources["AccessLogBucketPolicy"]["Properties"]["PolicyDocument"]["Statement"]
+    assert logged == {
+        "Sid": "TheBucketIsLogged",
+        "Effect": "Allow",
+        "Principal": {"Service": "logging.s3.amazonaws.com"},
+        "Action": "s3:PutObject",
+        "Resource": "AccessLogBucket.Arn/s3/*",
+        "Condition": {
+            "ArnLike": {"aws:SourceArn": "arn:aws:s3:::acme-zendesk"},
+            "StringEquals": {"aws:SourceAccount": ACCOUNT},
+        },
+    }
+    assert (tls["Effect"], tls["Condition"]) == ("Deny", {"Bool": {"aws:SecureTransport": "false"}})
+    assert resources["Bucket"]["Properties"]["LoggingConfiguration"] == {
+        "DestinationBucketName": "AccessLogBucket",
+        "LogFilePrefix": "s3/",
+        "TargetObjectKeyFormat": {"PartitionedPrefix": {"PartitionDateSource": "DeliveryTime"}},
+    }
+
+
+def test_the_access_log_is_private_and_expires() -> None:
+    """Encrypted by S3's own keys, as the delivery of the log asks for; no version is kept beyond its days."""
+    made = filled_in(**PLAIN, AccessLog="true", KmsKey="create")["Resources"]["AccessLogBucket"]["Properties"]
+    assert set(made["PublicAccessBlockConfiguration"].values()) == {True}
+    (encryption,) = made["BucketEncryption"]["ServerSideEncryptionConfiguration"]
+    assert encryption["ServerSideEncryptionByDefault"] == {"SSEAlgorithm": "AES256"}
+    (rule,) = made["LifecycleConfiguration"]["Rules"]
+    assert (rule["Status"], rule["ExpirationInDays"]) == ("Enabled", "60")
+    assert "VersioningConfiguration" not in made
+
+
+def test_without_a_word_nothing_is_logged() -> None:
+    """AccessLog is off by default."""
+    made = filled_in(**PLAIN)
+    assert "LoggingConfiguration" not in made["Resources"]["Bucket"]["Properties"]
+    assert [name for name in (*made["Resources"], *made["Outputs"]) if "AccessLog" in name or "Receipt" in name] == []
+
+
+def test_the_writer_reads_the_access_log_and_writes_none(aws: Aws) -> None:
+    """Of its bucket nothing else, and the reader nothing at all."""
+    stack = aws.stack("access-log")
+    bucket, _, prefix = stack.settings.secops_access_logs.removeprefix("s3://").partition("/")
+    for key in (f"{prefix}x", "beside/x"):
+        aws.client("s3").put_object(Bucket=bucket, Key=key, Body=b"x")
+    attempts: dict[str, Callable[[Client], object]] = {
+        "read": lambda s3: s3.get_object(Bucket=bucket, Key=f"{prefix}x"),
+        "list": lambda s3: s3.list_objects_v2(Bucket=bucket, Prefix=prefix),
+        "read beside": lambda s3: s3.get_object(Bucket=bucket, Key="beside/x"),
+        "write": lambda s3: s3.put_object(Bucket=bucket, Key=f"{prefix}y", Body=b""),
+        "delete": lambda s3: s3.delete_object(Bucket=bucket, Key=f"{prefix}x"),
+    }
+    done: dict[str, set[str]] = {"Writer": set(), "Reader": set()}
+    clients = {who: aws.client("s3", aws.credentials(stack, who)) for who in done}
+    with aws.checking():
+        for who, client in clients.items():
+            for name, attempt in attempts.items():
+                try:
+                    attempt(client)
+                except ClientError as refused:
+                    code = refused.response.get("Error", {}).get("Code")
+                    assert code == "AccessDenied", (who, name, refused)  # noqa: PT017  # it goes on
+                else:
+                    done[who].add(name)
+    assert done == {"Writer": {"read", "list"}, "Reader": set()}
+
+
+@pytest.mark.parametrize(("variant", "kind"), [("access-log", "user"), ("all-roles", "role")])
+def test_receipts_are_told_who_reads(aws: Aws, variant: str, kind: str) -> None:
+    """The outputs' SECOPS_READER is the reader of the stack, whichever it is."""
+    stack = aws.stack(variant)
+    named = stack.settings.secops_reader
+    assert named.startswith(f"arn:aws:iam::{ACCOUNT}:{kind}/")
+    given = stack.outputs.get("ReaderRoleArn") or stack.outputs["ReaderKeyCommand"]
+    assert given.endswith(named.rpartition("/")[2])
+
+
 # Who may take the roles
 
 
@@ -598,6 +680,12 @@ CHANGES: dict[str, tuple[dict[str, str], dict[str, str], set[str]]] = {
         {"FeedQueue": "true"},
         {"Bucket", "Queue", "QueuePolicy", "ReaderQueuePolicy", "QueueArn"},
     ),
+    "AccessLog": (
+        {},
+        {"AccessLog": "true"},
+        {"Bucket", "AccessLogBucket", "AccessLogBucketPolicy", "WriterAccessLogPolicy", "ReceiptSettings"},
+    ),
+    "AccessLogDays": ({"AccessLog": "true"}, {"AccessLogDays": "30"}, {"AccessLogBucket"}),
 }
 
 
