@@ -2,6 +2,7 @@
 
 import random
 import sys
+import time
 from collections import Counter
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -12,6 +13,8 @@ import msgspec
 from zendesk_pipeline.commands import past_range
 from zendesk_pipeline.commands.past_range import Ends
 from zendesk_pipeline.commands.verify.comparison import Kind, Verification, WindowReport
+from zendesk_pipeline.commands.verify.read_by_secops import SecopsReads, secops_reads
+from zendesk_pipeline.delivery.inspection import Inspector
 from zendesk_pipeline.model.errors import PipelineError
 from zendesk_pipeline.model.streams import Stream
 from zendesk_pipeline.model.windows import Span, Window, ranges
@@ -34,6 +37,10 @@ OTHERWISE: dict[Kind, str] = {
     " with Zendesk's, and send the window again if it differs in what it says (docs/operations.md).",
     "not_at_source": "Zendesk keeps audit logs for good: see that ZENDESK_BASE_URL is still the same account, then ask"
     " Zendesk's support.",
+    "not_read": "S3 need not log every request: look for these windows in SecOps, and at `feed show`; what is missing"
+    " there, send again (docs/operations.md).",
+    "read_twice": "What was read twice may be in SecOps twice: see whether two feeds read the prefix, or one was made"
+    " anew (docs/feed.md).",
     "repeated": "SecOps has these records twice: let one Dagster alone collect the account.",
     "in_two_windows": "SecOps has these records twice, and no window changes by itself: please report it.",
 }
@@ -47,6 +54,8 @@ SUMMARY = {
     "not_compared": "whose content was not compared",
     "objects": "objects",
     "objects_gone": "of them gone from the feed (it may delete what it has read)",
+    "objects_read": "of them read by SecOps",
+    "not_in_log": "of them of which the access log says nothing (older than it, or too new)",
 }
 """The numbers of a stream, in words; those of `ALWAYS_SHOWN` also where they are 0."""
 ALWAYS_SHOWN = frozenset({"at_source", "delivered", "objects"})
@@ -96,6 +105,7 @@ class Verify:
     sample: int | None
     identities: bool
     as_json: bool
+    reads: SecopsReads | None
 
     def stream(self, ends: Ends, stream: Stream) -> Sums:
         """Compare all windows of a stream, and say what differs as it is found."""
@@ -108,11 +118,18 @@ class Verify:
         )
         self._say(f"{stream.name}: {len(self.span):,} windows, {self.span}, UTC")
         for window, shown in past_range.windows(ends, stream, self.span, source=self.source, keep=MOST_HELD):
-            report = verification.compare(window, shown)
+            report = self._with_reads(verification.compare(window, shown), verification.inspector)
             sums.add(report)
             self._show(stream, report)
         self._say(self._summary(sums))
         return sums
+
+    def _with_reads(self, report: WindowReport, inspector: Inspector) -> WindowReport:
+        """The report, with what the access log says where that is looked at."""
+        if self.reads is None or not report.objects:
+            return report
+        ledger = inspector.ledger(report.window)
+        return self.reads.added(report, ledger.objects if ledger else (), inspector.listed(report.window))
 
     def _show(self, stream: Stream, report: WindowReport) -> None:
         if self.as_json:
@@ -151,6 +168,9 @@ class Verify:
     "--sample", type=click.IntRange(min=0), help="Read the objects of so many windows only, chosen by chance."
 )
 @click.option("--identities", is_flag=True, help="Show which records differ, by identity.")
+@click.option(
+    "--secops", is_flag=True, help="Look in S3's access log as well: which objects SecOps never read, or read twice."
+)
 def verify(
     *,
     begin: int,
@@ -160,8 +180,9 @@ def verify(
     without_source: bool,
     sample: int | None,
     identities: bool,
+    secops: bool,
 ) -> None:
-    """Compare Zendesk, ledgers and objects of a past range.
+    """Compare Zendesk, ledgers and objects of a past range; with --secops, what SecOps has read of it too.
 
     Says what differs, window by window, and writes nothing. Exit status: 0 nothing differs, 1 something does, 2 a wrong
     option, 3 it could not be looked at.
@@ -170,16 +191,17 @@ def verify(
         chosen = environment.load()
         if begin < (first := int(chosen.start_date.timestamp())):
             raise click.UsageError(f"The first window is {Window(first)}: START_DATE says so.")
-        command = Verify(
-            span=past_range.settled(chosen, begin, end),
-            source=not without_source,
-            sample=sample,
-            identities=identities,
-            as_json=as_json,
-        )
-        wanted = past_range.streams(chosen, names)
+        span, wanted = past_range.settled(chosen, begin, end), past_range.streams(chosen, names)
         with past_range.ends(chosen) as ends:
             ends.bucket.check_account()
+            command = Verify(
+                span=span,
+                source=not without_source,
+                sample=sample,
+                identities=identities,
+                as_json=as_json,
+                reads=secops_reads(chosen, ends.bucket.store(), span, time.time()) if secops else None,
+            )
             found = {stream.name: command.stream(ends, stream) for stream in wanted}
     except PipelineError as problem:
         raise NotComparableError(f"It could not be looked at: {problem}") from None

@@ -33,6 +33,8 @@ Kind = Literal[
     "content_differs",
     "repeated",
     "in_two_windows",
+    "not_read",
+    "read_twice",
 ]
 
 
@@ -70,6 +72,10 @@ class WindowReport:
     not_compared: int = 0
     """Records that Zendesk shows, and whose objects cannot be compared with what it shows: they are too many to be
     held, or were stored by other redaction rules."""
+    objects_read: int = 0
+    """Objects that SecOps has read, by the access log, where that was looked at."""
+    not_in_log: int = 0
+    """Objects of which the access log says nothing: they are older than it, or so new that its line may yet come."""
     differences: tuple[Difference, ...] = ()
 
 
