@@ -15,6 +15,7 @@ COMMANDS = {
     "dev": "zendesk_pipeline.local.dev:dev",
     "doctor": "zendesk_pipeline.commands.doctor.command:doctor",
     "feed": "zendesk_pipeline.commands.secops.feed:feed",
+    "fields": "zendesk_pipeline.commands.fields:fields",
     "heartbeat": "zendesk_pipeline.commands.heartbeat:heartbeat",
     "iam-policy": "zendesk_pipeline.commands.iam_policy:iam_policy",
     "metrics": "zendesk_pipeline.commands.metrics.command:metrics",

@@ -57,6 +57,7 @@ REMEDIES: Mapping[str, str] = {
     " Zendesk records nothing before.",
     "volume_is_usual": "Look at Zendesk: is the account in use, was a rule or an integration or logging switched off?",
     "records_are_well_formed": "Look at each where it is named, and at Zendesk; tell Zendesk's support.",
+    "fields_are_known": "Look whether SecOps' parser and your redaction rules should know of them: docs/redaction.md.",
     "times_are_usual": "Collect the windows of that time again, which delivers what is missing.",
     "holds_nothing_else": "SecOps reads each of them as logs: move them elsewhere.",
     "secops_reads": "Until it is solved, S3 keeps what SecOps has not read: docs/feed.md says what to do.",

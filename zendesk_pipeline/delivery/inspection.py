@@ -43,6 +43,9 @@ RECIPE_IS_OFF = 2 * HOUR
 NO_LEDGER = "no ledger says that the window is complete"
 MOST_NAMED = 3
 """Malformed records that a finding names."""
+NEW_FIELDS, UNRULED_FIELDS = "new_fields", "unruled_fields"
+"""Names in a run's metadata: fields and values seen first in a window; fields that go past the redaction rules."""
+MOST_FIELDS_NAMED = 20
 LEFT_OUT, TAKEN = ("older_than_asked", "ahead_of_the_clock"), ("delivered_by_this_run", "duplicates_removed")
 """Names in a run's metadata: records left out because of their time, and the others that Zendesk showed."""
 
@@ -164,6 +167,16 @@ class Inspector:
                 ones = [str(each) for each in named][:MOST_NAMED] if isinstance(named, list) else []  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]  # metadata
                 text = f"{count:,} malformed records are in quarantine and not in the feed"
                 yield Finding(window, ": ".join([text, *filter(None, ["; ".join(ones)])]))
+
+    def new_fields(self, windows: Sequence[Window]) -> Iterator[Finding]:
+        """Windows with fields or values that were never seen before, and fields that no redaction rule speaks of."""
+        for window in windows:
+            reported = self.reported.get(window, {})
+            if new := _listed(reported.get(NEW_FIELDS)):
+                yield Finding(window, f"seen for the first time: {new}")
+            if unruled := _listed(reported.get(UNRULED_FIELDS)):
+                text = f"no redaction rule speaks of these new fields, which are stored as they are: {unruled}"
+                yield Finding(window, text)
 
     def own_requests(self, windows: Sequence[Window]) -> Iterator[Finding]:
         """Windows without a record in which the collector itself asked Zendesk, where each request makes a record.
@@ -297,6 +310,14 @@ def written_after(store: Store, layout: Layout, moment: float, windows: Iterable
     days = dict.fromkeys(layout.day(window) for window in windows)
     listed = (entry for day in days for entry in store.listing(day))
     return sorted(entry.modified for entry in listed if entry.modified > moment and is_batch(entry.key, layout.feed))
+
+
+def _listed(names: object) -> str:
+    if not isinstance(names, list):
+        return ""
+    every = [str(each) for each in names]  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]  # metadata
+    more = len(every) - MOST_FIELDS_NAMED
+    return ", ".join(every[:MOST_FIELDS_NAMED]) + (f" and {more:,} more" if more > 0 else "")
 
 
 def _sum(reported: Mapping[str, object], names: Iterable[str]) -> int:

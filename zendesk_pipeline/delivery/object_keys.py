@@ -60,6 +60,10 @@ class Layout:
         """The marker that says whose records these prefixes hold."""
         return f"{self.state}account.json"
 
+    def catalogue(self, stream: str) -> str:
+        """What the stream's records were seen to have."""
+        return f"{self.state}{stream}-fields.json"
+
     def day(self, window: Window) -> str:
         """The prefix under which the feed holds the window's day."""
         return f"{self.feed}{window.starts_at:%Y/%m/%d}/"

@@ -117,7 +117,8 @@ class Redaction:
             always: Fields that are kept without being named: identity and event time.
             key: Of the hashes.
         """
-        self._key = key
+        self._key, self._rules = key, tuple(rules)
+        self._always = {(name.encode(),) for name in always}
         self.digest = digest(rules, key)
         """Of what the rules mean and of the key: the same digest, the same bytes out of the same record."""
         patterns: list[_Pattern] = []
@@ -146,6 +147,15 @@ class Redaction:
         if line[end:].strip():
             raise RedactionError("a record does not end where it should")
         return (line if changed is None else changed), hits
+
+    def speaks_of(self, path: Path) -> bool:
+        """Whether a rule says what becomes of a value at this path, even if that is to keep it.
+
+        `*` and `[*]` in the path stand for any field and any item.
+        """
+        return path[:1] in self._always or any(
+            _leads_to(rule.within if rule.action == "keep" else rule.path, path) for rule in self._rules
+        )
 
     def _walked(self, text: bytes, at: int, fates: _Fates, hits: list[str]) -> tuple[bytes | None, int]:
         """An object or array that begins at `at`: what is left of it (None: all), and where it ends."""
@@ -270,6 +280,13 @@ def _fate(live: frozenset[_Pattern], depth: int, pending: frozenset[_Group]) -> 
 
     inside = _Fates({name: led_by(name, "*") for name in names}, led_by("*"), led_by("[*]"))
     return _Fate("inside", min(pending, default=(0, ""))[1], inside)
+
+
+def _leads_to(steps: Path, path: Path) -> bool:
+    """Whether a value at `path` is at the end of these steps, or inside of what is."""
+    return len(steps) <= len(path) and all(
+        step == there or (step == "*" and there != "[*]") for step, there in zip(steps, path, strict=False)
+    )
 
 
 def _not_kept(groups: frozenset[_Group], patterns: Iterable[_Pattern]) -> frozenset[_Group]:

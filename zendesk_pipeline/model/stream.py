@@ -87,6 +87,8 @@ class Stream:
     """Seconds by which Zendesk says that records can be late: no look-back is shorter, whatever LOOKBACK_SECONDS is."""
     kept: int | None = None
     """Seconds for which Zendesk keeps records; None where it names no end."""
+    catalogued: tuple[str, ...] = ()
+    """Fields of a record whose values are few and known, such as `action`: the first sight of another one is told."""
     switch: str = ""
     """Where an admin switches it on, if it is off at first. Once it is on, each request to the account is a record."""
 

@@ -67,6 +67,7 @@ AUDIT_LOGS = register(
         " plan.",
         description="Who changed what in the Zendesk account: one record per change of a setting, rule, user or app.",
         in_parts=True,
+        catalogued=("source_type", "action"),
     )
 )
 

@@ -89,6 +89,14 @@ WINDOW_CHECKS = (
         check=Inspector.malformed,
         again=None,
     ),
+    WindowCheck(
+        name="fields_are_known",
+        description="No field, event source or action that Zendesk never showed before, and none that goes past the"
+        " redaction rules.",
+        severity=dg.AssetCheckSeverity.WARN,
+        check=Inspector.new_fields,
+        again=None,
+    ),
 )
 
 

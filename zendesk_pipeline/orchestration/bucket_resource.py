@@ -10,6 +10,7 @@ from pydantic import Field, PrivateAttr
 from zendesk_pipeline.delivery import account_marker
 from zendesk_pipeline.delivery.batches import BatchFormat
 from zendesk_pipeline.delivery.bucket import Store, prepared
+from zendesk_pipeline.delivery.field_catalogue import CatalogueStore, FieldWatch
 from zendesk_pipeline.delivery.inspection import Inspector, Waiting, feed, written_after
 from zendesk_pipeline.delivery.ledger_store import LedgerStore, of_each
 from zendesk_pipeline.delivery.object_keys import Layout
@@ -21,7 +22,7 @@ from zendesk_pipeline.model.windows import Window
 from zendesk_pipeline.orchestration.zendesk_resource import settled
 from zendesk_pipeline.settings import aws_errors
 from zendesk_pipeline.settings.addresses import wire_host
-from zendesk_pipeline.settings.environment import compression_of, not_set, output_format_of
+from zendesk_pipeline.settings.environment import compression_of, new_fields_of, not_set, output_format_of
 from zendesk_pipeline.settings.secret_references import resolved
 
 
@@ -43,6 +44,7 @@ class BucketResource(dg.ConfigurableIOManager):
     sse: str | None = Field(default=None, description="S3_SSE")
     kms_key_id: str | None = Field(default=None, description="S3_KMS_KEY_ID")
     redaction_rules: str = Field(default="", description="REDACTION_RULES")
+    redaction_new_fields: str = Field(default="tell", description="REDACTION_NEW_FIELDS")
     redaction_key: str = Field(
         default="", description="REDACTION_KEY", repr=False, json_schema_extra={"is_secret": True}
     )
@@ -93,6 +95,16 @@ class BucketResource(dg.ConfigurableIOManager):
         if not self.redaction_rules:
             return None
         return redaction(stream, self.redaction_rules, resolved(KEY, self.redaction_key))
+
+    def watch(self, stream: Stream, store: Store) -> FieldWatch:
+        """What looks out for fields that were never seen before; raises SettingsError where a setting is wrong."""
+        return FieldWatch(
+            stream=stream,
+            catalogues=CatalogueStore(stream=stream.name, store=store, layout=self.layout),
+            redaction=self.rules(stream),
+            holds=new_fields_of(self.redaction_new_fields) == "hold",
+            now=self._clock.now(),
+        )
 
     # What is there
 

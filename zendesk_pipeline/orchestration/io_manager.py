@@ -5,10 +5,13 @@ from collections.abc import Callable, Collection, Generator, Iterable, Iterator,
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import takewhile
+from typing import Any
 
 import dagster as dg
 
 from zendesk_pipeline.delivery.delivery_job import DeliveryJob
+from zendesk_pipeline.delivery.field_catalogue import FieldWatch
+from zendesk_pipeline.delivery.inspection import NEW_FIELDS, UNRULED_FIELDS
 from zendesk_pipeline.delivery.ledger_store import of_each
 from zendesk_pipeline.delivery.progress import ProgressLog
 from zendesk_pipeline.delivery.tally import Tally
@@ -72,7 +75,9 @@ class S3IOManager(BucketResource):
         try:
             rest = self._rest(obj)
             delivery = self.delivery(obj, rest, context.log.warning)
-            claim = self.claims(delivery.store_for(Window(rest.start)))
+            store = delivery.store_for(Window(rest.start))
+            claim, watch = self.claims(store), self.watch(obj.stream, store)
+            watch.begin()
         except PipelineError as problem:
             raise _failure(context, problem, f"{obj.stream.name} {obj.span}: nothing was read.") from None
         _warn_of_temporary(context)
@@ -88,7 +93,7 @@ class S3IOManager(BucketResource):
             with delivery, rarely_collected():
                 ahead = max(1, RECORDS_AHEAD // obj.stream.page_size)
                 pages = obj.pages(rest) if len(rest) else iter(())
-                for page in delivered(delivery, pages, claim, ahead):
+                for page in delivered(delivery, pages, claim, ahead, watch.look):
                     progress.count(page)
                     self._take_back(context, delivery, reports)
                     if reports.due:  # but for the latest window, which may yet get a record that comes out of order
@@ -98,10 +103,15 @@ class S3IOManager(BucketResource):
             # Dagster reports a range only when all of it succeeded: report what is done before the failure goes on.
             self._take_back(context, delivery, reports)
             self._report(context, obj.stream, delivery, reports.new(delivery.finished))
+            _note(context, watch, rest)
             if isinstance(problem, PipelineError):
                 raise _failure(context, problem, _what_is_missing(obj, {*done, *delivery.finished})) from None
             raise
-        finished = {window: self.metadata(obj.stream, window, delivery.tallies[window]) for window in rest}
+        seen = _note(context, watch, rest)
+        finished = {
+            window: {**self.metadata(obj.stream, window, delivery.tallies[window]), **seen.get(window, {})}
+            for window in rest
+        }
         obj.describe({**{window: obj.before[window] for window in done}, **finished})
         self._report_late(context, obj, rest, delivery)
         _warn_of_temporary(context)
@@ -174,14 +184,22 @@ class S3IOManager(BucketResource):
                 )
 
 
-def delivered(delivery: Delivery, pages: Iterable[Page], claim: Callable[[], object], ahead: int = 1) -> Iterator[Page]:
+def delivered(
+    delivery: Delivery,
+    pages: Iterable[Page],
+    claim: Callable[[], object],
+    ahead: int = 1,
+    look: Callable[[Page], object] = lambda _: None,
+) -> Iterator[Page]:
     """Each page once its records are delivered; it keeps them until the next page is asked for.
 
-    The prefixes are claimed once the first page is there; some pages are read ahead, in a thread of their own.
+    Before that, `look` may raise. The prefixes are claimed once the first page is there; some pages are read ahead, in
+    a thread of their own.
     """
     for number, page in enumerate(prefetched(pages, ahead, size=lambda page: page.size, most=BYTES_AHEAD)):
         if not number:
             claim()
+        look(page)
         delivery.take(page)
         yield page
         page.records.clear()
@@ -208,6 +226,22 @@ def _warn_of_temporary(context: dg.OutputContext) -> None:
     """Before the first record and after the last one, so that it is seen at either end of a long log."""
     if warning := temporary_instance.warning(context.step_context.instance):
         context.log.warning(warning)
+
+
+def _note(context: dg.OutputContext, watch: FieldWatch, span: Span) -> Mapping[Window, Metadata]:
+    """Write down what was seen, and what of it the windows' metadata tell; no run fails for it."""
+    try:
+        noted = watch.note()
+    except PipelineError as problem:
+        context.log.warning("Which fields were seen for the first time could not be noted: %s", problem)
+        return {}
+    told: dict[Window, dict[str, Any]] = {}
+    for window, names in noted.new.items():  # of what came late, the first window that is read tells
+        first = told.setdefault(window if window in span else Window(span.start), {})
+        first[NEW_FIELDS] = dg.MetadataValue.json([*first[NEW_FIELDS].data, *names] if first else names)
+    if noted.unruled:
+        told.setdefault(Window(span.end - HOUR), {})[UNRULED_FIELDS] = dg.MetadataValue.json(noted.unruled)
+    return told
 
 
 def _failure(context: dg.OutputContext, problem: PipelineError, where: str) -> dg.Failure:

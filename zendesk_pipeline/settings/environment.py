@@ -29,6 +29,7 @@ T = TypeVar("T", bound=str)
 AuthMode = Literal["oauth", "token", "bearer", "oauth_refresh"]
 OutputFormat = Literal["ndjson", "page"]
 Compression = Literal["none", "gzip"]
+NewFields = Literal["tell", "hold"]
 
 CREDENTIALS: dict[AuthMode, tuple[str, ...]] = {
     "oauth": ("ZENDESK_CLIENT_ID", "ZENDESK_CLIENT_SECRET"),
@@ -59,6 +60,11 @@ def output_format_of(text: str) -> OutputFormat:
 def compression_of(text: str) -> Compression:
     """The compression of a name; raises SettingsError where there is none."""
     return _one_of("COMPRESSION", text, get_args(Compression))
+
+
+def new_fields_of(text: str) -> NewFields:
+    """What becomes of new fields, by its name; raises SettingsError where there is none."""
+    return _one_of("REDACTION_NEW_FIELDS", text, get_args(NewFields))
 
 
 def _one_of(setting: str, text: str, choices: Collection[T]) -> T:
@@ -342,6 +348,11 @@ class Settings(BaseSettings):
         description="What is taken out of records before they leave this machine: a file of rules, or `builtin:` and"
         " the name of one that comes with the package; it has to speak of every stream of RESOURCES. Records go as"
         " Zendesk sent them if unset.",
+    )
+    redaction_new_fields: NewFields = Field(
+        default="tell",
+        description="What becomes of a field that Zendesk shows for the first time and no redaction rule speaks of:"
+        " `tell` delivers and warns, `hold` delivers nothing until it has a rule or is accepted (`fields --accept`).",
     )
 
     @model_validator(mode="after")

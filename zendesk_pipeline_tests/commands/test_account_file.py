@@ -59,6 +59,7 @@ EVERYTHING: dict[str, Any] = {
     "secops_gb_a_day": 2.5,
     "secops_access_logs": "s3://acme-zendesk-access-log/s3/",
     "secops_reader": "arn:aws:iam::123456789012:role/secops-reader",
+    "redaction_new_fields": "hold",
 }
 """Each setting, none as it is by default."""
 

@@ -400,11 +400,13 @@ def test_what_dagster_remembers_them_by_is_pinned(collector: Project) -> None:
     """Names of checks and of the schedules that ask for them, and when they do."""
     keys = collector.definitions.resolve_asset_graph().asset_check_keys
     assert sorted(f"{key.asset_key.to_user_string()}:{key.name}" for key in keys) == [
+        "audit_logs:fields_are_known",
         "audit_logs:lines_are_readable",
         "audit_logs:objects_match_ledgers",
         "audit_logs:records_are_well_formed",
         "audit_logs:times_are_usual",
         "audit_logs:volume_is_usual",
+        "incremental_tickets:fields_are_known",
         "incremental_tickets:lines_are_readable",
         "incremental_tickets:objects_match_ledgers",
         "incremental_tickets:records_are_well_formed",

@@ -1,0 +1,165 @@
+"""Which fields and values a stream's records were ever seen to have: one small object under the state prefix.
+
+Zendesk adds fields, event sources and actions without a word. What is seen first is told; where redaction rules take
+single fields away, one that no rule speaks of would leave this machine as it is.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import msgspec
+
+from zendesk_pipeline.delivery.bucket import Store
+from zendesk_pipeline.delivery.object_keys import Layout
+from zendesk_pipeline.model.errors import DeliveryError, DeniedError, RedactionError
+from zendesk_pipeline.model.fields_seen import Seen, is_value
+from zendesk_pipeline.model.records import Page
+from zendesk_pipeline.model.redaction import Redaction
+from zendesk_pipeline.model.redaction_rules import path
+from zendesk_pipeline.model.streams import Stream
+from zendesk_pipeline.model.windows import DAY, Window
+
+RACES = 20
+"""How often the catalogue is read again after another run has replaced it."""
+LEARNING = 7 * DAY
+"""Seconds since it was begun in which what is seen first is noted and not told: many fields are rare."""
+
+
+class Catalogue(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What was seen of one stream."""
+
+    stream: str
+    begun: float
+    """Seconds since the epoch."""
+    seen: dict[str, str] = {}
+    """Fields (`via.source.rel`) and values (`action=create`), and the window of the first record that had it."""
+    unruled: list[str] = []
+    """Fields that came later than the catalogue and that no redaction rule speaks of, until somebody accepts them."""
+    version: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CatalogueStore:
+    """The catalogue of one stream. Its methods raise what `Store` does."""
+
+    stream: str
+    store: Store
+    layout: Layout
+
+    def read(self) -> tuple[Catalogue | None, str | None]:
+        """The catalogue and its version; None where there is none. Raises DeliveryError where it cannot be read."""
+        stored = self.store.get(self._key)
+        if stored is None:
+            return None, None
+        try:
+            found = msgspec.json.decode(stored.body, type=Catalogue)
+        except msgspec.MsgspecError as problem:
+            raise DeliveryError(
+                f"{self.store.uri(self._key)}, which names the fields of {self.stream}, cannot be read ({problem})."
+                " Delete it: the next run begins it anew."
+            ) from None
+        return found, stored.version
+
+    def write(self, catalogue: Catalogue, version: str | None) -> bool:
+        """Write it over this version, or where there is none; False where another run has written since."""
+        body = msgspec.json.format(msgspec.json.encode(catalogue, order="sorted"), indent=1) + b"\n"
+        return self.store.put_over(self._key, body, version) is not None
+
+    @property
+    def _key(self) -> str:
+        return self.layout.catalogue(self.stream)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Noted:
+    """What is to be told after a run."""
+
+    new: Mapping[Window, list[str]]
+    """Fields and values that were seen first in a window; none in the first week."""
+    unruled: list[str]
+    """Fields that came later than the catalogue and that no rule speaks of."""
+
+
+NOTHING = Noted(new={}, unruled=[])
+
+
+@dataclass(slots=True, kw_only=True)
+class FieldWatch:
+    """What one run sees, beside what was seen before it."""
+
+    stream: Stream
+    catalogues: CatalogueStore
+    redaction: Redaction | None
+    holds: bool
+    """Whether a field that no rule speaks of holds up the delivery."""
+    now: float
+    """Seconds since the epoch."""
+    _before: Catalogue | None = None
+    _seen: dict[str, int] = field(default_factory=dict[str, int])
+    _last: Seen | None = None
+
+    def begin(self) -> None:
+        """Read what was seen before, where that decides what may be delivered."""
+        if self.holds and self.redaction:
+            self._before, _ = self.catalogues.read()
+
+    def look(self, page: Page) -> None:
+        """Note what the walk has come by; raises RedactionError, before the page is delivered, for what is held."""
+        if page.seen is self._last:
+            return
+        self._last = page.seen
+        new = {name: time for name, time in page.seen.items() if name not in self._seen}
+        self._seen.update(new)
+        if self.holds and self.redaction and self._before:
+            known = self._before.seen.keys() - self._before.unruled
+            if held := sorted(name for name in new if name not in known and self._is_unruled(name)):
+                first = Window.of(min(new[name] for name in held))
+                accept = " ".join(f"--accept {name}" for name in held)
+                raise RedactionError(
+                    f"{self.stream.name} {first}: Zendesk shows for the first time {', '.join(held)}, and no redaction"
+                    " rule speaks of it. REDACTION_NEW_FIELDS=hold: nothing was delivered from here on. Give it a rule"
+                    " in REDACTION_RULES, or let it pass with `zendesk-pipeline fields --stream"
+                    f" {self.stream.name} {accept}`; the windows are then collected by themselves."
+                )
+
+    def note(self) -> Noted:
+        """Write down what was seen; raises what `Store` does."""
+        for _ in range(RACES if self._seen or self.redaction else 0):
+            try:
+                before, version = self.catalogues.read()
+            except DeniedError:  # without the right to list, S3 says so of a missing one too
+                before, version = None, None
+            catalogue = before or Catalogue(stream=self.stream.name, begun=self.now)
+            new = {
+                name: time
+                for name, time in self._seen.items()
+                if name not in catalogue.seen and self._may_be_named(name)
+            }
+            unruled = [*catalogue.unruled, *(new if before else ())]
+            after = msgspec.structs.replace(
+                catalogue,
+                seen=catalogue.seen | {name: Window.of(time).partition_key for name, time in new.items()},
+                unruled=sorted(filter(self._is_unruled, unruled)),
+            )
+            if after == before or self.catalogues.write(after, version):
+                is_told = before is not None and self.now - before.begun >= LEARNING
+                return Noted(new=_by_window(new) if is_told else {}, unruled=after.unruled)
+        return NOTHING
+
+    def _is_unruled(self, name: str) -> bool:
+        return not is_value(name) and self.redaction is not None and not self.redaction.speaks_of(path(name))
+
+    def _may_be_named(self, name: str) -> bool:
+        """Whether it is a field, or a value that no rule takes away or replaces."""
+        if self.redaction is None or not is_value(name):
+            return True
+        key, _, value = name.partition("=")
+        _, hits = self.redaction.apply(msgspec.json.encode({key: value}))
+        return not hits
+
+
+def _by_window(new: Mapping[str, int]) -> Mapping[Window, list[str]]:
+    told: dict[Window, list[str]] = {}
+    for name, time in sorted(new.items()):
+        told.setdefault(Window.of(time), []).append(name)
+    return told

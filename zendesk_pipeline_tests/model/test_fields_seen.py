@@ -1,0 +1,152 @@
+"""Fields and values that the records of a walk have: each is found, none is in doubt, and no data is shown for one."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from zendesk_pipeline.model.fields_seen import MOST_FIELDS, MOST_VALUES, FieldsSeen, Seen, is_value
+from zendesk_pipeline.model.records import page_reader, record_reader
+from zendesk_pipeline.model.redaction_rules import path
+from zendesk_pipeline.model.streams import AUDIT_LOGS, INCREMENTAL_TICKETS, Stream
+from zendesk_pipeline_tests.by_hand import FIRST
+
+NAMES = st.sampled_from(["a", "b", "from", "class", "id2", "created_at2", "f0", "with-dash"])
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats(allow_nan=False) | st.text(max_size=3),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=3),
+    max_leaves=8,
+)
+
+
+def _record(number: int = 1, **fields: Any) -> dict[str, Any]:
+    return {"id": number, "generated_timestamp": FIRST.start + number, **fields}
+
+
+def _seen(*records: Mapping[str, Any]) -> dict[str, int]:
+    """What a reader of tickets sees, one page a record."""
+    seen = _pages(INCREMENTAL_TICKETS, *([record] for record in records))[-1]
+    return {name: time - FIRST.start for name, time in seen.items()}
+
+
+def _pages(stream: Stream, *pages: Sequence[Mapping[str, Any]]) -> list[Seen]:
+    """What a reader has seen by each page."""
+    read, around = page_reader(stream), {"end_of_stream": True, "after_cursor": None, "meta": {"has_more": False}}
+    return [read(msgspec.json.encode({stream.items: page, **around})).seen for page in pages]
+
+
+def test_each_field_is_named_with_the_time_it_was_first_seen() -> None:
+    """Fields within fields and of items too; null, an empty object and an empty array name nothing."""
+    first = _record(1, via={"channel": "web", "source": {}}, tags=[], due_at=None)
+    second = _record(2, via={"channel": "web", "source": {"rel": "x"}}, tags=["a"], due_at="2026-11-12")
+    third = _record(3, custom=[{"id": 1}, {"id": 2, "value": None}], via=None, tags="none")
+    assert _seen(first, second, third) == {
+        "id": 1,
+        "generated_timestamp": 1,
+        "via.channel": 1,
+        "via.source.rel": 2,
+        "tags[*]": 2,
+        "due_at": 2,
+        "custom[*].id": 3,
+        "tags": 3,
+    }
+
+
+def _leaves(value: Any, at: str = "") -> set[str]:
+    """The same, found by a walk of this test's own."""
+    match value:
+        case dict():
+            members: dict[str, Any] = value  # pyright: ignore[reportUnknownVariableType]  # JSON
+            return {leaf for name, each in members.items() for leaf in _leaves(each, f"{at}.{name}".removeprefix("."))}
+        case list():
+            items: list[Any] = value  # pyright: ignore[reportUnknownVariableType]  # JSON
+            return {leaf for each in items for leaf in _leaves(each, f"{at}[*]")}
+        case _:
+            return set() if value is None else {at}
+
+
+@given(st.lists(st.dictionaries(NAMES, VALUES, max_size=4), min_size=1, max_size=6))
+def test_whatever_the_records_hold_each_field_is_seen(fields: list[dict[str, Any]]) -> None:
+    """However the shapes change from record to record, what is seen is what is there, and a path."""
+    records = [_record(number, **each) for number, each in enumerate(fields, 1)]
+    seen = _seen(*records)
+    assert seen.keys() == {leaf for record in records for leaf in _leaves(record)}
+    for name in seen:
+        assert path(name)
+
+
+@given(st.lists(st.dictionaries(NAMES, VALUES, max_size=4), min_size=1, max_size=6))
+def test_a_record_is_read_the_same_whether_its_fields_are_known_or_not(fields: list[dict[str, Any]]) -> None:
+    """Identity, time and line are those that a reader finds which looks at nothing else; twice over."""
+    lines = [msgspec.json.encode(_record(number, **each)) for number, each in enumerate(fields, 1)]
+    noted = FieldsSeen(INCREMENTAL_TICKETS)
+    read, plain = record_reader(INCREMENTAL_TICKETS, noted), record_reader(INCREMENTAL_TICKETS)
+    for _ in range(2):
+        assert [read(line) for line in lines] == [plain(line) for line in lines]
+        noted.grow()
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b'{"id":"x","generated_timestamp":1794456003,"id":7,"a":"\\ud800"}',
+        b'{"id":7,"generated_timestamp":1794456003,"a":"\\ud800"}',
+        b'{"id":7,"generated_timestamp":1794456003,"a":1e999,"b":123456789012345678901234567890}',
+        b'{"id":7,"generated_timestamp":1794456003,"a":' + b"[" * 900 + b"]" * 900 + b"}",
+    ],
+    ids=["twice", "half a letter", "large numbers", "deep"],
+)
+def test_what_the_parse_would_stumble_over_is_read_as_before(line: bytes) -> None:
+    """What only the fields' own values make hard to read costs no record its identity."""
+    noted = FieldsSeen(INCREMENTAL_TICKETS)
+    read = record_reader(INCREMENTAL_TICKETS, noted)
+    for _ in range(3):
+        read(msgspec.json.encode(_record(1, a="plain")))
+        noted.grow()
+        assert (read(line).identity, read(line).line) == ("7:1794456003", line)
+
+
+@pytest.mark.parametrize(
+    ("fields", "named"),
+    [
+        ({"by": {"ada@example.com": 1}}, "by.*"),
+        ({"by": {"29398461000017": {"x": 1}}}, "by.*"),
+        ({"by": {f"f{number}": 1 for number in range(MOST_FIELDS + 1)}}, "by.*"),
+        ({"by": {"x" * 65: 1}}, "by.*"),
+    ],
+    ids=["address", "number", "many", "long"],
+)
+def test_keys_that_are_data_are_no_names(fields: dict[str, Any], named: str) -> None:
+    """An object whose keys are addresses or ids is a table: it has one name, and none of its keys is shown."""
+    seen = _seen(_record(1, **fields), _record(2, by={"other": 1}))
+    assert seen.keys() == {"id", "generated_timestamp", named}
+
+
+def _audit_log(number: int, **fields: Any) -> dict[str, Any]:
+    return {"id": number, "created_at": "2026-11-12T05:00:00Z", **fields}
+
+
+def test_values_are_noted_of_the_fields_that_a_stream_names() -> None:
+    """Of audit logs the action and the kind of source, also where all fields are known; odd values are not shown."""
+    records = [
+        _audit_log(1, action="create", source_type="user"),
+        _audit_log(2, action="create", source_type="user"),
+        _audit_log(3, action="export", source_type="user"),
+        _audit_log(4, action="export", source_type=None),
+        _audit_log(5, action="x" * 200, source_type="ada@example.com\n"),
+        _audit_log(6),
+    ]
+    values = [sorted(filter(is_value, seen)) for seen in _pages(AUDIT_LOGS, *([each] for each in records))]
+    assert values[0] == values[1] == ["action=create", "source_type=user"]
+    assert values[2] == values[-1] == ["action=create", "action=export", "source_type=user"]
+
+
+def test_values_without_end_are_bounded() -> None:
+    """Where a field turns out to have any number of values, the first few hundred are noted and no more looked at."""
+    records = [_audit_log(number, action=f"a{number}", source_type="user") for number in range(2 * MOST_VALUES)]
+    pages = [records[cut : cut + 100] for cut in range(0, len(records), 100)]
+    seen = _pages(AUDIT_LOGS, *pages)[-1]
+    assert MOST_VALUES <= len([*filter(is_value, seen)]) < MOST_VALUES + 200
