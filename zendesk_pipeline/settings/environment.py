@@ -352,7 +352,7 @@ class Settings(BaseSettings):
     redaction_new_fields: NewFields = Field(
         default="tell",
         description="What becomes of a field that Zendesk shows for the first time and no redaction rule speaks of:"
-        " `tell` delivers and warns, `hold` delivers nothing until it has a rule or is accepted (`fields --accept`).",
+        " `tell` delivers and warns, `hold` delivers nothing until it has a rule or is accepted (command `fields`).",
     )
 
     @model_validator(mode="after")
