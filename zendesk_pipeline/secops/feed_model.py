@@ -1,4 +1,4 @@
-"""The feed Amazon S3 V2 that reads the feed prefix: its description for SecOps, and what to know before it is made.
+"""The feed that reads the feed prefix, Amazon S3 V2 or SQS V2: its description, and what to know before it is made.
 
 Fields: https://docs.cloud.google.com/chronicle/docs/reference/rest/v1beta/projects.locations.instances.feeds
 What they mean: https://docs.cloud.google.com/chronicle/docs/administration/feed-management
@@ -14,7 +14,11 @@ from zendesk_pipeline.secops.instance import Instance
 from zendesk_pipeline.settings.environment import Settings, not_set
 from zendesk_pipeline.settings.programs import ours
 
-SOURCE_TYPE = "AMAZON_S3_V2"
+SOURCE_TYPE, QUEUE_SOURCE_TYPE = "AMAZON_S3_V2", "AMAZON_SQS_V2"
+SETTINGS = {SOURCE_TYPE: "amazonS3V2Settings", QUEUE_SOURCE_TYPE: "amazonSqsV2Settings"}
+"""The field of a feed's description that has the settings of its source."""
+KEY_FIELDS = {SOURCE_TYPE: "accessKeySecretAuth", QUEUE_SOURCE_TYPE: "sqsV2AccessKeySecretAuth"}
+"""The field of an access key in them."""
 LONGEST_AGE = 180
 """Days: the default of a feed's maximum file age, and the most."""
 SECRET_FIELD = "secretAccessKey"  # noqa: S105  # the name of a field, no secret
@@ -29,8 +33,9 @@ class AccessKey:
     key_id: str
     secret: str = field(repr=False)
 
-    def body(self) -> dict[str, Any]:
-        return {"accessKeySecretAuth": {"accessKeyId": self.key_id, SECRET_FIELD: self.secret}}
+    def body(self, source_type: str) -> dict[str, Any]:
+        """As the settings of a feed's source take it."""
+        return {KEY_FIELDS[source_type]: {"accessKeyId": self.key_id, SECRET_FIELD: self.secret}}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +45,8 @@ class Role:
     arn: str
     subject_id: str
 
-    def body(self) -> dict[str, Any]:
+    def body(self, _source_type: str) -> dict[str, Any]:
+        """As the settings of a feed's source take it, of either type."""
         return {"awsIamRoleAuth": {"awsIamRoleArn": self.arn, "subjectId": self.subject_id}}
 
 
@@ -55,6 +61,21 @@ class FeedPlan:
     namespace: str
     labels: Mapping[str, str]
     reader: AccessKey | Role
+    queue: str = ""
+    """The ARN of the queue that is told of new objects; empty for a feed that looks by itself."""
+
+    @property
+    def source_type(self) -> str:
+        return QUEUE_SOURCE_TYPE if self.queue else SOURCE_TYPE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlreadyThere:
+    """Objects under the feed prefix before a feed is made that are young enough for it."""
+
+    objects: int
+    whole: bool
+    """Whether all were looked at."""
 
 
 class Failure(msgspec.Struct, frozen=True, rename="camel"):
@@ -108,15 +129,16 @@ def body_of(plan: FeedPlan, instance: Instance) -> dict[str, Any]:
     return {
         "displayName": plan.display_name,
         "details": {
-            "feedSourceType": SOURCE_TYPE,
+            "feedSourceType": plan.source_type,
             "logType": instance.log_type,
             "assetNamespace": plan.namespace,
             "labels": dict(plan.labels),
-            "amazonS3V2Settings": {
+            SETTINGS[plan.source_type]: {
+                **({"queue": plan.queue} if plan.queue else {}),
                 "s3Uri": plan.uri,
                 "sourceDeletionOption": plan.deletion,
                 "maxLookbackDays": plan.max_age_days,
-                "authentication": plan.reader.body(),
+                "authentication": plan.reader.body(plan.source_type),
             },
         },
     }
@@ -170,9 +192,33 @@ def choices_to_confirm(plan: FeedPlan, retention_days: int | None) -> Iterator[s
         )
 
 
+def already_read(plan: FeedPlan, there: AlreadyThere) -> Iterator[str]:
+    """What the new feed makes of the objects that are there already."""
+    if not there.objects:
+        return
+    many = f"{'' if there.whole else 'More than '}{there.objects:,} object{'' if there.objects == 1 else 's'}"
+    if plan.queue:
+        yield (
+            f"{many} under {plan.uri} of the last {plan.max_age_days} days: the queue may never have told of them, and"
+            " the new feed then never reads them. Let a feed without a queue read them first (docs/feed.md)."
+        )
+    else:
+        yield (
+            f"{many} under {plan.uri} of the last {plan.max_age_days} days: the new feed reads them. Whatever a feed"
+            " has read of them before arrives in SecOps twice, also where that feed is deleted, or stayed behind when"
+            " the instance moved."
+        )
+
+
 def second_feed_to_confirm(plan: FeedPlan, feeds: Sequence[Feed]) -> Iterator[str]:
     """What a new feed does beside those that are there."""
     for feed in overlapping(plan.uri, feeds):
+        if plan.queue:
+            yield (
+                f"{_reading(feed, plan.uri)} Whether an object that both are told of arrives in SecOps a second time is"
+                " documented nowhere: assume that it does, and disable that feed once it has read what is there."
+            )
+            continue
         yield (
             f"{_reading(feed, plan.uri)} A feed does not know what another one has read: the new one reads all that"
             f" is stored under {plan.uri} and is younger than {plan.max_age_days} days, and what was read before"

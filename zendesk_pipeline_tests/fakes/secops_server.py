@@ -75,14 +75,40 @@ class _Settings(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
             raise ValueError("max_lookback_days is out of range")
 
 
+class _QueueAuthentication(msgspec.Struct, forbid_unknown_fields=True, rename="camel", omit_defaults=True):
+    sqs_v2_access_key_secret_auth: _Key | None = msgspec.field(name="sqsV2AccessKeySecretAuth", default=None)
+    aws_iam_role_auth: _Role | None = None
+
+    def __post_init__(self) -> None:
+        if bool(self.sqs_v2_access_key_secret_auth) == bool(self.aws_iam_role_auth):
+            raise ValueError("oneof field 'auth_type' is set twice or not at all")
+
+
+class _QueueSettings(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
+    queue: str
+    s3_uri: str
+    authentication: _QueueAuthentication
+    source_deletion_option: Literal["SOURCE_DELETION_OPTION_V2_UNSPECIFIED", "NEVER", "ON_SUCCESS"] = "NEVER"
+    max_lookback_days: int = 180
+    include_prefixes: list[str] = []
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"arn:aws[a-z-]*:sqs:[a-z0-9-]+:\d{12}:[A-Za-z0-9_-]+", self.queue):
+            raise ValueError("queue is not the ARN of a standard queue")
+
+
 class _Details(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
-    feed_source_type: Literal["AMAZON_S3_V2"]
+    feed_source_type: Literal["AMAZON_S3_V2", "AMAZON_SQS_V2"]
     log_type: str
-    amazon_s3_v2_settings: _Settings = msgspec.field(name="amazonS3V2Settings")
+    amazon_s3_v2_settings: _Settings | None = msgspec.field(name="amazonS3V2Settings", default=None)
+    amazon_sqs_v2_settings: _QueueSettings | None = msgspec.field(name="amazonSqsV2Settings", default=None)
     asset_namespace: str = ""
     labels: dict[str, str] = {}
 
     def __post_init__(self) -> None:
+        by_queue = self.feed_source_type == "AMAZON_SQS_V2"
+        if bool(self.amazon_sqs_v2_settings) != by_queue or bool(self.amazon_s3_v2_settings) == by_queue:
+            raise ValueError("oneof field 'details' is not that of feed_source_type")
         if self.log_type != LOG_TYPE:
             raise ValueError("log_type is not the resource name of a log type of this instance")
 
@@ -302,9 +328,11 @@ def _create(server: SecopsServer, body: Any) -> dict[str, Any]:
     new = msgspec.convert(body, _NewFeed)
     if any(feed["displayName"] == new.display_name for feed in server.feeds):
         raise _RefusedError(409, f"A feed named {new.display_name} exists already.")
-    made = server.holds(new.details.amazon_s3_v2_settings.s3_uri, displayName=new.display_name, state="ACTIVE")
+    made = server.holds("", displayName=new.display_name, state="ACTIVE")
     made["details"] = json.loads(json.dumps(body["details"]))
-    made["details"]["amazonS3V2Settings"]["authentication"].get("accessKeySecretAuth", {}).pop("secretAccessKey", None)
+    for settings in (value for name, value in made["details"].items() if name.endswith("V2Settings")):
+        for secret in settings["authentication"].values():
+            secret.pop("secretAccessKey", None)
     return made
 
 

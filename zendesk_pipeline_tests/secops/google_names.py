@@ -11,7 +11,7 @@ from typing import Any, get_args
 import msgspec
 import pytest
 
-from zendesk_pipeline.secops.feed_model import SOURCE_TYPE, Failure, Feed
+from zendesk_pipeline.secops.feed_model import KEY_FIELDS, QUEUE_SOURCE_TYPE, SETTINGS, SOURCE_TYPE, Failure, Feed
 from zendesk_pipeline.secops.feed_watch import FIRST_VERSION
 from zendesk_pipeline_tests.fakes import secops_server
 from zendesk_pipeline_tests.root import ROOT
@@ -32,6 +32,10 @@ print(json.dumps({
     "FeedFailureDetails": names(google.FeedFailureDetails),
     "FeedDetails": names(google.FeedDetails),
     "State": values(google.Feed.State),
+    "amazonS3V2Settings": names(google.AmazonS3V2Settings),
+    "amazonSqsV2Settings": names(google.AmazonSQSV2Settings),
+    "S3AuthV2": names(google.S3AuthV2),
+    "SQSAuthV2": names(google.SQSAuthV2),
     "FeedSourceType": values(google.FeedDetails.FeedSourceType),
 }))
 """
@@ -61,10 +65,27 @@ def test_the_states_are_googles() -> None:
 
 def test_the_types_of_feeds_are_googles() -> None:
     """Ours, and those that end."""
-    assert {SOURCE_TYPE, *FIRST_VERSION} <= set(google()["FeedSourceType"])
+    assert {SOURCE_TYPE, QUEUE_SOURCE_TYPE, *FIRST_VERSION} <= set(google()["FeedSourceType"])
 
 
 def test_what_is_sent_to_make_a_feed_has_googles_names() -> None:
     """The stand-in takes nothing else."""
     details: Any = secops_server._Details  # pyright: ignore[reportPrivateUsage]  # what it takes
     assert _fields(details) - set(google()["FeedDetails"]) == set()
+
+
+@pytest.mark.parametrize(
+    ("source_type", "shape", "authentication", "message"),
+    [
+        (SOURCE_TYPE, secops_server._Settings, secops_server._Authentication, "S3AuthV2"),  # pyright: ignore[reportPrivateUsage]  # what it takes
+        (QUEUE_SOURCE_TYPE, secops_server._QueueSettings, secops_server._QueueAuthentication, "SQSAuthV2"),  # pyright: ignore[reportPrivateUsage]  # what it takes
+    ],
+)
+def test_the_settings_of_a_source_have_googles_names(
+    source_type: str, shape: type[msgspec.Struct], authentication: type[msgspec.Struct], message: str
+) -> None:
+    """By either type the prefix, the queue and the key are where Google looks for them."""
+    assert SETTINGS[source_type] in google()["FeedDetails"]
+    assert _fields(shape) - set(google()[SETTINGS[source_type]]) == set()
+    assert _fields(authentication) - set(google()[message]) == set()
+    assert KEY_FIELDS[source_type] in google()[message]

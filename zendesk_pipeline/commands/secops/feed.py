@@ -4,35 +4,46 @@ import json
 import os
 import re
 import sys
+import time
 from collections.abc import Callable, Iterable
+from itertools import islice
 from typing import Any
 
 import click
 
 from zendesk_pipeline.commands.secops.options import Command, access_of, access_options
-from zendesk_pipeline.model.errors import SettingsError
+from zendesk_pipeline.delivery.bucket import Store, signed_once
+from zendesk_pipeline.model.errors import PipelineError, SettingsError
+from zendesk_pipeline.model.windows import DAY
 from zendesk_pipeline.secops.access import Access, connect
 from zendesk_pipeline.secops.feed_model import (
     LONGEST_AGE,
     AccessKey,
+    AlreadyThere,
     Deletion,
     Feed,
     FeedPlan,
     Role,
+    already_read,
     body_of,
     both_feeds_to_confirm,
     bucket_of,
     choices_to_confirm,
     hidden,
+    prefix_of,
     second_feed_to_confirm,
     uri_of,
 )
 from zendesk_pipeline.secops.feed_watch import failed, reading
 from zendesk_pipeline.secops.instance import SecopsError
-from zendesk_pipeline.settings import environment
+from zendesk_pipeline.settings import aws_clients, aws_errors, environment
 from zendesk_pipeline.settings.programs import ours
 
 SECRET = "FEED_SECRET_ACCESS_KEY"  # noqa: S105  # the name of a variable, no secret
+SECONDS = 10
+"""That S3 may take for an answer: somebody waits."""
+MOST_LISTED = 100_000
+"""Objects that are looked at, in a hundred requests."""
 MOVED = "it reads no more, because the instance has moved: docs/feed.md, When your instance moves"
 DELETION: dict[str, Deletion] = {"never": "NEVER", "on-success": "ON_SUCCESS"}
 
@@ -53,6 +64,14 @@ def _key_id(_context: click.Context, _parameter: click.Parameter, value: str | N
 def _role_arn(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
     if value and not re.fullmatch(r"arn:aws[a-z-]*:iam::\d{12}:role/\S+", value):
         raise click.BadParameter("an ARN such as arn:aws:iam::123456789012:role/secops-reader is wanted")
+    return value
+
+
+def _queue_arn(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
+    if value and value.endswith(".fifo"):
+        raise click.BadParameter("S3 tells no FIFO queue of objects: a standard queue is wanted")
+    if value and not re.fullmatch(r"arn:aws[a-z-]*:sqs:[a-z0-9-]+:\d{12}:[A-Za-z0-9_-]{1,80}", value):
+        raise click.BadParameter("an ARN such as arn:aws:sqs:eu-central-1:123456789012:zendesk is wanted")
     return value
 
 
@@ -77,6 +96,13 @@ OPTIONS = (
         envvar="FEED_SUBJECT_ID",
         show_envvar=True,
         help="With --role-arn: the identity that takes it, as `feed subject-id` prints it.",
+    ),
+    click.option(
+        "--queue-arn",
+        envvar="FEED_QUEUE_ARN",
+        show_envvar=True,
+        callback=_queue_arn,
+        help="Make a feed of the kind Amazon SQS V2: the queue that S3 tells of new objects.",
     ),
     click.option(
         "--deletion",
@@ -135,21 +161,25 @@ def create(*, retention_days: int | None, dry_run: bool, yes: bool, **options: A
     """Create the feed. Try it with --dry-run first.
 
     It asks for --yes where a feed reads the prefix already, where the feed is to delete, and where objects are kept
-    for longer than they are read.
+    for longer than they are read. It says how many objects are there already, as far as it may list the bucket.
     """
     access = access_of(options)
     plan = _plan(options, secret=_no_secret)
     to_confirm = list(choices_to_confirm(plan, retention_days))
     if dry_run:
+        _say_what_is_there(plan)
         for sentence in to_confirm:
             click.echo(f"To be confirmed with --yes: {sentence}", err=True)
         _show_request(access, "feeds", hidden(body_of(plan, access.instance)))
         return
     client = connect(access)
-    _confirmed([*to_confirm, *second_feed_to_confirm(plan, client.feeds())], yes=yes)
+    feeds = client.feeds()
+    _say_what_is_there(plan)
+    _confirmed([*to_confirm, *second_feed_to_confirm(plan, feeds)], yes=yes)
     made = client.create_feed(body_of(_plan(options, secret=_secret), access.instance))
     click.echo(_described(made))
-    click.echo(f"SecOps looks for new objects every 15 minutes. Look again with: {ours('feed show')}")
+    reads = "reads the queue" if plan.queue else "looks for new objects every 15 minutes"
+    click.echo(f"SecOps {reads}. Look again with: {ours('feed show')}")
 
 
 @feed.command
@@ -232,7 +262,28 @@ def _plan(options: dict[str, Any], *, secret: Callable[[], str]) -> FeedPlan:
         namespace=options["namespace"],
         labels=options["labels"],
         reader=_reader(options["access_key_id"], options["role_arn"], options["subject_id"], secret),
+        queue=options["queue_arn"] or "",
     )
+
+
+def _say_what_is_there(plan: FeedPlan) -> None:
+    """How many objects the feed finds; whoever makes it may be without rights in the bucket."""
+    try:
+        there = _already_there(plan)
+    except PipelineError as problem:
+        click.echo(f"How many objects are under {plan.uri} could not be seen: {problem}", err=True)
+        return
+    for sentence in already_read(plan, there):
+        click.echo(sentence, err=True)
+
+
+def _already_there(plan: FeedPlan) -> AlreadyThere:
+    client = signed_once(aws_errors.asks_for_the_region_once(aws_clients.client("s3", seconds=SECONDS)))
+    store = Store(client=client, bucket=bucket_of(plan.uri), encryption={})
+    since = time.time() - plan.max_age_days * DAY
+    listed = list(islice(store.listing(prefix_of(plan.uri)), MOST_LISTED + 1))
+    young = sum(each.modified >= since for each in listed[:MOST_LISTED])
+    return AlreadyThere(objects=young, whole=len(listed) <= MOST_LISTED)
 
 
 def _reader(key_id: str | None, arn: str | None, subject: str | None, secret: Callable[[], str]) -> AccessKey | Role:

@@ -5,19 +5,26 @@ import os
 import pty
 import subprocess
 import sys
-from collections.abc import Callable, Generator
+import time
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
 from zendesk_pipeline.cli import main
+from zendesk_pipeline.commands.secops import feed as feed_commands
+from zendesk_pipeline.delivery.bucket import Store
+from zendesk_pipeline.delivery.object_keys import Layout
+from zendesk_pipeline.local.services import LocalS3
+from zendesk_pipeline_tests.deliveries import Bucket
 from zendesk_pipeline_tests.fakes.secops_server import LOG_TYPE, SUBJECT, SecopsServer, google_error, secops
 from zendesk_pipeline_tests.secops.test_feed_model import SECRET, URI
 
 PROGRAM = Path(sys.executable).with_name("zendesk-pipeline")
 KEY = ("--access-key-id", "AKIAIOSFODNN7EXAMPLE")
 ROLE = ("--role-arn", "arn:aws:iam::123456789012:role/secops", "--subject-id", SUBJECT)
+QUEUE = "arn:aws:sqs:eu-central-1:123456789012:zendesk-to-secops-Queue-1A2B3C"
 EVERY = (
     *("--display-name", "Ours", "--deletion", "on-success", "--max-age-days", "30", "--namespace", "corp"),
     *("--label", "source=zendesk", "--label", "team=a=b"),
@@ -32,9 +39,20 @@ def server() -> Generator[SecopsServer]:
 
 
 @pytest.fixture
-def feed(server: SecopsServer, tmp_path: Path) -> Feed:
+def bucket(moto: LocalS3) -> Iterator[Bucket]:
+    """The bucket that the feed is to read; empty before and after."""
+    moto.client().create_bucket(Bucket="acme-zendesk")
+    store = Store(client=moto.client(), bucket="acme-zendesk", encryption={})
+    place = Bucket(store=store, layout=Layout(feed="zendesk/crm/", state="state/", quarantine="quarantine/"))
+    yield place
+    place.delete(place.stored())
+
+
+@pytest.fixture
+def feed(server: SecopsServer, tmp_path: Path, moto: LocalS3, bucket: Bucket) -> Feed:
     """Run a command of the group; the secret access key is in the environment unless another one is given."""
-    base = {**server.environment(tmp_path), "S3_BUCKET": "acme-zendesk", "FEED_SECRET_ACCESS_KEY": SECRET}
+    ours = {"S3_BUCKET": bucket.store.bucket, "FEED_SECRET_ACCESS_KEY": SECRET}
+    base = {**moto.environment, **server.environment(tmp_path), **ours}
 
     def run(*arguments: str, typed: str = "", **environment: str) -> Result:
         said = CliRunner().invoke(main, ["feed", *arguments], input=typed, env={**base, **environment})
@@ -185,6 +203,8 @@ def test_prefixes_that_no_feed_should_read_are_refused(
         ((*KEY, "--max-age-days", "181"), "1<=x<=180"),
         ((*KEY, "--max-age-days", "0"), "1<=x<=180"),
         ((*KEY, "--deletion", "always"), "on-success"),
+        ((*KEY, "--queue-arn", "zendesk"), "an ARN such as arn:aws:sqs:"),
+        ((*KEY, "--queue-arn", f"{QUEUE}.fifo"), "a standard queue is wanted"),
         ((*KEY, "--secret-access-key", "x"), "No such option"),
     ],
 )
@@ -194,6 +214,102 @@ def test_a_mistake_is_named_before_anything_is_asked(
     """Exit status 2, as for any wrong option; a secret typed in the wrong place is not repeated."""
     said = feed("create", "--yes", *options)
     assert (said.exit_code, words in said.output, server.asked) == (2, True, [])
+
+
+# By a queue
+
+
+@pytest.mark.parametrize(
+    ("reader", "authentication"),
+    [
+        (KEY, {"sqsV2AccessKeySecretAuth": {"accessKeyId": KEY[1], "secretAccessKey": SECRET}}),
+        (ROLE, {"awsIamRoleAuth": {"awsIamRoleArn": ROLE[1], "subjectId": SUBJECT}}),
+    ],
+    ids=["key", "role"],
+)
+def test_a_queue_makes_a_feed_of_the_kind_sqs_v2(
+    reader: tuple[str, ...], authentication: dict[str, object], feed: Feed, server: SecopsServer
+) -> None:
+    """The queue and the prefix, with one identity for both; what is printed is what is sent, and shown afterwards."""
+    printed = feed("print", *reader, "--queue-arn", QUEUE)
+    made = feed("create", *reader, "--queue-arn", QUEUE)
+    assert made.exit_code == 0, made.output
+    ((_, body),) = sent(server)
+    assert body == {
+        "displayName": "Zendesk CRM",
+        "details": {
+            "feedSourceType": "AMAZON_SQS_V2",
+            "logType": LOG_TYPE,
+            "assetNamespace": "",
+            "labels": {},
+            "amazonSqsV2Settings": {
+                "queue": QUEUE,
+                "s3Uri": URI,
+                "sourceDeletionOption": "NEVER",
+                "maxLookbackDays": 180,
+                "authentication": authentication,
+            },
+        },
+    }
+    assert json.loads(printed.stdout) == json.loads(json.dumps(body).replace(SECRET, "***"))
+    assert f"reads          {URI} (AMAZON_SQS_V2, ZENDESK_CRM)" in made.stdout
+    assert "SecOps reads the queue." in made.stdout
+    assert feed("show").exit_code == 0
+
+
+def test_a_queue_beside_a_feed_that_looks_by_itself_is_asked_about_first(feed: Feed, server: SecopsServer) -> None:
+    """Whether both bring an object is documented nowhere."""
+    server.holds(URI)
+    refused = feed("create", *KEY, "--queue-arn", QUEUE)
+    assert (refused.exit_code, sent(server)) == (1, [])
+    assert "assume that it does" in refused.stderr
+
+
+# What is there already
+
+
+@pytest.mark.parametrize("option", ["--dry-run", "--yes"])
+def test_it_says_how_many_objects_the_new_feed_reads_at_once(feed: Feed, bucket: Bucket, option: str) -> None:
+    """Those under the prefix alone; before anything is sent, so that a dry run shows it too."""
+    for number in range(3):
+        bucket.put(f"zendesk/crm/2026/11/12/0{number}0000-x.json", b"{}\n")
+    bucket.put("zendesk/crm2/x.json", b"{}\n")
+    said = feed("create", *KEY, option)
+    assert said.exit_code == 0, said.output
+    assert f"3 objects under {URI} of the last 180 days: the new feed reads them." in said.stderr
+    assert "stayed behind when the instance moved" in said.stderr
+    by_queue = feed("create", *KEY, "--display-name", "Q", "--queue-arn", QUEUE, "--yes")
+    assert f"3 objects under {URI} of the last 180 days: the queue may never have told of them" in by_queue.stderr
+
+
+def test_objects_older_than_the_maximum_age_do_not_count(
+    feed: Feed, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The feed does not read them."""
+    bucket.put("zendesk/crm/2026/11/12/000000-x.json", b"{}\n")
+    now = time.time()
+    monkeypatch.setattr(feed_commands.time, "time", lambda: now + 2.5 * 86_400)
+    assert "1 object under" in feed("create", *KEY, "--dry-run", "--max-age-days", "3").stderr
+    assert "object" not in feed("create", *KEY, "--dry-run", "--max-age-days", "2").stderr.replace(
+        "Objects are kept", ""
+    )
+
+
+def test_of_very_many_objects_so_many_are_looked_at(
+    feed: Feed, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And that there are more is said."""
+    monkeypatch.setattr(feed_commands, "MOST_LISTED", 2)
+    for number in range(3):
+        bucket.put(f"zendesk/crm/2026/11/12/0{number}0000-x.json", b"{}\n")
+    assert "More than 2 objects under" in feed("create", *KEY, "--dry-run").stderr
+
+
+def test_without_rights_in_the_bucket_the_feed_is_made_all_the_same(feed: Feed, server: SecopsServer) -> None:
+    """Who administers SecOps may have none; that it could not be seen is said."""
+    said = feed("create", *KEY, AWS_ACCESS_KEY_ID="", AWS_SECRET_ACCESS_KEY="", AWS_EC2_METADATA_DISABLED="true")
+    assert (said.exit_code, len(sent(server))) == (0, 1)
+    assert f"How many objects are under {URI} could not be seen: " in said.stderr
 
 
 # The secret
@@ -214,7 +330,8 @@ def test_without_a_secret_nothing_is_sent(feed: Feed, server: SecopsServer) -> N
 
 def test_a_terminal_is_asked_and_shows_nothing_of_it(server: SecopsServer, tmp_path: Path) -> None:
     """What is typed at the prompt is not echoed."""
-    environment = {**server.environment(tmp_path), "S3_BUCKET": "acme-zendesk", "PATH": os.defpath}
+    elsewhere = {"AWS_EC2_METADATA_DISABLED": "true"}  # this machine has no credentials, and no cloud to ask for any
+    environment = {**server.environment(tmp_path), **elsewhere, "S3_BUCKET": "acme-zendesk", "PATH": os.defpath}
     ours, theirs = pty.openpty()
     command = [PROGRAM, "feed", "create", *KEY]
     with subprocess.Popen(
