@@ -13,6 +13,7 @@ from zendesk_pipeline.orchestration.catch_up_sensor import catch_up_sensor
 from zendesk_pipeline.orchestration.comparison_check import comparison_check
 from zendesk_pipeline.orchestration.receipt_check import receipt_check
 from zendesk_pipeline.orchestration.secops_check import secops_check
+from zendesk_pipeline.orchestration.secops_counts import secops_counts
 from zendesk_pipeline.settings.environment import Settings
 
 REAL = Clock()
@@ -33,6 +34,7 @@ def account_definitions(account: Account, clock: Clock = REAL) -> dg.Definitions
             asset_checks.feed_check(account, clock),
             secops_check(account, clock),
             receipt_check(account, clock),
+            secops_counts(account, clock),
             *(comparison_check(account, stream, clock) for stream in account.streams),
         ],
     )

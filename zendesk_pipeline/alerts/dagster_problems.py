@@ -62,6 +62,7 @@ REMEDIES: Mapping[str, str] = {
     "holds_nothing_else": "SecOps reads each of them as logs: move them elsewhere.",
     "secops_reads": "Until it is solved, S3 keeps what SecOps has not read: docs/feed.md says what to do.",
     "secops_receipts": "Until SecOps has read it, S3 keeps it: docs/feed.md says what to do.",
+    "secops_counts": "S3 has every record, whatever SecOps has: docs/feed.md says what each difference means.",
     "_match_source": "What was missing is in its window now, and SecOps reads it: nothing to do. If this recurs, raise"
     " LOOKBACK_SECONDS, and report it.",
 }

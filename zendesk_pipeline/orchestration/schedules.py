@@ -11,8 +11,9 @@ from zendesk_pipeline.orchestration.comparison import COMPARES
 from zendesk_pipeline.orchestration.comparison_check import comparisons_due, source_check
 from zendesk_pipeline.orchestration.receipt_check import CHECK as RECEIPT_CHECK
 from zendesk_pipeline.orchestration.secops_check import CHECK as SECOPS_CHECK
+from zendesk_pipeline.orchestration.secops_counts import CHECK as SECOPS_COUNTS
 
-FEED_CHECKS = (FEED_CHECK, SECOPS_CHECK, RECEIPT_CHECK)
+FEED_CHECKS = (FEED_CHECK, SECOPS_CHECK, SECOPS_COUNTS, RECEIPT_CHECK)
 """Of the feed's asset, each hour."""
 INSPECTION_MINUTE = 35
 """The minute of the hour: half an hour after the first collection."""
@@ -71,7 +72,7 @@ def feed_inspection(accounts: Sequence[Account]) -> dg.ScheduleDefinition:
         selection=dg.AssetSelection.checks(
             *(dg.AssetCheckKey(each.feed_key, name) for each in accounts for name in FEED_CHECKS)
         ),
-        description="What waits under the feed prefix, whether all of it is ours, and whether SecOps reads it.",
+        description="What waits under the feed prefix, whether all of it is ours, and whether SecOps takes it in.",
         executor_def=dg.in_process_executor,
     )
     return dg.ScheduleDefinition(

@@ -12,7 +12,16 @@ from zendesk_pipeline.model.windows import DAY, HOUR, Window
 from zendesk_pipeline.orchestration.accounts import Account
 from zendesk_pipeline.orchestration.comparison import UNSEEN
 from zendesk_pipeline.orchestration.resources import bucket_key, bucket_of
-from zendesk_pipeline.orchestration.verdicts import latest_verdict, verdict
+from zendesk_pipeline.orchestration.secops_verdicts import (
+    TIMEOUT,
+    Watched,
+    kept,
+    not_answered,
+    remembered,
+    repeated,
+    told,
+)
+from zendesk_pipeline.orchestration.verdicts import verdict
 from zendesk_pipeline.secops.access import NotInstalledError, access_of, connect, missing_settings
 from zendesk_pipeline.secops.feed_model import Feed, uri_of
 from zendesk_pipeline.secops.feed_watch import Delivered, chosen, failed, findings, last_transfer
@@ -21,31 +30,17 @@ from zendesk_pipeline.secops.instance import READING, NoCredentialsError, Unavai
 CHECK = "secops_reads"
 STATE, NO_FEED, READ_ONLY = "secops_feed_state", "there is none", "read-only"
 """The metadata that has the state of the feed, and what it says beside Google's own words."""
-MEMORY = "remembered"
-"""The metadata by which a verdict is remembered."""
-TIMEOUT = 15
-"""Seconds for an answer of Google's."""
-MOST_UNANSWERED = 3
-"""Hours in a row without an answer, from which on that is a finding: Google is down for a while now and then."""
 DAYS_LISTED = 31
 """Objects of the windows of so many days are looked at, where the last transfer is as old as that."""
 
 
-class _Memory(msgspec.Struct, frozen=True, kw_only=True):
+class _Memory(Watched, frozen=True, kw_only=True):
     """What the verdicts before have left."""
 
-    watched: bool = False
-    """Whether SecOps was ever asked with success."""
-    unanswered: int = 0
-    """Hours in a row."""
-    failed_since: dict[str, float] = {}
+    failed_since: dict[str, float] = msgspec.field(default_factory=dict[str, float])
     """By the feed's id, when it was first seen to have failed."""
-    unused_since: dict[str, float] = {}
+    unused_since: dict[str, float] = msgspec.field(default_factory=dict[str, float])
     """By the feed's id, when it was first seen without a transfer."""
-    texts: list[str] = []
-    """What was wrong when SecOps was asked last."""
-    stops: bool = False
-    """Whether that was an error."""
 
 
 def secops_check(account: Account, clock: Clock) -> dg.AssetChecksDefinition:
@@ -59,7 +54,7 @@ def secops_check(account: Account, clock: Clock) -> dg.AssetChecksDefinition:
         required_resource_keys={bucket_key(account)},
     )
     def check(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
-        before, missing = _memory(context.instance, key), missing_settings(account.settings)
+        before, missing = remembered(context.instance, key, _Memory), missing_settings(account.settings)
         if missing:
             return _unwatched(key, before, f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} not set.")
         try:
@@ -68,11 +63,11 @@ def secops_check(account: Account, clock: Clock) -> dg.AssetChecksDefinition:
             client.timeout = TIMEOUT
             feeds = client.feeds()
         except UnavailableError as problem:
-            return _unanswered(key, before, problem)
+            return not_answered(key, before, problem)
         except PipelineError as problem:
             if isinstance(problem, NotInstalledError | NoCredentialsError) and not before.watched:
                 return _unwatched(key, before, str(problem))
-            return _repeated(key, before, f"{UNSEEN}: {problem}")
+            return repeated(key, before, f"{UNSEEN}: {problem}")
         return _judged(context, account, feeds, before, clock.now())
 
     return check
@@ -101,7 +96,7 @@ def _judged(
         stops=any(finding.stops for finding in found),
     )
     well = f"{feed.display_name if feed else 'A feed'} reads {uri}."
-    return _verdict(dg.AssetCheckKey(account.feed_key, CHECK), memory, observed, otherwise=well)
+    return told(dg.AssetCheckKey(account.feed_key, CHECK), memory, observed, otherwise=well)
 
 
 def _state(feed: Feed | None) -> str:
@@ -140,38 +135,5 @@ def _unwatched(key: dg.AssetCheckKey, before: _Memory, why: str) -> dg.AssetChec
     memory = _Memory()
     if before.watched:
         text = f"SecOps was asked until an hour ago, and is not any more: {why}"
-        return verdict(key, dg.AssetCheckSeverity.WARN, [text], _remembered(memory))
-    return _verdict(key, memory, {}, otherwise=f"SecOps is not watched: {why}")
-
-
-def _unanswered(key: dg.AssetCheckKey, before: _Memory, problem: PipelineError) -> dg.AssetCheckResult:
-    """What was found before stands, until SecOps has not answered for some hours; then that is told as well."""
-    times = before.unanswered + 1
-    if times >= MOST_UNANSWERED:
-        return _repeated(key, before, f"{UNSEEN}, {times} times in a row: {problem}", unanswered=times)
-    return _repeated(key, before, "", unanswered=times, otherwise=f"Not seen this time: {problem}")
-
-
-def _repeated(
-    key: dg.AssetCheckKey, before: _Memory, more: str, *, unanswered: int = 0, otherwise: str = ""
-) -> dg.AssetCheckResult:
-    """The verdict before, with its severity, and one thing more."""
-    memory = msgspec.structs.replace(before, unanswered=unanswered)
-    return _verdict(key, memory, {}, more=[more] if more else [], otherwise=otherwise)
-
-
-def _verdict(
-    key: dg.AssetCheckKey, memory: _Memory, metadata: Mapping[str, Any], *, more: Sequence[str] = (), otherwise: str
-) -> dg.AssetCheckResult:
-    severity = dg.AssetCheckSeverity.ERROR if memory.stops else dg.AssetCheckSeverity.WARN
-    return verdict(key, severity, [*memory.texts, *more], {**metadata, **_remembered(memory)}, otherwise)
-
-
-def _remembered(memory: _Memory) -> Mapping[str, Any]:
-    return {MEMORY: dg.MetadataValue.json(msgspec.to_builtins(memory))}
-
-
-def _memory(instance: dg.DagsterInstance, key: dg.AssetCheckKey) -> _Memory:
-    latest = latest_verdict(instance, key)
-    entry = latest.metadata.get(MEMORY) if latest else None
-    return msgspec.convert(entry.value, _Memory) if entry else _Memory()
+        return verdict(key, dg.AssetCheckSeverity.WARN, [text], kept(memory))
+    return told(key, memory, {}, otherwise=f"SecOps is not watched: {why}")

@@ -117,6 +117,10 @@ class SecopsClient:
             raise SecopsError(f"SecOps ran the parser on {len(logs)} logs and gave {len(results)} results.")
         return results
 
+    def query(self, version: str, path: str, body: Mapping[str, Any]) -> Any:
+        """What a method answers that takes its question as a body, and changes nothing; JSON, not looked at yet."""
+        return self._asked("POST", version, path, body, reads=True)
+
     def _listed(self, version: str, path: str, items: str) -> Iterator[Any]:
         token, seen = "", set[str]()
         while token not in seen:
@@ -138,6 +142,21 @@ class SecopsClient:
         *,
         parameters: Mapping[str, str] | None = None,
     ) -> dict[str, Any]:
+        answer = self._asked(method, version, path, body, parameters=parameters, reads=method == "GET")
+        if not isinstance(answer, dict):
+            raise SecopsError(f"SecOps answered {method} {path} with something that is no JSON object.")
+        return answer  # pyright: ignore[reportUnknownVariableType]  # JSON
+
+    def _asked(
+        self,
+        method: str,
+        version: str,
+        path: str,
+        body: Mapping[str, Any] | None,
+        *,
+        parameters: Mapping[str, str] | None = None,
+        reads: bool,
+    ) -> Any:
         url = self.instance.url(version, path)
         try:
             response = self._session.request(
@@ -152,19 +171,17 @@ class SecopsClient:
         except (GoogleAuthError, requests.RequestException) as problem:
             cause = type(problem).__name__
             raise UnavailableError(
-                f"{self.instance.endpoint} could not be reached ({cause}).{_unsure(method)}"
+                f"{self.instance.endpoint} could not be reached ({cause}).{_unsure(reads=reads)}"
             ) from None
         if response.status_code != HTTPStatus.OK:
             passes = response.status_code in PASSING or response.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR
             refusal = UnavailableError if passes else SecopsError
-            raise refusal(_sentence(self.instance, method, path, response, secrets=list(_secrets(body))))
+            what = f"{method} {path}"
+            raise refusal(_sentence(self.instance, what, response, secrets=list(_secrets(body)), reads=reads))
         try:
-            answer = response.json()
+            return response.json()
         except ValueError:
-            answer = None
-        if not isinstance(answer, dict):
-            raise SecopsError(f"SecOps answered {method} {path} with something that is no JSON object.")
-        return answer  # pyright: ignore[reportUnknownVariableType]  # JSON
+            return None
 
 
 class Parser(msgspec.Struct, frozen=True, rename="camel"):
@@ -232,15 +249,15 @@ def _as(kind: type[Shape], answer: Any) -> Shape:
         raise SecopsError(f"SecOps answered with something that is no {kind.__name__.strip('_')}: {problem}.") from None
 
 
-def _unsure(method: str) -> str:
-    if method == "GET":
+def _unsure(*, reads: bool) -> str:
+    if reads:
         return " Try again later."
     return f" Whether it took effect is not known: look with {ours('feed show')} before you try again."
 
 
-def _sentence(instance: Instance, method: str, path: str, response: requests.Response, *, secrets: list[str]) -> str:
-    said, role = _said(response.content, secrets), "viewer" if method == "GET" else "admin"
-    what = f"SecOps answered {response.status_code} to {method} {path}" + (f" ({said})" if said else "")
+def _sentence(instance: Instance, asked: str, response: requests.Response, *, secrets: list[str], reads: bool) -> str:
+    said, role = _said(response.content, secrets), "viewer" if reads else "admin"
+    what = f"SecOps answered {response.status_code} to {asked}" + (f" ({said})" if said else "")
     remedies: dict[int, str] = {
         HTTPStatus.UNAUTHORIZED: "the credential is not accepted. Run gcloud auth application-default login, or make a"
         " new key for the service account.",
@@ -251,7 +268,7 @@ def _sentence(instance: Instance, method: str, path: str, response: requests.Res
         HTTPStatus.TOO_MANY_REQUESTS: "too many requests. Wait a minute and try again.",
     }
     if response.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        return f"{what}: a fault on Google's side.{_unsure(method)}"
+        return f"{what}: a fault on Google's side.{_unsure(reads=reads)}"
     remedy = remedies.get(response.status_code)
     return f"{what}: {remedy}" if remedy else f"{what}."
 

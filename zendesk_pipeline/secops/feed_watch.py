@@ -48,7 +48,12 @@ class Delivered:
 
 def reading(uri: str, feeds: Sequence[Feed]) -> list[Feed]:
     """The feeds that read all under `uri` as logs of Zendesk, enabled or not."""
-    return [feed for feed in feeds if _log_type(feed) == LOG_TYPE and _reads_all(feed, uri)]
+    return [feed for feed in of_the_type(feeds) if _reads_all(feed, uri)]
+
+
+def of_the_type(feeds: Sequence[Feed]) -> list[Feed]:
+    """The feeds that read logs of Zendesk, wherever from."""
+    return [feed for feed in feeds if _log_type(feed) == LOG_TYPE]
 
 
 def _reads_all(feed: Feed, uri: str) -> bool:

@@ -52,5 +52,5 @@ class Instance:
         return f"{self.name}/logTypes/{LOG_TYPE}"
 
     def url(self, version: str, path: str) -> str:
-        """The address of `path` below the instance, in `v1`, `v1beta` or `v1alpha`."""
-        return f"{self.endpoint}/{version}/{self.name}/{path}"
+        """The address of `path` below the instance, in `v1`, `v1beta` or `v1alpha`; `:method` is one of its own."""
+        return f"{self.endpoint}/{version}/{self.name}{'' if path.startswith(':') else '/'}{path}"

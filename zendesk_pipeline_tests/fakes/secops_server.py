@@ -1,6 +1,7 @@
-"""A stand-in for Google SecOps: sign-in, feeds and parsers of the Chronicle API over HTTP, strict about what it takes.
+"""A stand-in for Google SecOps: the Chronicle API over HTTP, as far as it is asked, strict about what it takes.
 
-Field names, enums and states are those of google/cloud/chronicle/v1/feed.proto of github.com/googleapis/googleapis.
+Sign-in, feeds, parsers, counts. Field names, enums and states are those of feed.proto and dashboard_query.proto in
+google/cloud/chronicle/v1 of github.com/googleapis/googleapis.
 `python -m zendesk_pipeline_tests.fakes.secops_server` runs it as a process, with a key file to sign in with.
 """
 
@@ -9,9 +10,11 @@ import base64
 import json
 import re
 import threading
+from collections import Counter
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -34,6 +37,8 @@ TOKENS = {
     "https://www.googleapis.com/auth/chronicle.readonly": "ya29.granted-for-reading-alone",
 }
 """What it gives for each scope: of a server on this machine."""
+READING_POSTS = (":execute",)
+"""Methods that take their question as a body and change nothing: the scope for reading is enough."""
 SUBJECT = "100000000000000000042"
 CODE = base64.b64encode(b'filter { json { source => "message" } }').decode()
 OLD_CODE = base64.b64encode(b"filter { }").decode()
@@ -128,6 +133,38 @@ class _ParserRun(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
     statedump_allowed: bool = False
 
 
+class _TimeWindow(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
+    start_time: datetime
+    end_time: datetime
+
+
+class _Input(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
+    time_window: _TimeWindow
+
+
+class _DashboardQuery(msgspec.Struct, forbid_unknown_fields=True):
+    query: str
+    input: _Input
+
+
+class _Execution(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
+    query: _DashboardQuery
+    clear_cache: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Metric:
+    """Logs that SecOps counts at a time, by the fields of its ingestion metrics."""
+
+    at: float
+    logs: float = 0
+    events: float = 0
+    feed: str = ""
+    component: str = "Ingestion API"
+    state: str = ""
+    log_type: str = "ZENDESK_CRM"
+
+
 @dataclass(frozen=True, slots=True)
 class Asked:
     """One request as it came, sign-in left out."""
@@ -146,7 +183,7 @@ class SecopsServer:
     page_size: int = 100
     """The most of a list that it gives at once."""
     refusal: tuple[int, bytes] | None = None
-    """Status and body of its answer to whatever is asked with `refused_method`."""
+    """Status and body of its answer to whatever is asked with `refused_method`: a verb, or `execute` and its like."""
     refused_method: str = "POST"
     token_refusal: tuple[int, bytes] | None = None
     same_page_again: bool = False
@@ -158,6 +195,20 @@ class SecopsServer:
         ]
     )
     asked: list[Asked] = field(default_factory=list[Asked])
+    metrics: list[Metric] = field(default_factory=list[Metric])
+    tells_feeds: bool = True
+    """Whether its metrics say which feed a log came by."""
+    runtime_errors: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+
+    def ingests(self, logs: float, *, feed: str = "feed-1", at: float, failed: float = 0) -> None:
+        """Count logs as SecOps does: each by every component that it goes through."""
+        told = feed if self.tells_feeds else ""
+        self.metrics += [
+            Metric(at=at, logs=logs, feed=told),
+            Metric(at=at, logs=logs, feed=told, component="Out-of-Band Processor"),
+            Metric(at=at, logs=failed, component="Normalizer", state="failed_parsing"),
+            Metric(at=at, logs=logs - failed, events=logs - failed, component="Normalizer", state="validated"),
+        ]
 
     def holds(self, uri: str, **changed: Any) -> dict[str, Any]:
         """Put a feed there that somebody has made before."""
@@ -178,7 +229,7 @@ class SecopsServer:
 
     def changes(self) -> list[Asked]:
         """What was asked of it beside reading."""
-        return [each for each in self.asked if each.method != "GET"]
+        return [each for each in self.asked if each.method != "GET" and not each.path.endswith(READING_POSTS)]
 
     def key_file(self, folder: Path) -> Path:
         """A service account's key, to be exchanged for a token here."""
@@ -253,10 +304,12 @@ def _answer(server: SecopsServer, method: str, target: str, authorization: str, 
     try:
         body = msgspec.json.decode(content) if content else None
         server.asked.append(Asked(method, parts.path, body))
-        _check_token(authorization, method)
-        if server.refusal and method == server.refused_method:
+        _check_token(authorization, method, parts.path)
+        if server.refusal and server.refused_method in (method, parts.path.rpartition(":")[2]):
             return server.refusal
         query = {name: values[0] for name, values in parse_qs(parts.query).items()}
+        if method == "POST" and parts.path.endswith(READING_POSTS):
+            return 200, json.dumps(_read(server, parts.path, body)).encode()
         return 200, json.dumps(_done(server, method, parts.path, query, body)).encode()
     except _RefusedError as refused:
         return refused.status, google_error(refused.status, str(refused))
@@ -264,12 +317,12 @@ def _answer(server: SecopsServer, method: str, target: str, authorization: str, 
         return 400, google_error(400, f"Invalid JSON payload received. {wrong}")
 
 
-def _check_token(authorization: str, method: str) -> None:
+def _check_token(authorization: str, method: str, path: str) -> None:
     """One of `TOKENS`; that for reading reads, and no more."""
     scopes = [scope for scope, token in TOKENS.items() if authorization == f"Bearer {token}"]
     if not scopes:
         raise _RefusedError(401, "Request had invalid authentication credentials.")
-    if scopes[0].endswith(".readonly") and method != "GET":
+    if scopes[0].endswith(".readonly") and method != "GET" and not path.endswith(READING_POSTS):
         raise _RefusedError(403, "Request had insufficient authentication scopes.")
 
 
@@ -317,6 +370,13 @@ def _done(server: SecopsServer, method: str, path: str, query: dict[str, str], b
             raise _RefusedError(404, f"Requested entity was not found: {method} {path}")
 
 
+def _read(server: SecopsServer, path: str, body: Any) -> Any:
+    """What takes its question as a body."""
+    if path == f"/v1beta/{INSTANCE}/dashboardQueries:execute":
+        return _table(server, msgspec.convert(body, _Execution))
+    raise _RefusedError(404, f"Requested entity was not found: POST {path}")
+
+
 def _page(server: SecopsServer, items: str, every: list[dict[str, Any]], query: dict[str, str]) -> dict[str, Any]:
     size = min(server.page_size, int(query.get("pageSize", "50")))
     start = 0 if server.same_page_again else int(query.get("pageToken", "page-0").removeprefix("page-"))
@@ -342,6 +402,38 @@ def _switch(server: SecopsServer, name: str, *, enabled: bool) -> dict[str, Any]
         raise _RefusedError(404, "Requested entity was not found.")
     found[0]["state"] = "ACTIVE" if enabled else "INACTIVE"
     return found[0]
+
+
+_LOG_TYPE = re.compile(r'^ingestion\.log_type = "(\w+)"$', re.MULTILINE)
+_NOT = re.compile(r'^ingestion\.component != "([^"]+)"$', re.MULTILINE)
+_KEY = re.compile(r"^\$(\w+) = ingestion\.(feed_id|component|state)$", re.MULTILINE)
+_SUM = re.compile(r"^  \$(\w+) = sum\(ingestion\.(log_count|event_count)\)$", re.MULTILINE)
+_FIELDS = {"feed_id": "feed", "component": "component", "state": "state", "log_count": "logs", "event_count": "events"}
+
+
+def _table(server: SecopsServer, asked: _Execution) -> dict[str, Any]:
+    """What a query over `ingestion` gives, for the part of YARA-L 2.0 that is read above."""
+    text, window = asked.query.query, asked.query.input.time_window
+    keys, sums, log_type = _KEY.findall(text), _SUM.findall(text), _LOG_TYPE.findall(text)
+    matched = re.findall(r"match:\n  (.*)\n", text)
+    if len(log_type) != 1 or not sums or matched != [", ".join(f"${name}" for name, _ in keys)]:
+        raise _RefusedError(400, "compilation error: parsing query")
+    rows: dict[tuple[str, ...], Counter[str]] = {}
+    for metric in server.metrics:
+        within = window.start_time.timestamp() <= metric.at < window.end_time.timestamp()
+        if within and metric.log_type == log_type[0] and metric.component not in _NOT.findall(text):
+            row = rows.setdefault(tuple(getattr(metric, _FIELDS[each]) for _, each in keys), Counter())
+            row.update({name: getattr(metric, _FIELDS[each]) for name, each in sums})
+    columns = [
+        *(_column(name, [{"stringVal": row[at]} for row in rows]) for at, (name, _) in enumerate(keys)),
+        *(_column(name, [{"doubleVal": row[name]} for row in rows.values()]) for name, _ in sums),
+    ]
+    faults = {"queryRuntimeErrors": server.runtime_errors} if server.runtime_errors else {}
+    return {"results": columns, "dataSources": ["INGESTION_METRICS"], **faults} if rows or faults else {}
+
+
+def _column(name: str, values: list[dict[str, Any]]) -> dict[str, Any]:
+    return {"column": name, "values": [{"value": each} for each in values]}
 
 
 def _parsed(understands: Understands, log: bytes) -> dict[str, Any]:

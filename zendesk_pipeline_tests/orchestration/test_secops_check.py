@@ -52,15 +52,15 @@ def look(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Look:
-    """The hourly job, with changed settings, some hours from now; the verdict."""
+    """The check as its hourly job runs it, with changed settings, some hours from now; the verdict."""
     watching = {**environment, **server.environment(tmp_path)}
 
     def run(hours: float = 0, **changed: str) -> dg.AssetCheckEvaluation:
         for name, value in {**watching, **changed}.items():
             monkeypatch.setenv(name, value)
         definitions = build(settings.load(), Clock(now=lambda: time.time() + hours * HOUR))
-        result = definitions.resolve_job_def("feed_inspection").execute_in_process(instance=instance)
-        (verdict,) = [each for each in result.get_asset_check_evaluations() if each.check_name == "secops_reads"]
+        job = definitions.resolve_job_def("feed_inspection").get_subset(asset_check_selection={KEY})
+        (verdict,) = job.execute_in_process(instance=instance).get_asset_check_evaluations()
         return verdict
 
     return run

@@ -11,6 +11,7 @@ from typing import Any, get_args
 import msgspec
 import pytest
 
+from zendesk_pipeline.secops.counts import Cell, Column, RuntimeFault, Table, Value
 from zendesk_pipeline.secops.feed_model import KEY_FIELDS, QUEUE_SOURCE_TYPE, SETTINGS, SOURCE_TYPE, Failure, Feed
 from zendesk_pipeline.secops.feed_watch import FIRST_VERSION
 from zendesk_pipeline_tests.fakes import secops_server
@@ -24,6 +25,9 @@ from google.cloud import chronicle_v1 as google
 def names(message):
     return [field.json_name for field in message.pb(message()).DESCRIPTOR.fields]
 
+def names_of(message, field):
+    return [each.json_name for each in message.pb(message()).DESCRIPTOR.fields_by_name[field].message_type.fields]
+
 def values(enum):
     return [each.name for each in enum]
 
@@ -31,6 +35,15 @@ print(json.dumps({
     "Feed": names(google.Feed),
     "FeedFailureDetails": names(google.FeedFailureDetails),
     "FeedDetails": names(google.FeedDetails),
+    "ExecuteDashboardQueryRequest": names(google.ExecuteDashboardQueryRequest),
+    "ExecuteDashboardQueryResponse": names(google.ExecuteDashboardQueryResponse),
+    "ColumnData": names(google.ExecuteDashboardQueryResponse.ColumnData),
+    "ColumnType": names(google.ExecuteDashboardQueryResponse.ColumnType),
+    "ColumnValue": names(google.ExecuteDashboardQueryResponse.ColumnValue),
+    "QueryRuntimeError": names(google.QueryRuntimeError),
+    "DashboardQuery": names(google.DashboardQuery),
+    "Input": names(google.DashboardQuery.Input),
+    "Interval": names_of(google.DashboardQuery.Input, "time_window"),
     "State": values(google.Feed.State),
     "amazonS3V2Settings": names(google.AmazonS3V2Settings),
     "amazonSqsV2Settings": names(google.AmazonSQSV2Settings),
@@ -52,8 +65,19 @@ def _fields(shape: type[msgspec.Struct]) -> set[str]:
     return {field.encode_name for field in msgspec.structs.fields(shape)}
 
 
-@pytest.mark.parametrize(("shape", "message"), [(Feed, "Feed"), (Failure, "FeedFailureDetails")])
-def test_what_is_read_of_a_feed_has_googles_names(shape: type[msgspec.Struct], message: str) -> None:
+@pytest.mark.parametrize(
+    ("shape", "message"),
+    [
+        (Feed, "Feed"),
+        (Failure, "FeedFailureDetails"),
+        (Table, "ExecuteDashboardQueryResponse"),
+        (Column, "ColumnData"),
+        (Cell, "ColumnType"),
+        (Value, "ColumnValue"),
+        (RuntimeFault, "QueryRuntimeError"),
+    ],
+)
+def test_what_is_read_has_googles_names(shape: type[msgspec.Struct], message: str) -> None:
     """A name of ours that Google does not have would be empty for ever, and a failed feed without a cause."""
     assert _fields(shape) - set(google()[message]) == set()
 
@@ -89,3 +113,17 @@ def test_the_settings_of_a_source_have_googles_names(
     assert _fields(shape) - set(google()[SETTINGS[source_type]]) == set()
     assert _fields(authentication) - set(google()[message]) == set()
     assert KEY_FIELDS[source_type] in google()[message]
+
+
+@pytest.mark.parametrize(
+    ("shape", "message"),
+    [
+        ("_Execution", "ExecuteDashboardQueryRequest"),
+        ("_DashboardQuery", "DashboardQuery"),
+        ("_Input", "Input"),
+        ("_TimeWindow", "Interval"),
+    ],
+)
+def test_a_query_has_googles_names(shape: str, message: str) -> None:
+    """The stand-in takes nothing else."""
+    assert _fields(getattr(secops_server, shape)) - set(google()[message]) == set()

@@ -1,6 +1,15 @@
 """The checks, in the order in which they are shown. For a new one add a line here and a row in docs/doctor.md."""
 
-from zendesk_pipeline.commands.doctor import bucket, feed_prefix, iam, rights, secops_feed, settings_checks, zendesk
+from zendesk_pipeline.commands.doctor import (
+    bucket,
+    feed_prefix,
+    iam,
+    rights,
+    secops_counts,
+    secops_feed,
+    settings_checks,
+    zendesk,
+)
 from zendesk_pipeline.commands.doctor.verdicts import Check
 
 CHECKS = (
@@ -33,5 +42,6 @@ CHECKS = (
     Check(name="s3_bucket_rights", area="S3", run=iam.bucket_rights, needs=["s3_bucket"]),
     Check(name="s3_feed", area="S3", run=feed_prefix.leftovers, needs=["s3_bucket"]),
     Check(name="secops_feed", area="SecOps", run=secops_feed.read, needs=["settings"]),
+    Check(name="secops_counts", area="SecOps", run=secops_counts.read, needs=["settings"]),
     Check(name="alert_channels", area="Alerts", run=settings_checks.alerts, needs=["settings"]),
 )

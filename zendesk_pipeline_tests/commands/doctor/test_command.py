@@ -230,9 +230,9 @@ def test_a_pipeline_that_is_set_up_as_documented_passes(run: Run) -> None:
     hidden = {name for status, name in statuses if status != "ok"}
     assert hidden == {
         *("s3_region", "s3_public_access", "s3_encryption", "s3_versioning", "s3_object_lock", "s3_lifecycle"),
-        *("s3_bucket_rights", "secops_feed"),
+        *("s3_bucket_rights", "secops_feed", "secops_counts"),
     }
-    assert re.search(r"\n8 not visible, \d+ ok\.\n$", said.output)
+    assert re.search(r"\n9 not visible, \d+ ok\.\n$", said.output)
 
 
 def test_warnings_count_when_asked_to(run: Run) -> None:

@@ -1,0 +1,75 @@
+"""What the checks that ask SecOps have in common: who asks, what is remembered, and an hour without an answer."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
+
+import dagster as dg
+import msgspec
+
+from zendesk_pipeline.model.errors import PipelineError
+from zendesk_pipeline.orchestration.comparison import UNSEEN
+from zendesk_pipeline.orchestration.verdicts import latest_verdict, verdict
+
+MEMORY = "remembered"
+"""The metadata by which a verdict is remembered."""
+TIMEOUT = 15
+"""Seconds for an answer of Google's."""
+MOST_UNANSWERED = 3
+"""Hours in a row without an answer, from which on that is a finding: Google is down for a while now and then."""
+
+
+class Watched(msgspec.Struct, frozen=True, kw_only=True):
+    """What the verdicts before have left."""
+
+    watched: bool = False
+    """Whether SecOps was ever asked with success."""
+    unanswered: int = 0
+    """Hours in a row."""
+    texts: list[str] = []
+    """What was wrong when SecOps was asked last."""
+    stops: bool = False
+    """Whether that was an error."""
+
+
+Memory = TypeVar("Memory", bound=Watched)
+
+
+def remembered(instance: dg.DagsterInstance, key: dg.AssetCheckKey, kind: type[Memory]) -> Memory:
+    """What the latest verdict has left; nothing before the first."""
+    latest = latest_verdict(instance, key)
+    entry = latest.metadata.get(MEMORY) if latest else None
+    return msgspec.convert(entry.value, kind) if entry else kind()
+
+
+def told(
+    key: dg.AssetCheckKey,
+    memory: Watched,
+    metadata: Mapping[str, Any],
+    *,
+    more: Sequence[str] = (),
+    otherwise: str,
+) -> dg.AssetCheckResult:
+    """A verdict with what is remembered of it; what is wrong `more` is not repeated by the next one."""
+    severity = dg.AssetCheckSeverity.ERROR if memory.stops else dg.AssetCheckSeverity.WARN
+    return verdict(key, severity, [*memory.texts, *more], {**metadata, **kept(memory)}, otherwise)
+
+
+def kept(memory: Watched) -> Mapping[str, Any]:
+    """The metadata by which the next look remembers."""
+    return {MEMORY: dg.MetadataValue.json(msgspec.to_builtins(memory))}
+
+
+def repeated(
+    key: dg.AssetCheckKey, before: Watched, more: str, *, unanswered: int = 0, otherwise: str = ""
+) -> dg.AssetCheckResult:
+    """The verdict before, with its severity, and one thing more."""
+    memory = msgspec.structs.replace(before, unanswered=unanswered)
+    return told(key, memory, {}, more=[more] if more else [], otherwise=otherwise)
+
+
+def not_answered(key: dg.AssetCheckKey, before: Watched, problem: PipelineError) -> dg.AssetCheckResult:
+    """What was found before stands, until SecOps has not answered for some hours; then that is told as well."""
+    times = before.unanswered + 1
+    if times >= MOST_UNANSWERED:
+        return repeated(key, before, f"{UNSEEN}, {times} times in a row: {problem}", unanswered=times)
+    return repeated(key, before, "", unanswered=times, otherwise=f"Not seen this time: {problem}")
