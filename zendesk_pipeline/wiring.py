@@ -58,7 +58,7 @@ def shared_definitions(accounts: Sequence[Account], location: Settings, clock: C
         sensors=[
             *([catch_up_sensor(caught_up, clock)] if caught_up else []),
             freshness.freshness_sensor(every, clock),
-            alert_sensor(every, ui_url=location.dagster_ui_url, clock=clock),
+            alert_sensor(every, ui_url=location.dagster_ui_url, clock=clock, digest_hour=location.alert_digest_hour),
         ],
         resources={
             **resources.resources(every),

@@ -60,6 +60,7 @@ class Watched:
             [Account(settings=chosen.model_copy(update=BOUNDS))],
             ui_url=f"{UI}/",
             clock=Clock(now=lambda: self.now),
+            digest_hour=chosen.alert_digest_hour,
         )
         definitions = dg.Definitions(
             assets=base.assets,

@@ -67,6 +67,8 @@ class Channel(msgspec.Struct):
     """When the first of them was."""
     pause_until: float = 0.0
     reason: str = ""
+    digested: float = 0.0
+    """When the latest daily digest that it got was due; since when it waits for the first; 0 where there are none."""
 
 
 class AlertMemory(msgspec.Struct, rename={"last_tick": "looked"}):
@@ -78,6 +80,8 @@ class AlertMemory(msgspec.Struct, rename={"last_tick": "looked"}):
     """Since when ticks have come without a break."""
     problems: dict[str, KnownProblem] = {}
     """By cause."""
+    well_since: float = 0.0
+    """Since when no problem has been open; 0 where one is, or where not everything could be looked at."""
     counted: dict[str, Counted] = {}
     """By asset, the windows since START_DATE that were missing."""
     channels: dict[str, Channel] = {}
@@ -96,6 +100,7 @@ def wake(memory: AlertMemory, now: float) -> None:
     """Note that the sensor runs."""
     if now - memory.last_tick > ASLEEP:
         memory.awake_since = now
+        memory.well_since = 0.0
     memory.last_tick = now
 
 

@@ -59,6 +59,8 @@ class Message:
     """Text after the parts."""
     link: str = ""
     """Where the rest is shown."""
+    digest: bool = False
+    """Whether it is the daily digest, which opens and closes no incident."""
 
     @property
     def body(self) -> str:

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from hashlib import blake2b
 
 from zendesk_pipeline.alerts.channels import Address, send
+from zendesk_pipeline.alerts.digest import Digest
+from zendesk_pipeline.alerts.digest import message as digest_message
 from zendesk_pipeline.alerts.memory import AlertMemory, Channel, KnownProblem, Unsent, note_sent, unsent
 from zendesk_pipeline.alerts.messages import Message, Notice, NoticeKind, SendResult, harmless
 from zendesk_pipeline.alerts.problem import MINUTE, Problem, Severity, count, duration, moment
@@ -18,6 +20,7 @@ DEAD = 3
 """An address that failed so often in a row is a problem that the others are told of."""
 SUBJECT = "Zendesk collection"
 """What every title begins with."""
+NOTHING = Unsent(problems=(), ended={}, still_open=0)
 KINDS: Mapping[Severity, NoticeKind] = {"info": "info", "warning": "warning", "error": "failure"}
 
 
@@ -58,24 +61,38 @@ def _dead(each: Receiver) -> str:
 
 
 def notify(
-    memory: AlertMemory, known: Sequence[Receiver], problems: Sequence[Problem], ui_url: str, now: float
+    memory: AlertMemory,
+    known: Sequence[Receiver],
+    problems: Sequence[Problem],
+    ui_url: str,
+    now: float,
+    *,
+    daily: Digest | None = None,
 ) -> list[str]:
-    """Send each address what it does not know yet; gives a sentence for each that failed.
+    """Send each address what it does not know yet, and the daily digest; gives a sentence for each that failed.
 
     An address that is new is tried without a message. No address is told of itself that it is dead.
     """
     due = [each for each in known if each.channel.pause_until <= now]
-    waiting = [
-        (each, unsent(memory, each.channel, [problem for problem in problems if problem.cause != _dead(each)], now))
-        for each in due
-    ]
+    concerns = {each.key: [problem for problem in problems if problem.cause != _dead(each)] for each in due}
+    waiting = [(each, unsent(memory, each.channel, concerns[each.key], now)) for each in due]
     waiting = [(each, what) for each, what in waiting if what or not each.channel.understood]
     letters = [(each.address, message(what, memory, ui_url, now) if what else None) for each, what in waiting]
+    digested = [each for each in due if daily and each.channel.understood and each.channel.digested < daily.due]
+    if daily:
+        letters += [(each.address, digest_message(daily, memory, concerns[each.key], ui_url, now)) for each in digested]
+    results = send(letters)
     notes: list[str] = []
-    for (each, what), result in zip(waiting, send(letters), strict=True):
+    for (each, what), result in zip(waiting, results, strict=False):
         _settle(each.channel, what, result, now)
         if result.state != "sent":
             notes.append(f"{each.address} did not take the alert: {result.reason}")
+    for each, result in zip(digested, results[len(waiting) :], strict=True):
+        _settle(each.channel, NOTHING, result, now)
+        if daily and result.state == "sent":
+            each.channel.digested = daily.due
+        else:
+            notes.append(f"{each.address} did not take the digest: {result.reason}")
     return notes
 
 

@@ -17,6 +17,7 @@ from pydantic import Field
 
 from zendesk_pipeline.alerts import dagster_problems, heartbeat
 from zendesk_pipeline.alerts.channels import Address, addresses
+from zendesk_pipeline.alerts.digest import digest, note_whether_well
 from zendesk_pipeline.alerts.instance_settings import instance_settings
 from zendesk_pipeline.alerts.memory import awaited_windows, forget, remembered, update, wake
 from zendesk_pipeline.alerts.notifications import INTERVAL, dead_channels, notify, receivers, require_one
@@ -78,13 +79,16 @@ class AlertChannels(dg.ConfigurableResource[Any]):
         return []
 
 
-def alert_sensor(accounts: Sequence[Account], *, ui_url: str, clock: Clock) -> dg.SensorDefinition:
+def alert_sensor(
+    accounts: Sequence[Account], *, ui_url: str, clock: Clock, digest_hour: int | None = None
+) -> dg.SensorDefinition:
     """The sensor that sends alerts.
 
     Args:
         accounts: Whose windows are watched.
         ui_url: Dagster's UI as people reach it, for links.
         clock: What time it is.
+        digest_hour: Of the day (UTC), from which on the daily digest is sent; None for no digest.
     """
 
     @dg.sensor(
@@ -112,7 +116,9 @@ def alert_sensor(accounts: Sequence[Account], *, ui_url: str, clock: Clock) -> d
         problems = [*found, *failures, *_unreadable(snapshot), *dead_channels(known)]
         delivered, unreadable = snapshot.delivered, snapshot.unreadable.keys()
         update(memory, problems, delivered, now, complete=not failures, unreadable=unreadable)
-        notes = notify(memory, known, problems, ui_url.rstrip("/"), now)
+        note_whether_well(memory, now, seen=snapshot.caught_up and not failures and not unreadable)
+        daily = digest(snapshot, memory, digest_hour)
+        notes = notify(memory, known, problems, ui_url.rstrip("/"), now, daily=daily)
         lines = [(LEVELS[problem.severity], f"{problem.title}. {problem.text}") for problem in problems]
         for level, line in [*lines, *((logging.WARNING, note) for note in notes)]:
             context.log.log(level, line)
@@ -171,5 +177,8 @@ def _automation(context: dg.SensorEvaluationContext) -> Automation:
 
 
 def _summary(problems: Sequence[Problem]) -> str:
+    """What the tick says; an alarm of CloudWatch's goes by the beginning of it (deploy/aws/dagster-on-ecs.yaml)."""
     titles = [problem.title for problem in problems]
-    return f"{count(titles, 'problem')}: {some(titles)}" if titles else "Nothing is wrong"
+    errors = sum(problem.severity == "error" for problem in problems)
+    grave = f" ({errors} ERROR)" if errors else ""
+    return f"{count(titles, 'problem')}{grave}: {some(titles)}" if titles else "Nothing is wrong"

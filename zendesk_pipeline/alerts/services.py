@@ -87,6 +87,8 @@ def _sent(address: str, message: Message | None, took: Callable[[str], None]) ->
         return SendResult("sent")
     given: dict[str, Any] = plugins.url_to_dict(address)  # pyright: ignore[reportUnknownVariableType, reportAssignmentType]  # it has no types
     key = incident_key(service)
+    if key and message.digest:  # a good one would close what is open, and a bad one wake somebody up
+        return SendResult("sent")
     if key and message.parts and (key == BY_ALIAS or not given.get(key)):
         return _incidents(given, key, message, took)
     if key == BY_ALIAS:  # Apprise takes an info for an end, and drops it without a word

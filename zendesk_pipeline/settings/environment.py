@@ -83,7 +83,7 @@ SECOPS_FORMS: dict[str, tuple[str, str]] = {
 SECOPS_ADDRESS = "the API's address, such as https://us-chronicle.googleapis.com"
 
 
-OF_THE_LOCATION = frozenset({"dagster_ui_url", "keep_run_logs_days"})
+OF_THE_LOCATION = frozenset({"alert_digest_hour", "dagster_ui_url", "keep_run_logs_days"})
 """Settings that are the same for all accounts of a code location, and always stay in the environment."""
 
 
@@ -274,6 +274,13 @@ class Settings(BaseSettings):
         default=3,
         ge=1,
         description="Hours after which a window that is missing, with no run at work on it, is an alert.",
+    )
+    alert_digest_hour: int | None = Field(
+        default=None,
+        ge=0,
+        le=23,
+        description="The hour of the day (UTC) at which the addresses of ALERT_URLS are told how the last day was, also"
+        " that all is well. No digest if unset.",
     )
     dagster_ui_url: str = Field(
         default="http://127.0.0.1:3000",
