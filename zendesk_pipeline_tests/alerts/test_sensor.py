@@ -467,4 +467,4 @@ def test_what_cannot_be_looked_at_does_not_silence_the_rest(project: Watched, mo
         for table in ("instigators", "jobs"):
             database.execute(f"DROP TABLE {table}")
     said = project.tick()
-    assert said == "2 problems: audit_logs: 3 windows failed, The alerts cannot see schedules and sensors"
+    assert said == "2 problems (1 ERROR): audit_logs: 3 windows failed, The alerts cannot see schedules and sensors"
