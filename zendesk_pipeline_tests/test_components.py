@@ -33,7 +33,7 @@ def project(tmp_path: Path) -> Foreign:
 def test_an_account_is_scaffolded_and_filled_in(project: Foreign) -> None:
     """`dg` lists the component and writes a file; what is still to be filled in is refused with file and line."""
     assert TYPE in project.dg("list", "components", "--json").stdout
-    scaffolded = project.dg("scaffold", "defs", TYPE, "acme")
+    scaffolded = project.real_dg("scaffold", "defs", TYPE, "acme")
     assert scaffolded.returncode == 0, scaffolded.stderr
     text = project.yaml("acme").read_text()
     assert "account: acme\n" in text
@@ -53,7 +53,7 @@ def test_an_account_is_scaffolded_and_filled_in(project: Foreign) -> None:
     checked = project.real_dg("check", "defs")
     assert checked.returncode == 0, checked.stdout + checked.stderr
     assert "All component YAML validated successfully." in checked.stdout
-    listed = project.dg("list", "defs", "--json").stdout
+    listed = project.real_dg("list", "defs", "--json").stdout
     assert [name for name in ("acme/audit_logs", "acme/secops_feed", "alert_sensor") if f'"{name}"' not in listed] == []
     assert '"acme/access_logs"' not in listed
 
