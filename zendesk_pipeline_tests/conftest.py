@@ -1,9 +1,10 @@
 """What tests stand on: a simulated Zendesk and real S3 servers, each its own process, reached over HTTP."""
 
+import gc
 import itertools
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from math import ceil
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from zendesk_pipeline.delivery.object_keys import Layout
 from zendesk_pipeline.local.services import LocalS3, SimulatedZendesk, local_s3, moto_s3, simulated_zendesk
 from zendesk_pipeline.model.clock import Clock
 from zendesk_pipeline.settings import environment as settings
-from zendesk_pipeline_tests import read_once
+from zendesk_pipeline_tests import engines, read_once
 
 SINCE, NOW = "2026-11-12T00:00:00Z", "2026-11-14T12:00:00Z"
 """The simulated account's history, and its frozen clock; a test may set the clock."""
@@ -25,7 +26,27 @@ FAMILIES = ("AWS_", "DAGSTER_", "FEED_", "S3_", "SECOPS_", "ZENDESK_")
 """What no test takes from the environment of whoever runs it: our settings and secrets, what AWS, Google and Dagster
 read, and of our families of names those that a command alone has."""
 
-LONGEST = frozenset({"test_bench", "test_crashes", "test_dev", "test_demo", "test_faults", "test_soak", "test_stories"})
+LONGEST = frozenset(
+    {
+        "test_bench",
+        "test_comparison",
+        "test_crashes",
+        "test_demo",
+        "test_dev",
+        "test_end_to_end",
+        "test_faults",
+        "test_histories",
+        "test_memory",
+        "test_other_people",
+        "test_parallel_walk",
+        "test_shared_token",
+        "test_soak",
+        "test_stories",
+    }
+)
+
+GARBAGE = 20_000
+"""Objects that are made before Python looks for garbage among them; 700 by itself, which costs a tenth of all tests."""
 
 _numbers = itertools.count()
 
@@ -37,6 +58,8 @@ hypothesis.settings.load_profile("patient")
 def pytest_configure() -> None:
     """Tests that interrupt a process work in the background of a script too, where SIGINT and SIGHUP are ignored."""
     read_once.from_now_on()
+    engines.keep(connected=True)
+    os.environ.setdefault("GOMAXPROCS", "1")  # SeaweedFS is one of many that share the cores: a quarter less for each
     for number in (signal.SIGINT, signal.SIGHUP):
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, signal.default_int_handler)
@@ -46,6 +69,18 @@ def pytest_configure() -> None:
 def pytest_xdist_auto_num_workers() -> int:
     """Half as many again as there are cores: tests wait for processes and answers nearly as long as they work."""
     return ceil(1.5 * (os.cpu_count() or 1))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """What is imported and collected is no garbage, and none of it is looked through again and again."""
+    gc.disable()
+    collected = yield
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(GARBAGE)
+    gc.enable()
+    return collected
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

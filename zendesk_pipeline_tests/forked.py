@@ -28,7 +28,7 @@ from pathlib import Path
 from types import FrameType, ModuleType
 from typing import Any
 
-from zendesk_pipeline_tests import read_once
+from zendesk_pipeline_tests import engines, read_once
 
 CLIENT = Path(__file__).with_name("forked_client.py")
 DG = "dg"
@@ -103,6 +103,7 @@ def _warm(names: Sequence[str]) -> dict[str, Callable[[], Any]]:
     from apprise import Apprise  # noqa: PLC0415  # only this process needs what is slow to import
 
     read_once.from_now_on()
+    engines.keep(connected=False)
     scripts = {each.name: each for each in importlib.metadata.entry_points(group="console_scripts")}
     programs = {name: scripts[name].load() for name in names}
     for name in ("zendesk_pipeline.wiring", "zendesk_pipeline.components", *LOADED_LATER[1:]):

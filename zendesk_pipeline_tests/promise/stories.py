@@ -33,6 +33,7 @@ from zendesk_pipeline.model.windows import HOUR, Span, Window, timestamp
 from zendesk_pipeline.orchestration.accounts import FIRST_MINUTE as SCHEDULED
 from zendesk_pipeline.orchestration.catch_up import FIRST_PAUSE, GRACE, LONGEST_PAUSE, SUSPICIOUS
 from zendesk_pipeline.orchestration.run_history import ours, windows_of
+from zendesk_pipeline_tests import engines, read_once
 from zendesk_pipeline_tests.collected import COLLECTED
 from zendesk_pipeline_tests.fakes.scripted_server import Reply, ScriptedServer, answering
 from zendesk_pipeline_tests.promise.time_lapse import Daemon, SimulatedTime, daemon, home, on_the_clock
@@ -467,6 +468,8 @@ def main(only: str | None, every: int) -> None:
     """Tell the stories of self-healing; exit status 1 unless every window is there in the end, and each record once."""
     console = Console(highlight=False, soft_wrap=True)
     local.forget_account()
+    read_once.from_now_on()
+    engines.keep(connected=True)
     with tempfile.TemporaryDirectory() as folder, local_s3(Path(folder)) as s3:
         ends: list[bool] = []
         for name in [only] if only else STORIES:

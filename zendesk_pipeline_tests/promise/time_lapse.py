@@ -7,18 +7,14 @@ time, so that every run, tick and alert carries simulated times.
 
 import logging
 import os
-import sqlite3
 from collections.abc import Callable, Generator, Mapping
 from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 from unittest.mock import patch
 
 import dagster as dg
-from alembic.config import Config
-from alembic.script import ScriptDirectory
 from dagster._core.remote_origin import InProcessCodeLocationOrigin
 from dagster._core.test_utils import get_freezable_log_manager
 from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
@@ -31,7 +27,6 @@ from dagster._scheduler.scheduler import (
     ScheduleIterationTimes,
     launch_scheduled_runs,  # pyright: ignore[reportUnknownVariableType]  # as above
 )
-from sqlalchemy import Engine, create_engine, event
 
 from zendesk_pipeline.definitions import build
 from zendesk_pipeline.model.clock import Clock
@@ -51,12 +46,6 @@ compute_logs:
   class: NoOpComputeLogManager
 """
 """What is added to the project's own dagster.yaml."""
-
-STORAGES = (
-    "runs.sqlite.sqlite_run_storage",
-    "event_log.sqlite.sqlite_event_log",
-    "schedules.sqlite.sqlite_schedule_storage",
-)
 
 _quiet = logging.getLogger(__name__)
 _quiet.addHandler(logging.NullHandler())
@@ -100,43 +89,8 @@ def on_the_clock(time: SimulatedTime, environment: Mapping[str, str]) -> Generat
         stack.enter_context(patch("dagster._time._mockable_get_current_datetime", now))
         stack.enter_context(patch("dagster._time._mockable_get_current_timestamp", lambda: time.now))
         stack.enter_context(patch("dagster._core.log_manager.DagsterLogManager", get_freezable_log_manager()))
-        stack.enter_context(patch("dagster._core.storage.sql.ScriptDirectory", _Migrations))
-        for kind in STORAGES:
-            stack.enter_context(patch(f"dagster._core.storage.{kind}.create_engine", _engine_once()))
         stack.enter_context(patch.object(story_location, "defs", build(settings.load(), time.clock)))
         yield
-
-
-def _engine_once() -> Callable[..., Engine]:
-    """Dagster makes an engine for each look into a SQLite file, and compiles its SQL anew; here one a file is kept.
-
-    Nor does anybody wait for the disk: what a crash of this machine would leave is of no interest.
-    """
-    engines: dict[str, Engine] = {}
-
-    def engine(url: str, **options: Any) -> Engine:
-        if url not in engines:
-            engines[url] = create_engine(url, **options)
-            event.listen(engines[url], "connect", _without_syncing)
-        return engines[url]
-
-    return engine
-
-
-def _without_syncing(connection: sqlite3.Connection, _record: object) -> None:
-    connection.execute("PRAGMA synchronous=OFF")
-
-
-class _Migrations(ScriptDirectory):
-    """Dagster reads the migrations of its databases whenever it opens one; here it does so once."""
-
-    @classmethod
-    def from_config(cls, config: Config) -> ScriptDirectory:
-        place = config.get_main_option("script_location") or ""
-        return _migrations.setdefault(place, super().from_config(config))
-
-
-_migrations: dict[str, ScriptDirectory] = {}
 
 
 def home(folder: Path) -> Path:

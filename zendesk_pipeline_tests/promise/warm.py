@@ -2,9 +2,10 @@
 
 import gc
 
-from zendesk_pipeline_tests import forked, read_once
+from zendesk_pipeline_tests import engines, forked, read_once
 
 read_once.from_now_on()
+engines.keep(connected=False)
 forked.run_once()
 gc.collect()
 gc.freeze()
