@@ -24,12 +24,22 @@ from zendesk_pipeline.orchestration.secops_verdicts import (
 from zendesk_pipeline.orchestration.verdicts import verdict
 from zendesk_pipeline.secops.access import NotInstalledError, access_of, connect, missing_settings
 from zendesk_pipeline.secops.feed_model import Feed, uri_of
-from zendesk_pipeline.secops.feed_watch import Delivered, chosen, failed, findings, last_transfer
+from zendesk_pipeline.secops.feed_watch import (
+    Delivered,
+    chosen,
+    failed,
+    findings,
+    last_transfer,
+    left_out,
+    passed_over,
+)
 from zendesk_pipeline.secops.instance import READING, NoCredentialsError, UnavailableError
 
 CHECK = "secops_reads"
 STATE, NO_FEED, READ_ONLY = "secops_feed_state", "there is none", "read-only"
 """The metadata that has the state of the feed, and what it says beside Google's own words."""
+TOLD_FOR = 7 * DAY
+"""Seconds for which it is told that a feed has passed objects over: they stay unread until they are sent again."""
 DAYS_LISTED = 31
 """Objects of the windows of so many days are looked at, where the last transfer is as old as that."""
 
@@ -41,6 +51,12 @@ class _Memory(Watched, frozen=True, kw_only=True):
     """By the feed's id, when it was first seen to have failed."""
     unused_since: dict[str, float] = msgspec.field(default_factory=dict[str, float])
     """By the feed's id, when it was first seen without a transfer."""
+    waits_since: dict[str, float] = msgspec.field(default_factory=dict[str, float])
+    """By the feed's id, when the oldest object was written that waited for it."""
+    left_out: dict[str, tuple[float, float, float]] = msgspec.field(
+        default_factory=dict[str, tuple[float, float, float]]
+    )
+    """By the feed's id, between which times objects were written that it has passed over, and when that was seen."""
 
 
 def secops_check(account: Account, clock: Clock) -> dg.AssetChecksDefinition:
@@ -84,6 +100,12 @@ def _judged(
     waits, counted = _waiting(context, account, feed, unused_since, now)
     patience = account.settings.alert_stale_hours * HOUR
     found = list(findings(uri, feeds, failing, waits, patience=patience, now=now))
+    passed = {feed_id: each for feed_id, each in before.left_out.items() if now - each[2] < TOLD_FOR}
+    if feed is not None:
+        if between := passed_over(feed, before.waits_since.get(feed.feed_id)):
+            passed[feed.feed_id] = (*between, now)
+        if feed.feed_id in passed:
+            found.append(left_out(feed, passed[feed.feed_id][:2]))
     observed: dict[str, Any] = {STATE: _state(feed), **counted}
     if feed is not None and (at := last_transfer(feed)) is not None:
         observed["secops_last_transfer"] = dg.MetadataValue.timestamp(at)
@@ -92,6 +114,8 @@ def _judged(
         watched=True,
         failed_since=failing,
         unused_since=unused_since,
+        waits_since={feed.feed_id: waits.oldest} if feed and waits.oldest is not None else {},
+        left_out=passed,
         texts=[finding.text for finding in found],
         stops=any(finding.stops for finding in found),
     )

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 
-from zendesk_pipeline.model.windows import HOUR
+from zendesk_pipeline.model.windows import DAY, HOUR
 from zendesk_pipeline.secops.feed_model import Feed, bucket_of, overlapping, prefix_of
 from zendesk_pipeline.secops.instance import LOG_TYPE
 from zendesk_pipeline.settings.programs import ours
@@ -19,6 +19,8 @@ FIRST_VERSION = {"AMAZON_S3": "Amazon S3", QUEUE_ALONE: "Amazon SQS"}
 """Types of feeds that Google ends: https://docs.cloud.google.com/chronicle/docs/deprecations."""
 FIRST_VERSION_ENDS = date(2027, 3, 15)
 DENIED = frozenset({"ACCESS_DENIED", "PERMISSION_DENIED"})
+AGES_SOON = 12 * HOUR
+"""Seconds before an object that waits is too old for the feed."""
 LONG_LINE = "MaxLogLineSize4MBExceeded"
 """The feed's own word for a log line of more than 4 MB; none of ours is so long."""
 
@@ -89,6 +91,33 @@ def last_transfer(feed: Feed) -> float | None:
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
+def maximum_age(feed: Feed) -> float | None:
+    """Seconds: it reads no older objects. None where it does not say, and where a queue tells it of them."""
+    days = feed.source.get("maxLookbackDays")
+    return None if _is_told(feed) or not isinstance(days, int) or days < 1 else days * DAY
+
+
+def passed_over(feed: Feed, waited_since: float | None) -> tuple[float, float] | None:
+    """Between which times objects were written that its last transfer has left out, because they were too old.
+
+    `waited_since` is when the oldest object was written that waited for it when it was looked at before.
+    """
+    at, age = last_transfer(feed), maximum_age(feed)
+    if waited_since is None or at is None or age is None or waited_since >= at - age:
+        return None
+    return waited_since, at - age
+
+
+def left_out(feed: Feed, between: tuple[float, float]) -> Finding:
+    """That objects were passed over."""
+    first, last = map(_moment, between)
+    return Finding(
+        f"{_named(feed)} has not read what was delivered from {first} to {last}, because it stood still for longer than"
+        f" its maximum file age, {feed.source.get('maxLookbackDays')} days",
+        "send the windows delivered then again (docs/operations.md, Send records again)",
+    )
+
+
 def findings(
     uri: str, feeds: Sequence[Feed], since: Mapping[str, float], delivered: Delivered, *, patience: float, now: float
 ) -> Iterator[Finding]:
@@ -116,8 +145,22 @@ def findings(
             f" {round((now - delivered.oldest) / HOUR)} hours",
             f"look at it with {ours('feed show')}, and at its page in SecOps",
         )
+    yield from _ages(feed, delivered, now)
     yield from _old_type(feed)
     yield from _second(uri, feed, feeds)
+
+
+def _ages(feed: Feed, delivered: Delivered, now: float) -> Iterator[Finding]:
+    """What waits becomes too old for the feed: it would pass it over as if nothing were wrong."""
+    age = maximum_age(feed)
+    if age is None or delivered.oldest is None or (left := delivered.oldest + age - now) > AGES_SOON:
+        return
+    when = f"will be in {round(left / HOUR)} hours" if left > 0 else "is already"
+    yield Finding(
+        f"What waits for {_named(feed)} {when} older than its maximum file age, {feed.source['maxLookbackDays']} days,"
+        " and older objects it never reads",
+        "raise that age in SecOps before the feed works again (docs/feed.md, When your instance moves)",
+    )
 
 
 def _unread(uri: str, feeds: Sequence[Feed]) -> Iterator[Finding]:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Generator, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +121,27 @@ def test_objects_that_the_feed_does_not_transfer_are_a_warning(
     assert "1 object waits, the oldest for 4 hours" in (late.description or "")
     assert late.metadata["secops_waiting_objects"].value == 1
     assert look(hours=4, ALERT_STALE_HOURS="6").passed
+
+
+def test_what_a_feed_has_passed_over_is_told_for_a_week_although_it_works_again(
+    look: Look, server: SecopsServer, uri: str, store: Store, layout: Layout
+) -> None:
+    """It stood still for longer than its maximum file age: what was too old then it never reads, and says nothing."""
+
+    def iso(hours: float) -> str:
+        return datetime.fromtimestamp(time.time() + hours * HOUR, UTC).isoformat()
+
+    feed = server.holds(uri, state="FAILED", lastFeedInitiationTime=iso(-1))
+    feed["details"]["amazonS3V2Settings"]["maxLookbackDays"] = 1
+    key = layout.batch("audit_logs", Window.of(int(time.time())), 0, "0" * 64, ".json")
+    Bucket(store=store, layout=layout).put(key, b"{}")
+    assert "maximum file age" not in (look().description or "")
+    assert "will be in 4 hours older than its maximum file age, 1 days" in (look(hours=20).description or "")
+    feed.update(state="SUCCEEDED", lastFeedInitiationTime=iso(29.5))
+    passed = [look(hours=hours) for hours in (30, 31, 30 + 24 * 6.9)]
+    assert {each.passed for each in passed} == {False}
+    assert all("has not read what was delivered from " in (each.description or "") for each in passed)
+    assert look(hours=30 + 24 * 7.1).passed
 
 
 @pytest.mark.parametrize("missing", ["SECOPS_CUSTOMER_ID", "SECOPS_PROJECT", "SECOPS_REGION"])

@@ -1,6 +1,7 @@
 """What is wrong with the feeds of a prefix, by what SecOps says of them."""
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -9,7 +10,15 @@ from hypothesis import strategies as st
 
 from zendesk_pipeline.model.windows import HOUR
 from zendesk_pipeline.secops.feed_model import Failure, Feed
-from zendesk_pipeline.secops.feed_watch import Delivered, Finding, chosen, findings, last_transfer
+from zendesk_pipeline.secops.feed_watch import (
+    Delivered,
+    Finding,
+    chosen,
+    findings,
+    last_transfer,
+    left_out,
+    passed_over,
+)
 from zendesk_pipeline_tests.secops.test_feed_model import INSTANCE, URI
 
 NOW = 1_796_000_000.0
@@ -170,3 +179,79 @@ def test_all_is_well_only_where_a_feed_reads_everything(every: list[Feed]) -> No
 def test_the_last_transfer_is_a_time_as_google_writes_it(text: str, seconds: float | None) -> None:
     """RFC 3339 with any number of digits; nothing where SecOps says nothing."""
     assert last_transfer(feed(last_feed_initiation_time=text)) == seconds
+
+
+# Objects that become too old
+
+
+def aging(days: int | None, *, kind: str = "AMAZON_S3_V2", transfer: float | None = None, **changed: Any) -> Feed:
+    """A feed that reads objects up to an age."""
+    made = feed(kind=kind, last_feed_initiation_time=iso(transfer) if transfer else "", **changed)
+    if days is not None:
+        made.details["settings"]["maxLookbackDays"] = days
+    return made
+
+
+def iso(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).isoformat()
+
+
+@pytest.mark.parametrize(
+    ("days", "hours", "words"),
+    [
+        (3, 59, None),
+        (3, 61, "will be in 11 hours older than its maximum file age, 3 days"),
+        (3, 73, "is already older than its maximum file age, 3 days"),
+        (180, 73, None),
+        (None, 73, None),
+    ],
+)
+@pytest.mark.parametrize("state", ["SUCCEEDED", "FAILED", "INACTIVE"])
+def test_what_waits_too_long_is_told_before_the_feed_passes_it_over(
+    days: int | None, hours: int, words: str | None, state: str
+) -> None:
+    """With the one thing that helps as long as the feed stands still; whatever else is wrong with it."""
+    waits = Delivered(objects=2, oldest=NOW - hours * HOUR)
+    said = [each for each in found(aging(days, state=state), waits=waits) if "maximum file age" in each.what]
+    assert [words in each.what for each in said if words] == ([True] if words else [])
+    assert all(each.remedy.startswith("raise that age in SecOps") for each in said)
+    assert bool(said) == bool(words)
+
+
+def test_a_feed_with_a_queue_passes_nothing_over_that_could_be_seen() -> None:
+    """What its last transfer means is documented nowhere."""
+    told = aging(1, kind="AMAZON_SQS_V2", transfer=NOW)
+    waits = Delivered(objects=2, oldest=NOW - 99 * HOUR)
+    assert not [each for each in found(told, waits=waits) if "maximum file age" in each.what]
+    assert passed_over(told, NOW - 99 * HOUR) is None
+
+
+@pytest.mark.parametrize(
+    ("days", "waited", "left_from"),
+    [
+        pytest.param(3, None, None, id="nothing waited"),
+        pytest.param(3, 71, None, id="young enough"),
+        pytest.param(3, 100, 100, id="too old"),
+        pytest.param(180, 100, None, id="the age was raised in time"),
+        pytest.param(None, 100, None, id="no age is known"),
+    ],
+)
+def test_what_a_feed_has_passed_over_is_known_after_it_works_again(
+    days: int | None, waited: int | None, left_from: int | None
+) -> None:
+    """Its state is green then; what had waited before is what was too old at its transfer."""
+    waited_since = NOW - waited * HOUR if waited is not None else None
+    between = passed_over(aging(days, transfer=NOW), waited_since)
+    assert between == ((NOW - left_from * HOUR, NOW - 72 * HOUR) if left_from else None)
+
+
+def test_what_was_passed_over_is_named_by_its_times() -> None:
+    """And how it gets into SecOps all the same."""
+    said = left_out(aging(3), (NOW - 100 * HOUR, NOW - 72 * HOUR))
+    assert "has not read what was delivered from 2026-11-25 20:53 UTC to 2026-11-27 00:53 UTC" in said.what
+    assert "send the windows delivered then again" in said.remedy
+
+
+def test_a_feed_that_has_not_transferred_since_has_passed_nothing_over() -> None:
+    """Its last transfer was before what waits."""
+    assert passed_over(aging(3, transfer=NOW - 200 * HOUR), NOW - 100 * HOUR) is None
