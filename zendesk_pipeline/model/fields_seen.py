@@ -1,9 +1,10 @@
-"""Which fields the records of a walk have, and which values of the fields that a stream names.
+"""Which fields records have, and which values of the fields that a stream names.
 
-Found by the parse that each record goes through anyway: it is told which fields are known, and fails at any other.
-Only such a record is taken apart.
+A parse that is told which fields are known fails at any other, in a microsecond or two. Only a record at which it does
+is taken apart.
 """
 
+import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,6 @@ from typing import Any
 
 import msgspec
 
-from zendesk_pipeline.model.json_text import without_halves
 from zendesk_pipeline.model.redaction import Path, written
 from zendesk_pipeline.model.stream import Stream
 
@@ -58,67 +58,63 @@ class _Place:
             return msgspec.Raw
         union: Any = _Scalar if self.is_scalar else None | msgspec.UnsetType
         if self.fields is not None:
-            union |= _struct(self.fields, {})
+            union |= _struct(self.fields)
         if self.items:
             union |= list[self.items.type]
         return union
 
 
 class FieldsSeen:
-    """What the records of one walk have had so far."""
+    """What was seen so far."""
 
     def __init__(self, stream: Stream) -> None:
-        self._keys = dict(stream.key_types)
-        self._catalogued = [name for name in stream.catalogued if name not in self._keys]
+        self._catalogued = stream.catalogued
         self._top = _Place()
-        self._count = len(self._keys)
         self._values: set[Sequence[object]] = set()
-        self._knows_values = self._values.__contains__ if self._catalogued else None
         self._places = self._taken_apart = 0
         self._has_grown = False
         self._decode: Callable[[bytes], Any] | None = None
-        self._found = _getter(self._count + len(self._catalogued))
+        self._values_of = _getter(len(self._catalogued))
         self.seen: Seen = {}
-        """Replaced, never changed, when there is something new."""
 
-    def keys(self, line: bytes) -> tuple[Any, ...] | None:
-        """Identity and event time of a record, and more behind them; None where something in it is new."""
-        if self._decode is None:
-            return None
-        try:
-            found = self._found(self._decode(line))
-        except (msgspec.MsgspecError, ValueError, RecursionError):
-            return None
-        return found if self._knows_values is None or self._knows_values(found[self._count :]) else None
-
-    def take_apart(self, line: bytes, time: int) -> None:
-        """Note what a record has that `keys` does not know; `time` is its event time."""
-        try:
-            record = msgspec.json.decode(without_halves(line))
-        except (msgspec.MsgspecError, ValueError, RecursionError):
-            record = None
-        new: dict[str, int] = {}
-        before = self._places
-        if isinstance(record, dict):
-            self._note(self._top, record, (), new)
-            self._note_values(record, new)  # pyright: ignore[reportUnknownArgumentType]  # JSON
-        self._taken_apart += 1
-        if new:
-            self.seen = {**self.seen, **dict.fromkeys(new, time)}
-        if self._places > before:
-            self._has_grown = True
-        if self._taken_apart >= ENOUGH_TO_GROW:
-            self.grow()
+    def look(self, line: bytes, time: int) -> None:
+        """Note what a record has; `time` is its event time."""
+        if not self._knows(line):
+            self._take_apart(line, time)
 
     def grow(self) -> None:
         """Have the parse know what was found."""
         self._taken_apart = 0
         if self._has_grown:
             self._has_grown = False
-            values = dict.fromkeys(self._catalogued, _Scalar)
-            others = {name: each for name, each in (self._top.fields or {}).items() if name not in self._keys}
-            struct = _struct(others, {**self._keys, **values}, open_ended=self._top.is_table)
+            struct = _struct(self._top.fields or {}, self._catalogued, open_ended=self._top.is_table)
             self._decode = msgspec.json.Decoder(struct).decode
+
+    def _knows(self, line: bytes) -> bool:
+        if self._decode is None:
+            return False
+        try:
+            found = self._decode(line)
+        except (msgspec.MsgspecError, ValueError, RecursionError):
+            return False
+        return not self._catalogued or len(self._values) >= MOST_VALUES or self._values_of(found) in self._values
+
+    def _take_apart(self, line: bytes, time: int) -> None:
+        try:
+            record = json.loads(line)  # which takes half of a letter and numbers of any size, as others do not
+        except (ValueError, RecursionError):
+            return
+        new: dict[str, int] = {}
+        before = self._places
+        if isinstance(record, dict):
+            self._note(self._top, record, (), new)
+            self._note_values(record, new)  # pyright: ignore[reportUnknownArgumentType]  # JSON
+        self._taken_apart += 1
+        self._has_grown = self._has_grown or self._places > before
+        if new:
+            self.seen = {**self.seen, **dict.fromkeys(new, time)}
+        if self._taken_apart >= ENOUGH_TO_GROW:
+            self.grow()
 
     def _note(self, place: _Place, value: Any, path: Path, new: dict[str, int]) -> None:
         if place.is_table:
@@ -171,8 +167,6 @@ class FieldsSeen:
         if not self._catalogued or not all(isinstance(value, _Scalar) for value in found):
             return
         self._values.add(found)
-        if len(self._values) == MOST_VALUES:
-            self._knows_values = None
         for name, value in zip(self._catalogued, found, strict=True):
             if isinstance(value, str) and len(value) <= LONGEST_VALUE and _VALUE.fullmatch(value):
                 text = f"{name}={value}"
@@ -185,20 +179,14 @@ def is_value(name: str) -> bool:
     return re.match(r"[\w-]+=", name) is not None
 
 
-def _getter(count: int) -> Callable[[Any], tuple[Any, ...]]:
+def _getter(count: int) -> Callable[[Any], tuple[object, ...]]:
     names = [f"f{number}" for number in range(count)]
-    if count == 1:
-        return lambda found: (getattr(found, names[0]),)
-    return attrgetter(*names)
+    return attrgetter(*names) if count > 1 else lambda found: tuple(getattr(found, name) for name in names)
 
 
-def _struct(places: Mapping[str, _Place], first: Mapping[str, Any], *, open_ended: bool = False) -> type[Any]:
-    """A type of exactly these fields; those that come `first` are there at their place, the keys among them always."""
-    fields: list[Any] = []
-    for name, kind in first.items():
-        named = msgspec.field(name=name) if kind is not _Scalar else msgspec.field(name=name, default=None)
-        fields.append((f"f{len(fields)}", kind, named))
-    for name, place in places.items():
-        if name not in first:
-            fields.append((f"f{len(fields)}", place.type, msgspec.field(name=name, default=None)))
+def _struct(places: Mapping[str, _Place], first: Sequence[str] = (), *, open_ended: bool = False) -> type[Any]:
+    """A type of exactly these fields, each of which may be missing; those that come `first` hold a scalar at most."""
+    types = dict.fromkeys(first, _Scalar) | {name: each.type for name, each in places.items() if name not in first}
+    names = enumerate(types.items())
+    fields = [(f"f{number}", kind, msgspec.field(name=name, default=None)) for number, (name, kind) in names]
     return msgspec.defstruct("Known", fields, forbid_unknown_fields=not open_ended, gc=False)

@@ -8,7 +8,6 @@ from typing import Any
 import msgspec
 
 from zendesk_pipeline.model.errors import TransientError
-from zendesk_pipeline.model.fields_seen import FieldsSeen, Seen
 from zendesk_pipeline.model.json_text import REPLACED, in_one_line, without_halves
 from zendesk_pipeline.model.malformed import SHARE, Line, Malformed, sorted_out, split_with_care
 from zendesk_pipeline.model.stream import Stream
@@ -46,8 +45,6 @@ class PageBody:
     cursor: str | None
     malformed: Sequence[Malformed] = ()
     """Records that are on the page and cannot be delivered."""
-    seen: Seen = field(default_factory=dict[str, int], compare=False)
-    """What the reader has seen so far."""
     size: int = field(default=0, compare=False)
     """Bytes of memory that it holds, about."""
 
@@ -73,8 +70,6 @@ class Page:
     """Records of the future, which are not among `records`."""
     malformed: Sequence[Malformed] = ()
     """Records that cannot be delivered, which are not among them either."""
-    seen: Seen = field(default_factory=dict[str, int])
-    """The fields and values of all records that the walk has come by so far."""
     size: int = 0
     """Bytes of memory that it holds, about, until its user clears `records`."""
 
@@ -85,11 +80,9 @@ def page_reader(stream: Stream) -> Callable[[bytes], PageBody]:
     It raises TransientError for a body that is not such a page: broken JSON, HTML, `{}`, an error object with
     status 200, or one most of whose records are malformed. Such a body is never taken for an empty page.
     """
-    fields = FieldsSeen(stream)
-    decoder, record_of = _decoder(stream, stream.paging.envelope), record_reader(stream, fields)
+    decoder, record_of = _decoder(stream, stream.paging.envelope), record_reader(stream)
 
     def read(body: bytes) -> PageBody:
-        fields.grow()
         try:
             page, lines = _split(body, decoder, stream)
             try:
@@ -109,7 +102,7 @@ def page_reader(stream: Stream) -> Callable[[bytes], PageBody]:
                 f"{stream.path} answered 200 with a body that is not a page of {stream.items}: {problem}."
             ) from None
         size = len(body) + BYTES_BESIDE_A_LINE * len(lines)
-        return PageBody(records, *stream.paging.following(page), tuple(malformed), fields.seen, size)
+        return PageBody(records, *stream.paging.following(page), tuple(malformed), size)
 
     return read
 
@@ -135,10 +128,8 @@ def _split(body: bytes, decoder: msgspec.json.Decoder[Any], stream: Stream) -> t
     return page, page.records
 
 
-def record_reader(stream: Stream, fields: FieldsSeen | None = None) -> Callable[[Line], Record]:
+def record_reader(stream: Stream) -> Callable[[Line], Record]:
     """A function that finds identity and event time in a record, whose line it keeps as it is.
-
-    What else is in the record is noted in `fields`.
 
     It raises ValueError where they are missing or cannot be meant (msgspec's) and for what is not UTF-8
     (UnicodeDecodeError), and RecursionError. Half of a surrogate pair may stand in any other field.
@@ -149,21 +140,16 @@ def record_reader(stream: Stream, fields: FieldsSeen | None = None) -> Callable[
     identity_of = ":".join("%s" for _ in stream.identity).__mod__
     time_at, identity_ends = list(types).index(stream.event_time), len(stream.identity)
 
-    def read_keys(line: bytes) -> tuple[tuple[Any, ...], bool]:
-        """Identity and event time, and whether a half of a letter had to be replaced for that."""
-        try:
-            return values_of(decode(line)), False
-        except msgspec.DecodeError:
-            if (whole := without_halves(line)) == line:
-                raise
-            return values_of(decode(whole)), True
-
     def read(raw: Line) -> Record:
         line = bytes(raw)
         if not line.isascii():
             line.decode()  # a line has to be UTF-8, and the decoder does not look into what it skips
-        known = fields and fields.keys(line)
-        values, halved = (known, False) if known else read_keys(line)
+        try:
+            values, halved = values_of(decode(line)), False
+        except msgspec.DecodeError:
+            if (whole := without_halves(line)) == line:
+                raise
+            values, halved = values_of(decode(whole)), True
         time = values[time_at]
         if isinstance(time, datetime):
             time = seconds_of(time)
@@ -171,19 +157,13 @@ def record_reader(stream: Stream, fields: FieldsSeen | None = None) -> Callable[
         if not 0 <= time <= LAST_TIME:
             raise msgspec.ValidationError("Event time out of range")
         identity = identity_of(values[:identity_ends])
-        _check_identity(identity, halved=halved)
-        if fields and not known:
-            fields.take_apart(line, time)
+        if len(identity) > LONGEST_IDENTITY:
+            raise msgspec.ValidationError(f"Identity longer than {LONGEST_IDENTITY} characters")
+        if halved and REPLACED in identity:
+            raise msgspec.ValidationError("Half of a letter in the identity")
         return Record(line, identity, time)
 
     return read
-
-
-def _check_identity(identity: str, *, halved: bool) -> None:
-    if len(identity) > LONGEST_IDENTITY:
-        raise msgspec.ValidationError(f"Identity longer than {LONGEST_IDENTITY} characters")
-    if halved and REPLACED in identity:
-        raise msgspec.ValidationError("Half of a letter in the identity")
 
 
 def _in_one_line(record: Record) -> Record:

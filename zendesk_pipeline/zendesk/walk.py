@@ -87,7 +87,6 @@ class Walk:
                 older=older,
                 ahead=ahead,
                 malformed=body.malformed,
-                seen=body.seen,
                 size=body.size,
             )
             if not more:

@@ -7,17 +7,21 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from click.testing import CliRunner, Result
 
 from zendesk_pipeline.cli import main
 from zendesk_pipeline.delivery.bucket import Store
-from zendesk_pipeline.delivery.field_catalogue import LEARNING
+from zendesk_pipeline.delivery.field_catalogue import LEARNING, CatalogueStore, FieldWatch
 from zendesk_pipeline.delivery.object_keys import Layout
 from zendesk_pipeline.local.services import SimulatedZendesk
 from zendesk_pipeline.model.fields_seen import is_value
+from zendesk_pipeline.model.records import Page
+from zendesk_pipeline.model.redaction import Redaction, RedactionRule
+from zendesk_pipeline.model.streams import INCREMENTAL_TICKETS
 from zendesk_pipeline.model.windows import Span
-from zendesk_pipeline_tests.by_hand import FIRST, hours
+from zendesk_pipeline_tests.by_hand import FIRST, hours, ticket
 from zendesk_pipeline_tests.deliveries import Bucket
 from zendesk_pipeline_tests.runs import QUIET, Project, description, metadata, project
 
@@ -214,6 +218,27 @@ def test_what_a_rule_hides_is_not_in_the_catalogue(
     seen = _catalogue(bucket, "audit_logs")["seen"]
     assert {"action", "source_type"} <= seen.keys()
     assert not [*filter(is_value, seen)]
+
+
+@pytest.mark.parametrize("redacted", [False, True])
+def test_of_a_large_page_some_are_looked_at_and_under_rules_all(bucket: Bucket, *, redacted: bool) -> None:
+    """A field that one record of a thousand has is found at once under rules, and else when others are looked at."""
+    records = [ticket(number, FIRST.start + number) for number in range(1000)]
+    records[778] = msgspec.structs.replace(records[778], line=b'{"id":778,"generated_timestamp":1,"rare":1}')
+    drop = Redaction([RedactionRule(action="drop", path=(b"subject",))], always=[])
+    found: list[bool] = []
+    for number in range(1, 5):
+        watch = FieldWatch(
+            stream=INCREMENTAL_TICKETS,
+            catalogues=CatalogueStore(stream="incremental_tickets", store=bucket.store, layout=bucket.layout),
+            redaction=drop if redacted else None,
+            holds=False,
+            now=0,
+        )
+        watch.look(Page(number=number, records=records, requests=1, waited=0))
+        watch.note()
+        found.append("rare" in _catalogue(bucket)["seen"])
+    assert found == [redacted, True, True, True]
 
 
 def test_a_catalogue_that_cannot_be_read_fails_no_run_and_is_not_written_over(
