@@ -4,13 +4,14 @@ import warnings
 from collections.abc import Mapping
 from datetime import datetime
 from math import ceil
+from types import FunctionType
 
 import dagster as dg
 
 from zendesk_pipeline.model.streams import Stream
 from zendesk_pipeline.model.windows import Span, Window
 from zendesk_pipeline.orchestration.accounts import Account
-from zendesk_pipeline.orchestration.external_assets import location
+from zendesk_pipeline.orchestration.external_assets import location, personal_data
 from zendesk_pipeline.orchestration.instance import add_metadata_at_once
 from zendesk_pipeline.orchestration.io_manager import Metadata, PageStream
 from zendesk_pipeline.orchestration.long_runs import begun_by, finished_before, put_off_end
@@ -22,6 +23,8 @@ MANY_WINDOWS = 1000
 
 # A single-run backfill keeps a range one walk; Dagster would warn on every start that its parameter is beta.
 warnings.filterwarnings("ignore", message="Parameter `backfill_policy`", category=dg.BetaWarning)
+# The same of the links to the code, where they are asked for.
+warnings.filterwarnings("ignore", message="Class `(Url|)CodeReference", category=dg.BetaWarning)
 
 
 class DeliveryConfig(dg.Config):
@@ -51,6 +54,19 @@ def description(account: Account, stream: Stream) -> str:
     )
 
 
+def code_references(base_url: str, made_by: FunctionType) -> Mapping[str, dg.CodeReferencesMetadataValue]:
+    """The metadata by which Dagster's UI links an asset to its code at `base_url`; none where that is empty.
+
+    Made here, and not by `dg.with_source_code_references`: that notes where the code is on this machine, which is
+    nobody else's business, and knows GitHub and GitLab alone.
+    """
+    if not base_url:
+        return {}
+    path = f"{made_by.__module__.replace('.', '/')}.py"
+    reference = dg.UrlCodeReference(url=f"{base_url}/{path}#L{made_by.__code__.co_firstlineno}", label=path)
+    return {"dagster/code_references": dg.CodeReferencesMetadataValue(code_references=[reference])}
+
+
 def stream_asset(
     account: Account, stream: Stream, *, freshness: dg.FreshnessPolicy | None = None
 ) -> dg.AssetsDefinition:
@@ -61,7 +77,11 @@ def stream_asset(
         description=description(account, stream),
         group_name=account.group,
         kinds={"zendesk", "s3"},
-        metadata={"dagster/uri": location(account)} if account.settings.s3_bucket else None,
+        tags=personal_data(account, [stream]),
+        metadata={
+            **({"dagster/uri": location(account)} if account.settings.s3_bucket else {}),
+            **code_references(account.settings.code_url, stream_asset),
+        },
         owners=account.settings.asset_owners,
         deps=[account.api_key(stream)],
         freshness_policy=freshness,

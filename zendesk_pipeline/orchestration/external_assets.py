@@ -1,11 +1,17 @@
 """What stands before and behind the collection in the lineage: Zendesk's APIs, the feed, and what SecOps holds."""
 
+from collections.abc import Iterable
+
 import dagster as dg
 
+from zendesk_pipeline.model import redaction_rules
 from zendesk_pipeline.model.rate_budgets import in_words
 from zendesk_pipeline.model.streams import Stream
 from zendesk_pipeline.orchestration.accounts import Account
 from zendesk_pipeline.secops.instance import LOG_TYPE
+
+PERSONAL_DATA = "pii"
+"""The name of a tag, as catalogues of data have it."""
 
 
 def api(account: Account, stream: Stream) -> dg.AssetSpec:
@@ -22,9 +28,21 @@ def api(account: Account, stream: Stream) -> dg.AssetSpec:
         description=f"Zendesk's API `{stream.path}`. {stream.description}",
         group_name=account.group,
         kinds={"zendesk", "api"},
+        tags={PERSONAL_DATA: "true"},
         owners=account.settings.asset_owners,
         metadata=metadata,
     )
+
+
+def personal_data(account: Account, streams: Iterable[Stream]) -> dict[str, str]:
+    """The tag that says what of persons is in the records of streams, wherever they are stored.
+
+    All streams tell who did what, so all have it: `true` as Zendesk sends them, `redacted` where rules take out or
+    replace what they name.
+    """
+    setting = account.settings.redaction_rules
+    rules: redaction_rules.RulesOf = redaction_rules.load(setting) if setting else {}
+    return {PERSONAL_DATA: "redacted" if all(rules.get(stream.name) for stream in streams) else "true"}
 
 
 def location(account: Account) -> str:
@@ -48,6 +66,7 @@ def feed(account: Account) -> dg.AssetSpec:
         " hour: how many wait, and since when. Where the feed deletes what it has read, that is its lag.",
         group_name=account.group,
         kinds={"s3", "googlecloud"},
+        tags=personal_data(account, account.streams),
         owners=account.settings.asset_owners,
         metadata=metadata,
     )
@@ -68,6 +87,7 @@ def in_secops(account: Account, stream: Stream) -> dg.AssetSpec:
         f" `{account.feed_key.to_user_string()}` say whether it reads, and counts, what is delivered.",
         group_name=account.group,
         kinds={"googlecloud", "secops"},
+        tags=personal_data(account, [stream]),
         owners=account.settings.asset_owners,
         metadata=metadata,
     )

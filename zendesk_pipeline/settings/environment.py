@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar, get_args
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
@@ -144,6 +145,14 @@ def full_hour(text: object) -> object:
     return moment
 
 
+def _code_url(url: str) -> str:
+    """Where code is browsed, without a slash at its end; raises ValueError where it is no address to show people."""
+    parts = urlsplit(url)
+    if url and (parts.scheme != "https" or not parts.hostname or parts.username or parts.query or parts.fragment):
+        raise ValueError("an address that begins with https:// is wanted, without a name or a token in it")
+    return url.rstrip("/")
+
+
 def _rules(setting: str) -> str:
     if setting:
         redaction_rules.load(setting)
@@ -269,6 +278,11 @@ class Settings(BaseSettings):
     asset_owners: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names), AfterValidator(_owners)] = Field(
         default=(),
         description="Who the lineage names as owners: mail addresses or `team:NAME`, with commas between.",
+    )
+    code_url: Annotated[str, AfterValidator(_code_url)] = Field(
+        default="",
+        description="Where this code is shown, for the links from the assets to it: the release of your fork that runs,"
+        " as `https://github.com/acme/zendesk-pipeline/blob/v0.1.0`. No links if unset.",
     )
     alert_stale_hours: int = Field(
         default=3,

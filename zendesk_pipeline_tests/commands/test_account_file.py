@@ -41,6 +41,7 @@ EVERYTHING: dict[str, Any] = {
     "zendesk_export_rate": 30,
     "zendesk_rate_share": 0.25,
     "asset_owners": "team:soc,ada@example.com",
+    "code_url": "https://git.example.com/acme/zendesk-pipeline/-/blob/v1",
     "alert_stale_hours": 2,
     "s3_prefix": "logs/crm/",
     "state_prefix": "logs/state/",

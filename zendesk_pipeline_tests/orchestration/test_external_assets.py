@@ -1,15 +1,18 @@
 """The lineage: what stands before and behind the streams."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pytest
 
 from zendesk_pipeline.definitions import build
+from zendesk_pipeline.model.errors import SettingsError
 from zendesk_pipeline.orchestration.accounts import Account
 from zendesk_pipeline.settings import environment
 from zendesk_pipeline_tests.collected import COLLECTED
+from zendesk_pipeline_tests.root import ROOT
 
 ACCOUNT = Account(settings=environment.Settings())
 FEED, api_key, secops_key = ACCOUNT.feed_key, ACCOUNT.api_key, ACCOUNT.secops_key
@@ -93,6 +96,57 @@ def test_owners_are_a_setting(monkeypatch: pytest.MonkeyPatch) -> None:
     assert {tuple(spec.owners) for spec in _specs().values()} == {()}
     monkeypatch.setenv("ASSET_OWNERS", "team:security, soc@example.com")
     assert {tuple(spec.owners) for spec in _specs().values()} == {("team:security", "soc@example.com")}
+
+
+def test_assets_that_hold_personal_data_say_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """By the tag `pii`: `true` while records are as Zendesk sends them, `redacted` where rules change the stream's.
+
+    The feed holds all streams, so one that is whole counts; Zendesk itself redacts nothing.
+    """
+
+    def tagged() -> dict[str, str]:
+        return {key.to_user_string(): spec.tags["pii"] for key, spec in _specs().items()}
+
+    names = ("audit_logs", "incremental_tickets")
+    assert set(tagged().values()) == {"true"}
+    assert {*names, "secops_feed", *(f"zendesk/{name}_api" for name in names)} <= tagged().keys()
+    rules = tmp_path / "rules.yaml"
+    monkeypatch.setenv("REDACTION_RULES", str(rules))
+    rules.write_text("audit_logs: whole\nincremental_tickets:\n  - drop: [subject]\n")
+    one = tagged()
+    assert {name for name, value in one.items() if value == "redacted"} == {
+        "incremental_tickets",
+        "secops/incremental_tickets_in_secops",
+    }
+    rules.write_text("audit_logs:\n  - drop: [ip_address]\nincremental_tickets:\n  - drop: [subject]\n")
+    assert {name for name, value in tagged().items() if value == "true"} == {f"zendesk/{name}_api" for name in names}
+
+
+@pytest.mark.filterwarnings("ignore:Class `:dagster.BetaWarning")
+def test_assets_link_to_the_code_of_a_fork(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By CODE_URL, to file and line; nothing of this machine is in it, and without the setting there is no link."""
+    key, name = dg.AssetKey("audit_logs"), "dagster/code_references"
+    assert name not in _specs()[key].metadata
+    monkeypatch.setenv("CODE_URL", "https://git.example.com/acme/zendesk-pipeline/-/blob/v1/")
+    found = _specs()[key].metadata[name]
+    assert isinstance(found, dg.CodeReferencesMetadataValue)
+    (reference,) = found.code_references
+    assert isinstance(reference, dg.UrlCodeReference)
+    url, _, line = reference.url.partition("#L")
+    file = url.removeprefix("https://git.example.com/acme/zendesk-pipeline/-/blob/v1/")
+    assert (ROOT / file).read_text().splitlines()[int(line) - 1] == "def stream_asset("
+    assert reference.label == file
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://git.example.com/acme", "https://me:token@git.example.com/acme", "https://git.example.com/a?b=c", "/srv"],
+)
+def test_a_place_of_code_that_no_link_leads_to_is_refused(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everybody who sees the UI would see a token in it."""
+    monkeypatch.setenv("CODE_URL", url)
+    with pytest.raises(SettingsError, match="CODE_URL is wrong: an address that begins with https:// is wanted"):
+        _specs()
 
 
 def test_the_end_of_the_graph_names_the_instance(monkeypatch: pytest.MonkeyPatch) -> None:
