@@ -63,6 +63,7 @@ REMEDIES: Mapping[str, str] = {
     "secops_reads": "Until it is solved, S3 keeps what SecOps has not read: docs/feed.md says what to do.",
     "secops_receipts": "Until SecOps has read it, S3 keeps it: docs/feed.md says what to do.",
     "secops_counts": "S3 has every record, whatever SecOps has: docs/feed.md says what each difference means.",
+    "secops_finds": "S3 has every record: docs/feed.md says how they are looked for.",
     "_match_source": "What was missing is in its window now, and SecOps reads it: nothing to do. If this recurs, raise"
     " LOOKBACK_SECONDS, and report it.",
 }

@@ -84,7 +84,7 @@ def in_secops(account: Account, stream: Stream) -> dg.AssetSpec:
         key=account.secops_key(stream),
         deps=[account.feed_key],
         description=f"What Google SecOps holds of `{stream.name}`, as logs of the type {LOG_TYPE}. The checks of"
-        f" `{account.feed_key.to_user_string()}` say whether it reads, and counts, what is delivered.",
+        f" `{account.feed_key.to_user_string()}` say whether it reads, counts and finds what is delivered.",
         group_name=account.group,
         kinds={"googlecloud", "secops"},
         tags=personal_data(account, [stream]),

@@ -37,7 +37,7 @@ TOKENS = {
     "https://www.googleapis.com/auth/chronicle.readonly": "ya29.granted-for-reading-alone",
 }
 """What it gives for each scope: of a server on this machine."""
-READING_POSTS = (":execute",)
+READING_POSTS = (":execute", ":searchRawLogs")
 """Methods that take their question as a body and change nothing: the scope for reading is enough."""
 SUBJECT = "100000000000000000042"
 CODE = base64.b64encode(b'filter { json { source => "message" } }').decode()
@@ -152,6 +152,18 @@ class _Execution(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
     clear_cache: bool = False
 
 
+class _Search(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
+    """As the page of searchRawLogs describes it: its protos are not published."""
+
+    baseline_query: str
+    baseline_time_range: _TimeWindow
+    snapshot_query: str = ""
+    snapshot_time_range: _TimeWindow | None = None
+    case_sensitive: bool = False
+    max_aggregations_per_field: int = 0
+    page_size: int = 0
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Metric:
     """Logs that SecOps counts at a time, by the fields of its ingestion metrics."""
@@ -196,6 +208,10 @@ class SecopsServer:
     )
     asked: list[Asked] = field(default_factory=list[Asked])
     metrics: list[Metric] = field(default_factory=list[Metric])
+    logs: list[tuple[float, bytes]] = field(default_factory=list[tuple[float, bytes]])
+    """Raw logs that can be found, and their times."""
+    answers_in_parts: bool = True
+    """Whether the result of a search is a list of parts."""
     tells_feeds: bool = True
     """Whether its metrics say which feed a log came by."""
     runtime_errors: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
@@ -374,6 +390,8 @@ def _read(server: SecopsServer, path: str, body: Any) -> Any:
     """What takes its question as a body."""
     if path == f"/v1beta/{INSTANCE}/dashboardQueries:execute":
         return _table(server, msgspec.convert(body, _Execution))
+    if path == f"/v1alpha/{INSTANCE}:searchRawLogs":
+        return _searched(server, msgspec.convert(body, _Search))
     raise _RefusedError(404, f"Requested entity was not found: POST {path}")
 
 
@@ -402,6 +420,21 @@ def _switch(server: SecopsServer, name: str, *, enabled: bool) -> dict[str, Any]
         raise _RefusedError(404, "Requested entity was not found.")
     found[0]["state"] = "ACTIVE" if enabled else "INACTIVE"
     return found[0]
+
+
+def _searched(server: SecopsServer, asked: _Search) -> Any:
+    """What a search for `raw = /…/` gives: pieces of logs, and never one of another time."""
+    expression = re.fullmatch(r"raw = /(.*)/", asked.baseline_query)
+    if expression is None:
+        raise _RefusedError(400, "compilation error: parsing raw log query")
+    start, end = (
+        each.timestamp() for each in (asked.baseline_time_range.start_time, asked.baseline_time_range.end_time)
+    )
+    wanted = re.compile(expression[1].encode(), 0 if asked.case_sensitive else re.IGNORECASE)
+    found = [log for at, log in server.logs if start <= at < end and wanted.search(log)]
+    shown = [{"logType": {"displayName": "Zendesk CRM"}, "snippet": log[:80].decode()} for log in found]
+    answer: dict[str, Any] = {"matches": shown[: asked.page_size or None]} if shown else {}
+    return [{"progress": 0.5}, answer] if server.answers_in_parts else answer
 
 
 _LOG_TYPE = re.compile(r'^ingestion\.log_type = "(\w+)"$', re.MULTILINE)
