@@ -149,13 +149,16 @@ class _Look:
         self, fetch: Callable[..., dg.EventRecordsResult], stream: Stream, name: str
     ) -> Iterator[dg.EventLogRecord]:
         asset = self.account.stream_key(stream)
-        while self.watch.count < MOST_WINDOWS:
+        more = True
+        while more:
             after = self.watch.reported.get(name, 0)
             wanted = dg.AssetRecordsFilter(asset_key=asset, after_storage_id=after, after_timestamp=self.watch.since)
             records = fetch(wanted, limit=MOST_REPORTS, ascending=True).records
-            yield from records
-            if len(records) < MOST_REPORTS:
-                return
+            for record in records:
+                if self.watch.count >= MOST_WINDOWS:
+                    return
+                yield record
+            more = len(records) == MOST_REPORTS
 
     def _awaits(self, bucket: BucketResource, stream: Stream, window: Window, at: float, *, now: bool) -> None:
         """Await what a window's ledger names and was written since all this began; `now` says whether by this run."""

@@ -154,7 +154,7 @@ def findings(watch: Watch, sums: LogSums, *, reader: str, uri: str, patience: fl
         )
     if sums.refused:
         yield Finding(
-            f"S3 refused the reader {sums.refused:,} times",
+            f"S3 refused {sums.refused:,} request{'' if sums.refused == 1 else 's'} of the reader",
             f"give it s3:GetObject, and kms:Decrypt where there is a key ({ours('iam-policy reader')} prints both)",
         )
     late = patience + LATE

@@ -301,7 +301,7 @@ def test_a_reader_that_is_refused_is_told_at_once(begun: Receipts) -> None:
     begun.log(begun.read(keys[0], status=403, error="AccessDenied", sent=200))
     verdict = begun.look()
     assert not verdict.passed
-    assert "S3 refused the reader 1 times: give it s3:GetObject" in (verdict.description or "")
+    assert "S3 refused 1 request of the reader: give it s3:GetObject" in (verdict.description or "")
     assert begun.look().passed
 
 
@@ -357,3 +357,25 @@ def test_a_look_reads_each_log_object_once(begun: Receipts) -> None:
     assert begun.look().metadata["access_log_objects"].value == 0
     begun.log(begun.others(0))
     assert begun.look().metadata["access_log_objects"].value == 1
+
+
+def test_windows_wait_for_their_turn_where_many_are_awaited(begun: Receipts, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Memory is bounded, and nothing is forgotten: the next is taken up when there is room."""
+    monkeypatch.setattr(receipt_check, "MOST_WINDOWS", 1)
+    keys = begun.collect(FIRST, SECOND)
+    assert begun.look().metadata["secops_windows_awaited"].value == 1
+    begun.log(*(begun.read(key) for key in keys))
+    for _ in range(2):
+        begun.look()
+    assert begun.receipts().keys() == {FIRST.partition_key, SECOND.partition_key}
+
+
+def test_objects_of_any_form_are_awaited_by_their_stored_size(receipts: Receipts) -> None:
+    """Pages, compressed: what the ledger says is what S3 sends."""
+    receipts.environment.update(OUTPUT_FORMAT="page", COMPRESSION="gzip")
+    receipts.look()
+    keys = receipts.collect(FIRST)
+    assert all(key.endswith(".json.gz") for key in keys)
+    receipts.log(*(receipts.read(key) for key in keys))
+    receipts.look()
+    assert receipts.receipts().keys() == {FIRST.partition_key}

@@ -71,7 +71,23 @@ WRONG = {
         "50%": "valid number",
         "nan": "less than or equal to 1",
     },
+    "SECOPS_ACCESS_LOGS": {
+        "acme-log/s3/": "s3://BUCKET/PREFIX",
+        "s3://": "s3://BUCKET/PREFIX",
+        "s3://Acme/s3/": "s3://BUCKET/PREFIX",
+        "https://acme-log.s3.amazonaws.com/s3/": "s3://BUCKET/PREFIX",
+        "s3://acme-log/s3 /": "s3://BUCKET/PREFIX",
+    },
+    "SECOPS_READER": {
+        "secops-reader": "the ARN of the reader's role or user",
+        "AKIAIOSFODNN7EXAMPLE": "the ARN of the reader's role or user",
+        "arn:aws:sts::123456789012:assumed-role/secops-reader/x": "the ARN of the reader's role or user",
+        "arn:aws:iam::123456789012:root": "the ARN of the reader's role or user",
+    },
 }
+
+
+READER = "arn:aws-us-gov:iam::123456789012:role/secops/reader"
 
 
 def _load(monkeypatch: pytest.MonkeyPatch, **environment: str) -> Settings:
@@ -155,6 +171,10 @@ def test_nothing_has_to_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
         pytest.param("HTTP_RETRIES", "0", 0, id="retries-none"),
         pytest.param("ZENDESK_EXPORT_RATE", "30", 30, id="rate"),
         pytest.param("ZENDESK_RATE_SHARE", "1", 1, id="share"),
+        pytest.param("SECOPS_ACCESS_LOGS", "s3://acme-log", "s3://acme-log", id="log-in-a-bucket"),
+        pytest.param("SECOPS_ACCESS_LOGS", "s3://acme.log/of-it-", "s3://acme.log/of-it-", id="log-with-a-prefix"),
+        pytest.param("SECOPS_READER", READER, READER, id="a-reader-in-gov-cloud"),
+        pytest.param("SECOPS_READER", "0c" * 32, "0c" * 32, id="an-account-as-reader"),
     ],
 )
 def test_a_right_value_is_taken(name: str, value: str, taken: object, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -183,3 +203,21 @@ def test_no_test_takes_a_setting_from_whoever_runs_it(name: str) -> None:
     assert is_set_outside(name)
     assert is_set_outside(name.upper())
     assert not is_set_outside("PATH")
+
+
+@pytest.mark.parametrize(
+    ("uri", "inside"),
+    [
+        ("s3://acme/zendesk/crm/log/", True),
+        ("s3://acme/zendesk/crm/", True),
+        ("s3://acme/zendesk/log/", False),
+        ("s3://acme-log/zendesk/crm/", False),
+    ],
+)
+def test_the_access_log_is_not_delivered_to_secops(uri: str, monkeypatch: pytest.MonkeyPatch, *, inside: bool) -> None:
+    """SecOps would read it as logs of Zendesk, and each read would be logged and read again."""
+    if not inside:
+        assert _load(monkeypatch, S3_BUCKET="acme", SECOPS_ACCESS_LOGS=uri).secops_access_logs == uri
+        return
+    with pytest.raises(SettingsError, match="lies inside S3_PREFIX=zendesk/crm/"):
+        _load(monkeypatch, S3_BUCKET="acme", SECOPS_ACCESS_LOGS=uri)
