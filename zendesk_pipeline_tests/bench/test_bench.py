@@ -65,6 +65,7 @@ def test_the_short_year_prints_the_split_and_is_exact() -> None:
     told = {name.strip(): [value.strip() for value in values.split("│")] for name, values in rows}
     assert told["windows"] == ["24", "24", "2", "24"], ended.stderr
     assert told["S3 PUT account"] == ["0", "1", "1", "1"]
+    assert told["S3 PUT catalogue"] == ["0", "0", "1", "1"]
     assert told["S3 PUT ledger"] == ["0", "24", "2", "24"]
     assert told["S3 PUT feed"] == ["0", "0", "2", "24"]
     assert told["exact"] == ["yes"] * 4

@@ -192,7 +192,10 @@ ROWS: dict[str, Callable[[Backfill], str]] = {
     "requests to Zendesk": lambda one: f"{_all(one.run.zendesk):,}",
     **{
         f"S3 {kind}": lambda one, kind=kind: f"{one.run.s3.calls.get(kind, 0):,}"
-        for kind in ("PUT account", "GET account", "PUT feed", "PUT ledger", "GET ledger", "GET feed", "LIST feed")
+        for kind in (
+            *("PUT account", "GET account", "PUT catalogue", "GET catalogue"),
+            *("PUT feed", "PUT ledger", "GET ledger", "GET feed", "LIST feed"),
+        )
     },
     "exact": lambda one: "yes" if one.exact else "NO",
 }

@@ -78,7 +78,10 @@ class Busy:
 def _s3_kind(_: Any, operation: str, arguments: dict[str, Any]) -> str:
     kinds = {"PutObject": "PUT", "GetObject": "GET", "ListObjectsV2": "LIST"}
     key = str(arguments.get("Key") or arguments.get("Prefix"))
-    of = "account" if key.endswith("/state/account.json") else "ledger" if "/state/" in key else "feed"
+    state = {"account.json": "account"}.get(
+        key.rpartition("/")[2], "catalogue" if key.endswith("-fields.json") else "ledger"
+    )
+    of = state if "/state/" in key else "feed"
     return f"{kinds.get(operation, operation)} {of}"
 
 
