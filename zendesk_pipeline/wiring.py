@@ -14,6 +14,7 @@ from zendesk_pipeline.orchestration.comparison_check import comparison_check
 from zendesk_pipeline.orchestration.receipt_check import receipt_check
 from zendesk_pipeline.orchestration.secops_check import secops_check
 from zendesk_pipeline.orchestration.secops_counts import secops_counts
+from zendesk_pipeline.orchestration.secops_parser import secops_parser
 from zendesk_pipeline.orchestration.secops_sample import secops_sample
 from zendesk_pipeline.settings.environment import Settings
 
@@ -37,6 +38,7 @@ def account_definitions(account: Account, clock: Clock = REAL) -> dg.Definitions
             receipt_check(account, clock),
             secops_counts(account, clock),
             secops_sample(account, clock),
+            secops_parser(account, clock),
             *(comparison_check(account, stream, clock) for stream in account.streams),
         ],
     )

@@ -61,6 +61,7 @@ REMEDIES: Mapping[str, str] = {
     "times_are_usual": "Collect the windows of that time again, which delivers what is missing.",
     "holds_nothing_else": "SecOps reads each of them as logs: move them elsewhere.",
     "secops_reads": "Until it is solved, S3 keeps what SecOps has not read: docs/feed.md says what to do.",
+    "secops_parser": "Look with the command parser-check, and pin the version before in SIEM Settings > Parsers.",
     "secops_receipts": "Until SecOps has read it, S3 keeps it: docs/feed.md says what to do.",
     "secops_counts": "S3 has every record, whatever SecOps has: docs/feed.md says what each difference means.",
     "secops_finds": "S3 has every record: docs/feed.md says how they are looked for.",

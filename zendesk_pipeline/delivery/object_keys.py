@@ -60,6 +60,11 @@ class Layout:
         """The marker that says whose records these prefixes hold."""
         return f"{self.state}account.json"
 
+    @property
+    def parser_baseline(self) -> str:
+        """What is expected of SecOps' parser."""
+        return f"{self.state}secops-parser.json"
+
     def catalogue(self, stream: str) -> str:
         """What the stream's records were seen to have."""
         return f"{self.state}{stream}-fields.json"

@@ -12,9 +12,10 @@ from zendesk_pipeline.orchestration.comparison_check import comparisons_due, sou
 from zendesk_pipeline.orchestration.receipt_check import CHECK as RECEIPT_CHECK
 from zendesk_pipeline.orchestration.secops_check import CHECK as SECOPS_CHECK
 from zendesk_pipeline.orchestration.secops_counts import CHECK as SECOPS_COUNTS
+from zendesk_pipeline.orchestration.secops_parser import CHECK as SECOPS_PARSER
 from zendesk_pipeline.orchestration.secops_sample import CHECK as SECOPS_SAMPLE
 
-FEED_CHECKS = (FEED_CHECK, SECOPS_CHECK, SECOPS_COUNTS, SECOPS_SAMPLE, RECEIPT_CHECK)
+FEED_CHECKS = (FEED_CHECK, SECOPS_CHECK, SECOPS_COUNTS, SECOPS_PARSER, SECOPS_SAMPLE, RECEIPT_CHECK)
 """Of the feed's asset, each hour."""
 INSPECTION_MINUTE = 35
 """The minute of the hour: half an hour after the first collection."""

@@ -7,7 +7,7 @@ Parsers: https://docs.cloud.google.com/chronicle/docs/reference/rest/v1alpha/pro
 
 import base64
 import binascii
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, TypeVar
@@ -27,6 +27,7 @@ from zendesk_pipeline.secops.instance import (
     LOG_TYPE,
     Instance,
     NoCredentialsError,
+    NotThereError,
     Scope,
     SecopsError,
     UnavailableError,
@@ -36,10 +37,11 @@ from zendesk_pipeline.zendesk.error_answers import quote
 from zendesk_pipeline.zendesk.transport import NoCredential
 
 Shape = TypeVar("Shape", bound=msgspec.Struct)
+T = TypeVar("T")
 
 FEEDS = "v1"
-PARSERS = "v1alpha"
-"""The version whose documentation has runParser."""
+PARSERS = ("v1beta", "v1alpha")
+"""The versions that have parsers, the better one first: where it answers 404, as before 2026-04, the other is asked."""
 PASSING = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS})
 """What an hour later may be answered."""
 TIMEOUT = 60
@@ -106,12 +108,14 @@ class SecopsClient:
 
     def parsers(self) -> "list[Parser]":
         """The parsers of the log type."""
-        return [_as(Parser, each) for each in self._listed(PARSERS, f"logTypes/{LOG_TYPE}/parsers", "parsers")]
+        path = f"logTypes/{LOG_TYPE}/parsers"
+        return self._of_parsers(lambda version: [_as(Parser, each) for each in self._listed(version, path, "parsers")])
 
     def run_parser(self, code: str, logs: Sequence[bytes]) -> "list[Parsed]":
         """What a parser (`Parser.cbn`, base64) makes of each log, in their order. Nothing is ingested."""
         body = {"parser": {"cbn": code}, "log": [base64.b64encode(log).decode() for log in logs]}
-        answer = self._call("POST", PARSERS, f"logTypes/{LOG_TYPE}:runParser", body)
+        path = f"logTypes/{LOG_TYPE}:runParser"
+        answer = self._of_parsers(lambda version: self.query(version, path, body))
         results = _as(_Run, answer).run_parser_results
         if len(results) != len(logs):
             raise SecopsError(f"SecOps ran the parser on {len(logs)} logs and gave {len(results)} results.")
@@ -132,6 +136,16 @@ class SecopsClient:
             if not token:
                 return
         raise SecopsError(f"SecOps gave the same page of {items} twice: try again later.")
+
+    def _of_parsers(self, ask: Callable[[str], T]) -> T:
+        """What a version of the API gives that has parsers."""
+        first, *others = PARSERS
+        for version in others:
+            try:
+                return ask(first)
+            except NotThereError:
+                first = version
+        return ask(first)
 
     def _call(
         self,
@@ -175,7 +189,8 @@ class SecopsClient:
             ) from None
         if response.status_code != HTTPStatus.OK:
             passes = response.status_code in PASSING or response.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR
-            refusal = UnavailableError if passes else SecopsError
+            refusal: type[SecopsError] = UnavailableError if passes else SecopsError
+            refusal = NotThereError if response.status_code == HTTPStatus.NOT_FOUND else refusal
             what = f"{method} {path}"
             raise refusal(_sentence(self.instance, what, response, secrets=list(_secrets(body)), reads=reads))
         try:
@@ -194,6 +209,8 @@ class Parser(msgspec.Struct, frozen=True, rename="camel"):
     """CUSTOM or PREBUILT."""
     cbn: str = ""
     """The code, base64; none for a parser without code."""
+    release_stage: str = ""
+    """RELEASE, or RELEASE_CANDIDATE: one that will take the place of Google's active one."""
     parser_extension: str = ""
     """What is applied on top of it, if anything."""
 

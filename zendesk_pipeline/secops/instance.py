@@ -24,6 +24,10 @@ class UnavailableError(SecopsError):
     """It could not be reached, has a fault of its own, or was asked too often: later it may answer."""
 
 
+class NotThereError(SecopsError):
+    """What was asked for is not there, or not in this version of the API."""
+
+
 class NoCredentialsError(SecopsError):
     """Nothing here can sign in to Google."""
 

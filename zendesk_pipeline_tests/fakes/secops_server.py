@@ -191,6 +191,10 @@ class SecopsServer:
     """What it holds and does, to be changed at any time, and what it was asked."""
 
     understands: Understands = "records"
+    leaves_out: str = ""
+    """A part of its events that the parser gives no more: `principal` or `target`."""
+    parser_version: str = "v1beta"
+    """Of the API; before 2026-04 it was v1alpha."""
     url: str = ""
     page_size: int = 100
     """The most of a list that it gives at once."""
@@ -338,7 +342,7 @@ def _check_token(authorization: str, method: str, path: str) -> None:
     scopes = [scope for scope, token in TOKENS.items() if authorization == f"Bearer {token}"]
     if not scopes:
         raise _RefusedError(401, "Request had invalid authentication credentials.")
-    if scopes[0].endswith(".readonly") and method != "GET" and not path.endswith(READING_POSTS):
+    if scopes[0].endswith(".readonly") and method != "GET" and not path.endswith((*READING_POSTS, ":runParser")):
         raise _RefusedError(403, "Request had insufficient authentication scopes.")
 
 
@@ -375,13 +379,16 @@ def _done(server: SecopsServer, method: str, path: str, query: dict[str, str], b
             return _switch(server, m[1], enabled=m[2] == "enable")
         case "GET", p if p == f"/v1/{INSTANCE}/feedServiceAccounts:fetchServiceAccountForCustomer":
             return {"name": f"{INSTANCE}/feedServiceAccounts/{ACCOUNT}", "subjectId": SUBJECT}
-        case "GET", p if p == f"/v1alpha/{LOG_TYPE}/parsers":
+        case "GET", p if p == f"/{server.parser_version}/{LOG_TYPE}/parsers":
             return _page(server, "parsers", server.parsers, query)
-        case "POST", p if p == f"/v1alpha/{LOG_TYPE}:runParser":
+        case "POST", p if p == f"/{server.parser_version}/{LOG_TYPE}:runParser":
             run = msgspec.convert(body, _ParserRun)
             base64.b64decode(run.parser.cbn, validate=True)
             logs = [base64.b64decode(log, validate=True) for log in run.log]
-            return {"runParserResults": [_parsed(server.understands, log) for log in logs]}
+            results = [_parsed(server.understands, log) for log in logs]
+            for event in (each["event"] for result in results for each in _events(result)):
+                event.pop(server.leaves_out, None)
+            return {"runParserResults": results}
         case _:
             raise _RefusedError(404, f"Requested entity was not found: {method} {path}")
 
@@ -480,6 +487,10 @@ def _parsed(understands: Understands, log: bytes) -> dict[str, Any]:
     if records is None and understands in {"records", "both"}:
         return {"parsedEvents": {"events": [{"event": _event(value)}]}}
     return {"error": {"code": 3, "message": f"LOG_PARSING_CBN_ERROR: no field to map in {log[:80].decode()}"}}
+
+
+def _events(result: dict[str, Any]) -> list[dict[str, Any]]:
+    return result.get("parsedEvents", {}).get("events", [])
 
 
 def _event(record: dict[str, Any]) -> dict[str, Any]:

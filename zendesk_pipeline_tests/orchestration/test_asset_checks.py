@@ -418,6 +418,7 @@ def test_what_dagster_remembers_them_by_is_pinned(collector: Project) -> None:
         "secops_feed:incremental_tickets_match_source",
         "secops_feed:secops_counts",
         "secops_feed:secops_finds",
+        "secops_feed:secops_parser",
         "secops_feed:secops_reads",
         "secops_feed:secops_receipts",
     ]

@@ -6,33 +6,27 @@ https://docs.cloud.google.com/chronicle/docs/reference/rest/v1alpha/projects.loc
 """
 
 import re
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 import click
-import msgspec
 
+from zendesk_pipeline.commands import past_range
 from zendesk_pipeline.commands.secops.options import access_of, access_options
-from zendesk_pipeline.delivery.batches import BatchFormat
-from zendesk_pipeline.model.errors import SettingsError
-from zendesk_pipeline.model.json_text import without_halves
-from zendesk_pipeline.model.streams import STREAMS, Stream
+from zendesk_pipeline.model.errors import DeliveryError
+from zendesk_pipeline.model.streams import STREAMS
 from zendesk_pipeline.secops.access import connect
-from zendesk_pipeline.secops.instance import LOG_TYPE, SecopsError
+from zendesk_pipeline.secops.instance import LOG_TYPE
+from zendesk_pipeline.secops.parser_run import ParserResult, active, candidate, code_of, records_of, run, sample
+from zendesk_pipeline.secops.parser_watch import BaselineStore, baseline_of
 from zendesk_pipeline.settings import environment
-from zendesk_pipeline.settings.environment import OutputFormat
+from zendesk_pipeline.settings.environment import OutputFormat, Settings, not_set
 
 if TYPE_CHECKING:
-    from zendesk_pipeline.secops.client import Parsed, Parser, SecopsClient
+    from zendesk_pipeline.secops.client import Parser
 
-SAMPLES = Path(__file__).parent / "samples"
-"""Made-up records, a file for each stream, with the fields of Zendesk's."""
-SHORTEST_MARK = 5
-"""Characters of a value that is found again in an event by more than chance."""
-MOST_RECORDS = 100
 SHOWN_FIELDS = 6
 WIDTH = 36
 LONGEST_ERROR = 300
@@ -41,78 +35,6 @@ USUAL = ("metadata.eventType", "metadata.eventTimestamp", "metadata.productEvent
 
 https://docs.cloud.google.com/chronicle/docs/reference/udm-field-list
 """
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ParserResult:
-    """What the parser made of a stream's records in one format."""
-
-    events: int
-    recognised: int
-    """Records of which at least one value came out in an event."""
-    errors: tuple[str, ...]
-    fields: Mapping[str, str]
-    """Of the first event: paths and values."""
-
-
-def sample(stream: Stream) -> list[bytes]:
-    """Three made-up records of a stream, unlike each other."""
-    path = SAMPLES / f"{stream.name}.ndjson"
-    if not path.exists():
-        raise SettingsError(f"There are no made-up records of {stream.name}: name a file of your own, --record.")
-    return _read(path)
-
-
-def page_of(stream: Stream, lines: Sequence[bytes]) -> bytes:
-    """The same records as one object of OUTPUT_FORMAT=page, without its line end."""
-    form = BatchFormat(items=stream.items, envelope=True, compress=False, limit=1)
-    return form.head + form.separator.join(lines) + form.tail.rstrip(b"\n")
-
-
-def compare(
-    client: "SecopsClient", code: str, stream: Stream, lines: Sequence[bytes]
-) -> dict[OutputFormat, ParserResult]:
-    """Run the parser on the records, once each by itself and once as a page."""
-    results = client.run_parser(code, [*lines, page_of(stream, lines)])
-    return {"ndjson": outcome(lines, results[:-1]), "page": outcome(lines, results[-1:])}
-
-
-def outcome(lines: Sequence[bytes], results: "Sequence[Parsed]") -> ParserResult:
-    """What came out of these records.
-
-    That there is an event says little: a parser may make one of anything. So a record counts as recognised where a
-    value that no other of the records has (its id, its time, an address) is a value of an event.
-    """
-    events = [event for result in results for event in result.events]
-    values = {text for event in events for _, text in leaves(event)}
-    return ParserResult(
-        events=len(events),
-        recognised=sum(bool(marks & values) for marks in _marks(lines)),
-        errors=tuple(dict.fromkeys(result.error.message for result in results if result.error)),
-        fields=dict(leaves(events[0])) if events else {},
-    )
-
-
-def _marks(lines: Sequence[bytes]) -> list[set[str]]:
-    """For each record the values that it alone has."""
-    every = [
-        {text for _, text in leaves(msgspec.json.decode(without_halves(line))) if len(text) >= SHORTEST_MARK}
-        for line in lines
-    ]
-    seen = Counter(text for texts in every for text in texts)
-    return [{text for text in texts if seen[text] == 1} for texts in every]
-
-
-def leaves(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
-    """Paths and values of all that is neither an object nor a list; all members of a list have its path."""
-    if isinstance(value, dict):
-        for key, inner in value.items():  # pyright: ignore[reportUnknownVariableType]  # JSON
-            yield from leaves(inner, f"{path}.{key}" if path else str(key))  # pyright: ignore[reportUnknownArgumentType]  # JSON
-    elif isinstance(value, list):
-        for inner in value:  # pyright: ignore[reportUnknownVariableType]  # JSON
-            yield from leaves(inner, path)
-    elif value is not None:
-        yield path, str(value)
 
 
 def formats_that_fit(outcomes: Mapping[OutputFormat, ParserResult]) -> set[OutputFormat]:
@@ -147,27 +69,6 @@ def verdict(fitting: Mapping[str, set[OutputFormat]]) -> tuple[set[OutputFormat]
     )
 
 
-def active(parsers: "Sequence[Parser]") -> "Parser":
-    """The parser in use: an active one, and of two a custom one, which takes the place of Google's."""
-    found = sorted((each for each in parsers if each.state == "ACTIVE"), key=lambda each: each.type != "CUSTOM")
-    if not found:
-        raise SecopsError(f"There is no active parser for {LOG_TYPE}: look at SIEM Settings > Parsers.")
-    return found[0]
-
-
-def _read(path: Path) -> list[bytes]:
-    """The records of a file, one a line."""
-    lines = [line for line in path.read_bytes().splitlines() if line.strip()]
-    if not lines or len(lines) > MOST_RECORDS:
-        raise SettingsError(f"{path} holds {len(lines)} records: 1 to {MOST_RECORDS} are wanted, one a line.")
-    for number, line in enumerate(lines, 1):
-        try:
-            msgspec.json.decode(without_halves(line), type=dict[str, Any])
-        except (msgspec.DecodeError, RecursionError):
-            raise SettingsError(f"Line {number} of {path} is no JSON object.") from None
-    return lines
-
-
 @click.command("parser-check")
 @access_options
 @click.option("--stream", type=click.Choice(list(STREAMS)), help="One stream only.  [default: those of RESOURCES]")
@@ -177,31 +78,52 @@ def _read(path: Path) -> list[bytes]:
     help="Records of your own instead of made-up ones, one a line; needs --stream. They are sent to SecOps' parser,"
     " and their values are not shown.",
 )
+@click.option("--candidate", "next_one", is_flag=True, help="The parser that Google will put in its own's place.")
+@click.option("--accept", is_flag=True, help="What comes out now is what the daily check expects from now on.")
 @click.pass_context
-def parser_check(context: click.Context, /, *, stream: str | None, record: Path | None, **options: Any) -> None:
+def parser_check(
+    context: click.Context, /, *, stream: str | None, record: Path | None, next_one: bool, accept: bool, **options: Any
+) -> None:
     """Run the tenant's parser on made-up records, a line each and as a page, and say which OUTPUT_FORMAT it wants.
 
     Nothing is ingested. The exit status is 1 where OUTPUT_FORMAT as it is set now does not fit.
     """
     if record and not stream:
         raise click.UsageError("--record needs --stream, to say what its records are.")
+    if accept and (record or stream or next_one):
+        raise click.UsageError("--accept is for the active parser, and the made-up records of all streams.")
     chosen = environment.load()
     names = (stream,) if stream else chosen.resources
-    lines = {name: _read(record) if record else sample(STREAMS[name]) for name in names}
+    lines = {name: records_of(record) if record else sample(STREAMS[name]) for name in names}
     client = connect(access_of(options))
-    parser = active(client.parsers())
-    code = parser.code()
-    if code is None:
-        raise SecopsError(f"The parser {parser.parser_id} has no code that could be run from here: try it in SecOps.")
+    parser = (candidate if next_one else active)(client.parsers())
+    code = code_of(parser)
     click.echo(f"{LOG_TYPE}: parser {parser.parser_id} ({parser.type or 'of no known type'}, {parser.state})")
     if parser.parser_extension:
         click.echo("It has an extension, which is not run here.")
-    compared = {name: compare(client, code, STREAMS[name], lines[name]) for name in names}
+    compared = {name: run(client, code, STREAMS[name], lines[name]) for name in names}
     for name, outcomes in compared.items():
         click.echo("\n" + table(name, len(lines[name]), outcomes, values=record is None))
+    if accept:
+        _accept(chosen, parser, compared)
     fitting, sentence = verdict({name: formats_that_fit(outcomes) for name, outcomes in compared.items()})
     click.echo(f"\n{sentence}")
     context.exit(int(chosen.output_format not in fitting))
+
+
+def _accept(chosen: Settings, parser: "Parser", compared: Mapping[str, Mapping[OutputFormat, ParserResult]]) -> None:
+    """Have this be the baseline of the daily check."""
+    if not chosen.s3_bucket:
+        raise not_set("S3_BUCKET", "the bucket whose state prefix holds what is expected of the parser")
+    form = chosen.output_format
+    results = {name: (outcomes[form], sample(STREAMS[name])) for name, outcomes in compared.items()}
+    with past_range.ends(chosen) as ends:
+        baselines = BaselineStore(store=ends.bucket.store(), layout=ends.bucket.layout)
+        _, version = baselines.read()
+        written = baselines.write(baseline_of(parser.parser_id, form, results, time.time()), version)
+    if not written:
+        raise DeliveryError("The check has written what is expected just now: try again.")
+    click.echo("\nThis is what the check secops_parser expects from now on.")
 
 
 def table(name: str, count: int, outcomes: Mapping[OutputFormat, ParserResult], *, values: bool) -> str:

@@ -11,21 +11,22 @@ import pytest
 from click.testing import CliRunner, Result
 
 from zendesk_pipeline.cli import main
-from zendesk_pipeline.commands.secops.parser_check import (
-    ParserResult,
-    active,
-    formats_that_fit,
-    outcome,
-    page_of,
-    sample,
-    verdict,
-)
+from zendesk_pipeline.commands.secops.parser_check import formats_that_fit, verdict
 from zendesk_pipeline.model.records import record_reader
 from zendesk_pipeline.model.streams import STREAMS
 from zendesk_pipeline.secops.client import Parsed, Parser
 from zendesk_pipeline.secops.instance import SecopsError
+from zendesk_pipeline.secops.parser_run import ParserResult, active, outcome, page_of, sample
 from zendesk_pipeline_tests.collected import COLLECTED
-from zendesk_pipeline_tests.fakes.secops_server import CODE, LOG_TYPE, SecopsServer, Understands, google_error, secops
+from zendesk_pipeline_tests.fakes.secops_server import (
+    CODE,
+    LOG_TYPE,
+    OLD_CODE,
+    SecopsServer,
+    Understands,
+    google_error,
+    secops,
+)
 
 Check = Callable[..., Result]
 OWN = b'{"id":29398461000017,"actor_name":"Somebody Real","created_at":"2026-11-12T05:00:00Z","x":"198.51.100.7"}\n'
@@ -232,3 +233,26 @@ def test_streams_can_differ() -> None:
 def test_a_page_is_what_the_pipeline_writes() -> None:
     """The envelope of OUTPUT_FORMAT=page, without blanks."""
     assert page_of(COLLECTED["incremental_tickets"], [b'{"id":1}', b'{"id":2}']) == b'{"tickets":[{"id":1},{"id":2}]}'
+
+
+def test_the_release_candidate_can_be_asked_first(server: SecopsServer, check: Check) -> None:
+    """Google's next parser, on the same records; where there is none it is said."""
+    assert "There is no release candidate" in check("--candidate").stderr
+    server.parsers.append(
+        {
+            "name": f"{LOG_TYPE}/parsers/pa_next",
+            "state": "INACTIVE",
+            "type": "PREBUILT",
+            "cbn": OLD_CODE,
+            "releaseStage": "RELEASE_CANDIDATE",
+        }
+    )
+    said = check("--candidate", "--stream", "audit_logs")
+    assert said.stdout.startswith("ZENDESK_CRM: parser pa_next (PREBUILT, INACTIVE)")
+    assert [each.body["parser"]["cbn"] for each in server.changes()] == [OLD_CODE]
+
+
+def test_only_the_active_parser_and_all_made_up_records_can_be_accepted(check: Check) -> None:
+    """What is expected is about all streams, and about the parser that is in use."""
+    for other in (["--candidate"], ["--stream", "audit_logs"]):
+        assert "--accept is for the active parser" in check("--accept", *other).stderr
