@@ -40,6 +40,7 @@ LONGEST = frozenset(
         "test_other_people",
         "test_parallel_walk",
         "test_shared_token",
+        "test_siem_story",
         "test_soak",
         "test_stories",
     }

@@ -78,18 +78,24 @@ class SimulatedTime:
 def on_the_clock(time: SimulatedTime, environment: Mapping[str, str]) -> Generator[None]:
     """This process lives in the environment and by the clock: the definitions, their runs and Dagster itself."""
 
-    def now() -> datetime:
-        return datetime.fromtimestamp(time.now, UTC)
-
     with ExitStack() as stack:
         stack.enter_context(patch.dict(os.environ, environment))
         for resource in (ZendeskResource, S3IOManager):
             clock = resource.__private_attributes__["_clock"]
             stack.enter_context(patch.object(clock, "default_factory", lambda: time.clock))
-        stack.enter_context(patch("dagster._time._mockable_get_current_datetime", now))
-        stack.enter_context(patch("dagster._time._mockable_get_current_timestamp", lambda: time.now))
-        stack.enter_context(patch("dagster._core.log_manager.DagsterLogManager", get_freezable_log_manager()))
+        stack.enter_context(dagsters_time(lambda: time.now))
         stack.enter_context(patch.object(story_location, "defs", build(settings.load(), time.clock)))
+        yield
+
+
+@contextmanager
+def dagsters_time(now: Callable[[], float]) -> Generator[None]:
+    """Dagster goes by this clock: runs, events and ticks carry its times."""
+    with (
+        patch("dagster._time._mockable_get_current_datetime", lambda: datetime.fromtimestamp(now(), UTC)),
+        patch("dagster._time._mockable_get_current_timestamp", now),
+        patch("dagster._core.log_manager.DagsterLogManager", get_freezable_log_manager()),
+    ):
         yield
 
 
