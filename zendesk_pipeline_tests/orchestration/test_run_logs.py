@@ -96,7 +96,7 @@ def known(collector: Project) -> dict[str, Any]:
 def test_windows_keep_colour_numbers_and_runs(collector: Project) -> None:
     """Green and red windows, their metadata, verdicts of checks and the runs they link to are as before."""
     before = known(collector)
-    assert (len(before["green"]), len(before["red"]), len(before["checks"])) == (2, 1, 5)
+    assert (len(before["green"]), len(before["red"]), len(before["checks"])) == (2, 1, 6)
     assert prunes(collector).success
     assert known(collector) == before
 
