@@ -18,7 +18,8 @@ from zendesk_pipeline.orchestration.accounts import Account
 from zendesk_pipeline.orchestration.bucket_resource import BucketResource
 from zendesk_pipeline.orchestration.comparison import UNSEEN
 from zendesk_pipeline.orchestration.resources import bucket_key, bucket_of
-from zendesk_pipeline.orchestration.verdicts import latest_verdict, verdict
+from zendesk_pipeline.orchestration.secops_verdicts import MEMORY, left_by
+from zendesk_pipeline.orchestration.verdicts import verdict
 from zendesk_pipeline.secops.access_log_store import AccessLogs
 from zendesk_pipeline.secops.receipt_watch import (
     MOST_WINDOWS,
@@ -33,8 +34,6 @@ from zendesk_pipeline.secops.receipt_watch import (
 from zendesk_pipeline.secops.receipts import LogSums, Reader, missing_settings, reads_in
 
 CHECK = "secops_receipts"
-MEMORY = "remembered"
-"""The metadata by which a verdict is remembered."""
 READ_OBJECTS = "secops_read_objects"
 """The metadata of a receipt that says when each object was read."""
 DELIVERED = "delivered_by_this_run"
@@ -62,7 +61,7 @@ def receipt_check(account: Account, clock: Clock) -> dg.AssetChecksDefinition:
         required_resource_keys={bucket_key(account)},
     )
     def check(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
-        before, missing = _remembered(context.instance, key), missing_settings(account.settings)
+        before, missing = left_by(context.instance, key, Watch), missing_settings(account.settings)
         if missing:
             why = f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not set."
             gone = [f"Receipts were looked for until an hour ago, and are not any more: {why}"] if before else []
@@ -72,7 +71,7 @@ def receipt_check(account: Account, clock: Clock) -> dg.AssetChecksDefinition:
         try:
             return look.judged(key)
         except PipelineError as problem:
-            kept = _remembered(context.instance, key) or Watch(since=watch.since)  # not what a look broke off in
+            kept = left_by(context.instance, key, Watch) or Watch(since=watch.since)  # not what a look broke off in
             return verdict(key, dg.AssetCheckSeverity.WARN, [*kept.texts, f"{UNSEEN}: {problem}"], _memory(kept))
 
     return check
@@ -235,9 +234,3 @@ class _Look:
 
 def _memory(watch: Watch) -> Mapping[str, Any]:
     return {MEMORY: dg.MetadataValue.json(msgspec.to_builtins(watch))}
-
-
-def _remembered(instance: dg.DagsterInstance, key: dg.AssetCheckKey) -> Watch | None:
-    latest = latest_verdict(instance, key)
-    entry = latest.metadata.get(MEMORY) if latest else None
-    return msgspec.convert(entry.value, Watch) if entry else None

@@ -32,13 +32,22 @@ class Watched(msgspec.Struct, frozen=True, kw_only=True):
 
 
 Memory = TypeVar("Memory", bound=Watched)
+Left = TypeVar("Left", bound=msgspec.Struct)
 
 
 def remembered(instance: dg.DagsterInstance, key: dg.AssetCheckKey, kind: type[Memory]) -> Memory:
-    """What the latest verdict has left; nothing before the first."""
+    """What the latest verdict has left; nothing before the first, or where another release has left it otherwise."""
+    return left_by(instance, key, kind) or kind()
+
+
+def left_by(instance: dg.DagsterInstance, key: dg.AssetCheckKey, kind: type[Left]) -> Left | None:
+    """The same as `kind`; None where there is none that can be read: a check that raises would never leave another."""
     latest = latest_verdict(instance, key)
     entry = latest.metadata.get(MEMORY) if latest else None
-    return msgspec.convert(entry.value, kind) if entry else kind()
+    try:
+        return msgspec.convert(entry.value, kind) if entry else None
+    except msgspec.ValidationError:
+        return None
 
 
 def told(
