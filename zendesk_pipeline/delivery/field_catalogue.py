@@ -49,18 +49,23 @@ class CatalogueStore:
     layout: Layout
 
     def read(self) -> tuple[Catalogue | None, str | None]:
-        """The catalogue and its version; None where there is none. Raises DeliveryError where it cannot be read."""
+        """The catalogue and its version; None where there is none, or an empty one was put in its place.
+
+        Raises DeliveryError where it cannot be read.
+        """
         stored = self.store.get(self._key)
         if stored is None:
             return None, None
         try:
             found = msgspec.json.decode(stored.body, type=Catalogue)
-        except msgspec.MsgspecError as problem:
+            for name in found.unruled:  # somebody may have edited it
+                path(name)
+        except (ValueError, RecursionError) as problem:  # msgspec's errors are ValueErrors
             raise DeliveryError(
                 f"{self.store.uri(self._key)}, which names the fields of {self.stream}, cannot be read ({problem})."
                 " Delete it: the next run begins it anew."
             ) from None
-        return found, stored.version
+        return (found if found.seen else None), stored.version
 
     def write(self, catalogue: Catalogue, version: str | None) -> bool:
         """Write it over this version, or where there is none; False where another run has written since."""
@@ -104,8 +109,13 @@ class FieldWatch:
 
     def begin(self) -> None:
         """Read what was seen before, where that decides what may be delivered."""
-        if self.holds and self.redaction:
+        if not self.holds or not self.redaction:
+            return
+        try:
             self._before, _ = self.catalogues.read()
+        except DeniedError:  # without the right to list, S3 says so of a missing one too: then an empty one can be made
+            if not self.catalogues.write(Catalogue(stream=self.stream.name, begun=self.now), None):
+                raise
 
     def look(self, page: Page) -> None:
         """Note what the page has; raises RedactionError, before it is delivered, for what is held.
@@ -117,6 +127,10 @@ class FieldWatch:
         step = 1 if self.redaction else -(-len(page.records) // MOST_LOOKED_AT) or 1
         for record in page.records[page.number % step :: step]:
             self._fields.look(record.line, record.time)
+        for each in page.malformed if self.redaction else ():  # which go into quarantine as the rules leave them
+            if each.is_json:
+                time = each.near if each.time is None else each.time
+                self._fields.look(each.line, int(self.now) if time is None else time)
         self._fields.grow()
         if self._fields.seen is not before and self.holds and self.redaction and self._before:
             self._hold({name: time for name, time in self._fields.seen.items() if name not in before})
@@ -135,18 +149,28 @@ class FieldWatch:
                 " the windows are then collected by themselves."
             )
 
+    def note_unruled(self) -> None:
+        """Write down what no rule speaks of, and leave the rest to a run that can tell it; raises what `Store` does."""
+        if any(map(self._is_unruled, self._fields.seen)):
+            self._note(only_unruled=True)
+
     def note(self) -> Noted:
         """Write down what was seen; raises what `Store` does."""
-        for _ in range(RACES if self._fields.seen or self.redaction else 0):
+        return self._note() if self._fields.seen or self.redaction else NOTHING
+
+    def _note(self, *, only_unruled: bool = False) -> Noted:
+        for _ in range(RACES):
             try:
                 before, version = self.catalogues.read()
             except DeniedError:  # without the right to list, S3 says so of a missing one too
                 before, version = None, None
+            if only_unruled and not before:
+                return NOTHING  # a run that comes to its end begins it
             catalogue = before or Catalogue(stream=self.stream.name, begun=self.now)
             new = {
                 name: time
                 for name, time in self._fields.seen.items()
-                if name not in catalogue.seen and self._may_be_named(name)
+                if name not in catalogue.seen and (self._is_unruled(name) if only_unruled else self._may_be_named(name))
             }
             unruled = [*catalogue.unruled, *(new if before else ())]
             after = msgspec.structs.replace(

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from typing import TYPE_CHECKING
 
 import dagster as dg
 import msgspec
@@ -36,10 +37,13 @@ from zendesk_pipeline.orchestration.comparison import (
     is_waited_for,
     reach,
 )
-from zendesk_pipeline.orchestration.io_manager import PageStream, S3IOManager, delivered, rarely_collected
+from zendesk_pipeline.orchestration.io_manager import PageStream, S3IOManager, delivered, note_unruled, rarely_collected
 from zendesk_pipeline.orchestration.resources import bucket_key, bucket_of, zendesk_key, zendesk_of
 from zendesk_pipeline.orchestration.verdicts import is_planned, latest_records, latest_verdict, verdict
 from zendesk_pipeline.orchestration.window_metadata import Metadata
+
+if TYPE_CHECKING:
+    from zendesk_pipeline.model.records import Page
 
 DELIVERED = "delivered_by_this_run"
 """The metadata that says how many records of a window a run delivered."""
@@ -136,19 +140,22 @@ class _GivesWayError(Exception):
 
 
 def compare(
-    bucket: S3IOManager, pages: PageStream, *, gives_way: Callable[[], bool], warn: Callable[[str], object]
+    bucket: S3IOManager, pages: PageStream, *, gives_way: Callable[[], bool], warn: Callable[..., object]
 ) -> ComparisonWalk:
     """Read windows that were delivered once more, and deliver what they are missing.
 
     Ends where the pages end, at their bound, or, with a window finished, after a page where `gives_way` says so: a
     walk that came to no end of a window would be in vain.
     """
-    read, whole, problem, delivery = 0, False, None, None
+    read, whole, problem, delivery, watch = 0, False, None, None, None
     try:
         delivery = bucket.delivery(pages, pages.span, warn)
-        claim = bucket.claims(delivery.store_for(Window(pages.span.start)))
+        store = delivery.store_for(Window(pages.span.start))
+        claim, watch = bucket.claims(store), bucket.watch(pages.stream, store)
+        watch.begin()
+        look: Callable[[Page], object] = watch.look if watch.redaction else lambda _: None
         with delivery, rarely_collected():
-            for page in delivered(delivery, pages.pages(pages.span), claim):
+            for page in delivered(delivery, pages.pages(pages.span), claim, look=look):
                 read += 1
                 if page.more and delivery.finished and gives_way():
                     raise _GivesWayError  # noqa: TRY301  # out of the `with` block: the range is not finished
@@ -157,6 +164,8 @@ def compare(
         pass
     except PipelineError as broken:
         problem = broken
+    if watch:
+        note_unruled(watch, warn)
     found = delivery.tallies if delivery else {}
     tallies = {window: found[window] for window in pages.span if window in found}
     return ComparisonWalk(

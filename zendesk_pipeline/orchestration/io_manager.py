@@ -39,6 +39,7 @@ RECORDS_AHEAD = 500
 """Read before they are wanted, in whole pages and at least one: small pages come too unevenly for one."""
 BYTES_AHEAD = 16 * 1024 * 1024
 """Of the pages that wait and the one in use: while they have more, none is read before it is wanted."""
+NOT_NOTED = "Which fields were seen for the first time could not be noted: %s"
 OBJECTS_A_COLLECTION = 20_000
 """Threshold 0 of the garbage collector while pages are read; Python's own default is 700."""
 
@@ -103,7 +104,7 @@ class S3IOManager(BucketResource):
             # Dagster reports a range only when all of it succeeded: report what is done before the failure goes on.
             self._take_back(context, delivery, reports)
             self._report(context, obj.stream, delivery, reports.new(delivery.finished))
-            _note(context, watch, rest)
+            note_unruled(watch, context.log.warning)
             if isinstance(problem, PipelineError):
                 raise _failure(context, problem, _what_is_missing(obj, {*done, *delivery.finished})) from None
             raise
@@ -228,12 +229,20 @@ def _warn_of_temporary(context: dg.OutputContext) -> None:
         context.log.warning(warning)
 
 
+def note_unruled(watch: FieldWatch, warn: Callable[..., object]) -> None:
+    """Write down which fields no redaction rule speaks of, where nobody would see what else is new."""
+    try:
+        watch.note_unruled()
+    except PipelineError as problem:
+        warn(NOT_NOTED, problem)
+
+
 def _note(context: dg.OutputContext, watch: FieldWatch, span: Span) -> Mapping[Window, Metadata]:
     """Write down what was seen, and what of it the windows' metadata tell; no run fails for it."""
     try:
         noted = watch.note()
     except PipelineError as problem:
-        context.log.warning("Which fields were seen for the first time could not be noted: %s", problem)
+        context.log.warning(NOT_NOTED, problem)
         return {}
     told: dict[Window, dict[str, Any]] = {}
     for window, names in noted.new.items():  # of what came late, the first window that is read tells

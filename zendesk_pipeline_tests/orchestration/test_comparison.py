@@ -1,5 +1,6 @@
 """Each delivered window is read again at Zendesk when it is a day old, and what was missing in it is delivered."""
 
+import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -593,3 +594,39 @@ def test_a_verdict_of_an_older_release_is_no_memory() -> None:
     assert is_due(ComparedWindows(until=done.until, pages=4, left=1), now, 5)
     assert not is_due(ComparedWindows(until=done.until, pages=5, left=1), now, 5)
     assert is_due(ComparedWindows(until=done.until, pages=5, left=1), now + DAY, 5)
+
+
+def test_a_comparison_holds_what_a_run_would_hold(
+    environment: dict[str, str],
+    zendesk: SimulatedZendesk,
+    store: Store,
+    layout: Layout,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    """What is missing stays here while it has a new field that no redaction rule speaks of; let pass, it is delivered.
+
+    Either way the field is in the catalogue, and waits for somebody to decide.
+    """
+    stream = "incremental_tickets"
+    (rules := tmp_path / "rules.yaml").write_text(f"{stream}:\n  - drop: [description]\n")
+    chosen = {"RESOURCES": stream, "LOOKBACK_SECONDS": "0", "REDACTION_RULES": str(rules)}
+    first, key = Span(FIRST.start, FIRST.end), layout.catalogue(stream)
+    with project({**environment, **chosen, "REDACTION_NEW_FIELDS": "hold"}, monkeypatch) as collector:
+        _lagging(zendesk, stream, collector, first)
+        before = store.get(key)
+        assert before
+        catalogue = json.loads(before.body)
+        del catalogue["seen"]["via.channel"]
+        assert store.put_over(key, json.dumps(catalogue).encode(), before.version)
+        delivered = store.keys(layout.feed)
+        held = _compared(collector, stream)
+        assert store.keys(layout.feed) == delivered
+        monkeypatch.setenv("REDACTION_NEW_FIELDS", "tell")
+        told = _compared(collector, stream)
+        assert len(store.keys(layout.feed)) > len(delivered)
+    assert "for the first time via.channel, and no redaction rule speaks of it" in (held.description or "")
+    assert _said(held)["records_delivered"] == 0 < _said(told)["records_delivered"]
+    after = store.get(key)
+    assert after
+    assert json.loads(after.body)["unruled"] == ["via.channel"]

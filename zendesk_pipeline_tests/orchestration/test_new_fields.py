@@ -4,11 +4,13 @@ import json
 import re
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+from botocore.awsrequest import AWSResponse
 from click.testing import CliRunner, Result
 
 from zendesk_pipeline.cli import main
@@ -16,13 +18,16 @@ from zendesk_pipeline.delivery.bucket import Store
 from zendesk_pipeline.delivery.field_catalogue import LEARNING, CatalogueStore, FieldWatch
 from zendesk_pipeline.delivery.object_keys import Layout
 from zendesk_pipeline.local.services import SimulatedZendesk
+from zendesk_pipeline.model.errors import DeniedError, RedactionError
 from zendesk_pipeline.model.fields_seen import is_value
+from zendesk_pipeline.model.malformed import Malformed
 from zendesk_pipeline.model.records import Page
 from zendesk_pipeline.model.redaction import Redaction, RedactionRule
 from zendesk_pipeline.model.streams import INCREMENTAL_TICKETS
 from zendesk_pipeline.model.windows import Span
 from zendesk_pipeline_tests.by_hand import FIRST, hours, ticket
 from zendesk_pipeline_tests.deliveries import Bucket
+from zendesk_pipeline_tests.fakes.s3_wire import Sent, Wire, denying, refusal
 from zendesk_pipeline_tests.runs import QUIET, Project, description, metadata, project
 
 pytestmark = QUIET
@@ -262,3 +267,90 @@ def test_fields_are_printed_for_people_and_programs(
     collecting(BEFORE)
     assert re.search(rf"^  2026-11-12-0[45]:00  {NEW}$", fields().stdout, re.MULTILINE)
     assert json.loads(fields("--json").stdout)[0]["seen"] == _catalogue(bucket)["seen"]
+
+
+def test_a_run_that_fails_leaves_what_is_new_to_one_that_can_tell_it(
+    collecting: Callable[..., Any], bucket: Bucket
+) -> None:
+    """The windows of a failed run have no check: what it saw is news to the run that collects them in the end."""
+    collecting(BEFORE)
+    _age(bucket)
+    failed = collecting(hours(20, skip=6), MAX_PAGES="1")
+    assert "MAX_PAGES" in failed.failure
+    assert NEW not in _catalogue(bucket)["seen"]
+    assert f"seen for the first time: {NEW}" in collecting(hours(20, skip=6)).says
+
+
+def _holding(bucket: Bucket) -> FieldWatch:
+    return FieldWatch(
+        stream=INCREMENTAL_TICKETS,
+        catalogues=CatalogueStore(stream="incremental_tickets", store=bucket.store, layout=bucket.layout),
+        redaction=Redaction([RedactionRule(action="drop", path=(b"subject",))], always=["id", "generated_timestamp"]),
+        holds=True,
+        now=FIRST.end,
+    )
+
+
+def _page(*lines: bytes) -> Page:
+    records = [msgspec.structs.replace(ticket(1, FIRST.start), line=line) for line in lines]
+    return Page(number=1, records=records, requests=1, waited=0)
+
+
+def test_hold_begins_without_the_right_to_list(bucket: Bucket) -> None:
+    """AWS answers 403 for a catalogue that is not there yet: what the first run sees passes, and later news is held.
+
+    Also where a first run has died before it came to write anything down.
+    """
+
+    def as_without_list_bucket(sent: Sent, send: Callable[[], AWSResponse]) -> AWSResponse | None:
+        answer = send() if sent.operation == "GetObject" else None
+        return refusal(403, "AccessDenied") if answer and answer.status_code == 404 else answer
+
+    Wire(bucket.store.client, fault=as_without_list_bucket)
+    _holding(bucket).begin()
+    first, later = _holding(bucket), _holding(bucket)
+    first.begin()
+    first.look(_page(b'{"id":1,"other":1}'))
+    first.note()
+    later.begin()
+    with pytest.raises(RedactionError, match="for the first time later"):
+        later.look(_page(b'{"id":1,"other":1,"later":1}'))
+
+
+def test_hold_does_not_begin_anew_where_the_catalogue_may_not_be_read(bucket: Bucket) -> None:
+    """What is there and refused is an error: it may say that a field is new."""
+    first, denied = _holding(bucket), _holding(bucket)
+    first.look(_page(b'{"id":1}'))
+    first.note()
+    Wire(bucket.store.client, fault=denying("GetObject", within=bucket.layout.state))
+    with pytest.raises(DeniedError, match="s3:GetObject"):
+        denied.begin()
+
+
+def test_hold_looks_at_malformed_records_too(bucket: Bucket) -> None:
+    """They go into quarantine as the rules leave them, which speak of no new field."""
+    first, later = _holding(bucket), _holding(bucket)
+    first.look(_page(b'{"id":1}'))
+    first.note()
+    later.begin()
+    broken = Malformed(
+        line=b'{"id":1,"later":1}',
+        position=2,
+        why="no time",
+        identity="1",
+        time=None,
+        near=FIRST.start,
+        behind=None,
+        is_json=True,
+    )
+    with pytest.raises(RedactionError, match=f"{FIRST}: Zendesk shows for the first time later"):
+        later.look(replace(_page(b'{"id":1}'), malformed=[broken]))
+
+
+def test_a_catalogue_with_a_name_that_is_no_path_cannot_be_read(collecting: Callable[..., Any], bucket: Bucket) -> None:
+    """Somebody has edited it: the run delivers all the same."""
+    key = bucket.layout.catalogue("incremental_tickets")
+    content = {"stream": "incremental_tickets", "begun": 0, "seen": {"id": "x"}, "unruled": ["a b"]}
+    bucket.put(key, json.dumps(content).encode())
+    assert collecting(hours(1), redacted=True).success
+    assert json.loads(bucket.body(key)) == content
