@@ -122,20 +122,20 @@ class _Look:
 
     def is_due(self, before: _Memory) -> bool:
         """Whether there is something to look for."""
-        return before.day < self.day or bool(before.missing)
+        return before.day != self.day or bool(before.missing)
 
     def verdict(self, key: dg.AssetCheckKey, before: _Memory) -> dg.AssetCheckResult:
         """What is not found; raises PipelineError where SecOps or the bucket does not answer."""
         client = connect(access_of(self._account.settings), READING)
         client.timeout = TIMEOUT
         again = [place for place in before.missing if place.window > self._now - GIVEN_UP]
-        new = list(self._sample()) if before.day < self.day else []
+        new = list(self._sample()) if before.day != self.day else []
         missing = [place for place in (*again, *new) if not self._is_found(client, place)][-MOST_MISSING:]
         memory = _Memory(
             watched=True,
             day=self.day,
             missing=missing,
-            sought=len(new) if before.day < self.day else before.sought,
+            sought=len(new) if before.day != self.day else before.sought,
             texts=[_not_found(missing)] if missing else [],
         )
         numbers = {"secops_records_sought": len(again) + len(new), "secops_records_not_found": len(missing)}

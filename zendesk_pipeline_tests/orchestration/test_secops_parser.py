@@ -103,6 +103,16 @@ def test_the_first_look_says_what_is_expected_and_each_day_has_one(
     assert len(server.asked) == 3
 
 
+def test_after_a_clock_that_was_ahead_the_parser_is_looked_at_again(look: Look, server: SecopsServer) -> None:
+    """A look of next year is no reason to wait for it; the looks after that are a day apart again."""
+    look(days=365)
+    server.asked.clear()
+    look()
+    assert len(server.asked) == 3
+    look()
+    assert len(server.asked) == 3
+
+
 def test_a_parser_that_recognises_fewer_records_is_told_until_it_is_changed_back(
     look: Look, server: SecopsServer, instance: dg.DagsterInstance
 ) -> None:

@@ -115,6 +115,17 @@ def test_the_day_of_samples_begins_at_three(look: Look, server: SecopsServer, de
     assert "secops_records_sought" in look(hours=_hours_to(1) + 23.1).metadata
 
 
+def test_after_a_clock_that_was_ahead_records_are_looked_for_again(
+    look: Look, server: SecopsServer, delivered: list[Record]
+) -> None:
+    """The sample of a day of next year is no reason to wait for it."""
+    _holds(server, delivered)
+    look(hours=365 * 24)
+    server.asked.clear()
+    verdict = look()
+    assert len(server.asked) == verdict.metadata["secops_records_sought"].value == 5
+
+
 def test_what_is_not_found_is_told_until_it_is(
     look: Look, server: SecopsServer, delivered: list[Record], instance: dg.DagsterInstance
 ) -> None:
