@@ -18,8 +18,9 @@ from zendesk_pipeline.settings.environment import not_set
 @click.command
 @click.option("--stream", "names", multiple=True, help="Only this stream; may be given several times.")
 @click.option("--accept", "accepted", multiple=True, metavar="FIELD", help="Let it pass without a redaction rule.")
+@click.option("--accept-all", "everything", is_flag=True, help="Let all pass that wait.")
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
-def fields(names: tuple[str, ...], accepted: tuple[str, ...], *, as_json: bool) -> None:
+def fields(names: tuple[str, ...], accepted: tuple[str, ...], *, everything: bool, as_json: bool) -> None:
     """Print the fields and values that were seen, each with the hour in which it was seen first.
 
     Those that no redaction rule speaks of are marked until a rule does, or until they are accepted.
@@ -31,8 +32,8 @@ def fields(names: tuple[str, ...], accepted: tuple[str, ...], *, as_json: bool) 
     wanted = [
         CatalogueStore(stream=stream.name, store=store, layout=Layout.of(chosen)) for stream in streams(chosen, names)
     ]
-    if accepted:
-        _accept(wanted, accepted)
+    if accepted or everything:
+        _accept(wanted, accepted, everything=everything)
     found = [catalogue for each in wanted if (catalogue := each.read()[0])]
     if as_json:
         click.echo(json.dumps([msgspec.to_builtins(each) for each in found], indent=2))
@@ -45,15 +46,16 @@ def fields(names: tuple[str, ...], accepted: tuple[str, ...], *, as_json: bool) 
         click.echo("Nothing was collected yet.")
 
 
-def _accept(wanted: Sequence[CatalogueStore], accepted: Sequence[str]) -> None:
+def _accept(wanted: Sequence[CatalogueStore], accepted: Sequence[str], *, everything: bool) -> None:
     """Take fields from the list of those that no rule speaks of; raises UsageError where one is on none."""
     left = set(accepted)
     for each in wanted:
         catalogue, version = each.read()
-        if catalogue is None or left.isdisjoint(catalogue.unruled):
+        waits = catalogue.unruled if catalogue else []
+        rest = [] if everything else [name for name in waits if name not in accepted]
+        if catalogue is None or rest == waits:
             continue
-        left.difference_update(catalogue.unruled)
-        rest = [name for name in catalogue.unruled if name not in accepted]
+        left.difference_update(waits)
         if not each.write(msgspec.structs.replace(catalogue, unruled=rest), version):
             raise DeliveryError(f"{each.stream}: a run has written the catalogue just now. Try again.")
     if left:

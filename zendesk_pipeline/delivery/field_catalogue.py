@@ -19,6 +19,8 @@ from zendesk_pipeline.model.redaction_rules import path
 from zendesk_pipeline.model.streams import Stream
 from zendesk_pipeline.model.windows import DAY, Window
 
+MOST_SEEN = 4000
+"""Names of a stream; of one whose records have ever new ones, more would say nothing."""
 RACES = 20
 """How often the catalogue is read again after another run has replaced it."""
 MOST_LOOKED_AT = 250
@@ -160,10 +162,11 @@ class FieldWatch:
 
     def _note(self, *, only_unruled: bool = False) -> Noted:
         for _ in range(RACES):
+            denied = False
             try:
                 before, version = self.catalogues.read()
             except DeniedError:  # without the right to list, S3 says so of a missing one too
-                before, version = None, None
+                before, version, denied = None, None, True
             if only_unruled and not before:
                 return NOTHING  # a run that comes to its end begins it
             catalogue = before or Catalogue(stream=self.stream.name, begun=self.now)
@@ -172,6 +175,7 @@ class FieldWatch:
                 for name, time in self._fields.seen.items()
                 if name not in catalogue.seen and (self._is_unruled(name) if only_unruled else self._may_be_named(name))
             }
+            new = dict(list(new.items())[: MOST_SEEN - len(catalogue.seen)])
             unruled = [*catalogue.unruled, *(new if before else ())]
             after = msgspec.structs.replace(
                 catalogue,
@@ -181,6 +185,8 @@ class FieldWatch:
             if after == before or self.catalogues.write(after, version):
                 is_told = before is not None and self.now - before.begun >= LEARNING
                 return Noted(new=_by_window(new) if is_told else {}, unruled=after.unruled)
+            if denied:
+                return NOTHING  # it is there and may not be read
         return NOTHING
 
     def _is_unruled(self, name: str) -> bool:

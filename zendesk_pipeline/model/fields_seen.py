@@ -64,6 +64,16 @@ class _Place:
         return union
 
 
+@dataclass(frozen=True, slots=True)
+class _Members:
+    """An object of a record; a name may stand in it more than once, and the rules mean each."""
+
+    pairs: list[tuple[str, Any]]
+
+
+_members_of = json.JSONDecoder(object_pairs_hook=_Members).decode
+
+
 class FieldsSeen:
     """What was seen so far."""
 
@@ -101,14 +111,16 @@ class FieldsSeen:
 
     def _take_apart(self, line: bytes, time: int) -> None:
         try:
-            record = json.loads(line)  # which takes half of a letter and numbers of any size, as others do not
+            record = _members_of(
+                line.decode()
+            )  # which takes half of a letter and numbers of any size, as others do not
         except (ValueError, RecursionError):
             return
         new: dict[str, int] = {}
         before = self._places
-        if isinstance(record, dict):
+        if isinstance(record, _Members):
             self._note(self._top, record, (), new)
-            self._note_values(record, new)  # pyright: ignore[reportUnknownArgumentType]  # JSON
+            self._note_values(dict(record.pairs), new)
         self._taken_apart += 1
         self._has_grown = self._has_grown or self._places > before
         if new:
@@ -119,8 +131,8 @@ class FieldsSeen:
     def _note(self, place: _Place, value: Any, path: Path, new: dict[str, int]) -> None:
         if place.is_table:
             return
-        if isinstance(value, dict):
-            self._note_object(place, value, path, new)  # pyright: ignore[reportUnknownArgumentType]  # JSON
+        if isinstance(value, _Members):
+            self._note_object(place, value.pairs, path, new)
         elif isinstance(value, list):
             self._note_array(place, value, path, new)  # pyright: ignore[reportUnknownArgumentType]  # JSON
         elif value is not None and not place.is_scalar:
@@ -129,14 +141,14 @@ class FieldsSeen:
             if (name := written(path)) not in self.seen:
                 new[name] = 0
 
-    def _note_object(self, place: _Place, members: Mapping[str, Any], path: Path, new: dict[str, int]) -> None:
-        if not self._tells_apart(place, members, path):
+    def _note_object(self, place: _Place, members: Sequence[tuple[str, Any]], path: Path, new: dict[str, int]) -> None:
+        if not self._tells_apart(place, dict(members), path):
             self._make_table(place, (*path, "*"), new)
             return
         if place.fields is None:
             place.fields = {}
             self._places += 1
-        for name, value in members.items():
+        for name, value in members:
             if name not in place.fields:
                 place.fields[name] = _Place()
                 self._places += 1

@@ -112,7 +112,8 @@ def compared(before: Baseline | None, now: Baseline) -> tuple[list[str], Baselin
             )
         else:
             expected[name] = found
-    if texts and before:
+    same = before and (before.parser, before.form) == (now.parser, now.form)
+    if before and (texts or (same and before.streams == expected)):
         return texts, msgspec.structs.replace(before, streams=expected)
     return texts, msgspec.structs.replace(now, streams=expected)
 

@@ -113,6 +113,15 @@ def test_keys_that_are_data_are_no_names(fields: dict[str, Any], named: str) -> 
     assert seen.keys() == {"id", "generated_timestamp", named}
 
 
+def test_each_occurrence_of_a_repeated_name_is_looked_at() -> None:
+    """Rules see them all, and so does this: what stands in the first is stored as well."""
+    fields = FieldsSeen(INCREMENTAL_TICKETS)
+    fields.look(b'{"id":1,"a":{"secret":1},"a":{}}', 1)
+    fields.grow()
+    fields.look(b'{"id":1,"a":{"other":1},"a":{}}', 2)
+    assert fields.seen == {"id": 1, "a.secret": 1, "a.other": 2}
+
+
 def _audit_log(number: int, **fields: Any) -> dict[str, Any]:
     return {"id": number, "created_at": "2026-11-12T05:00:00Z", **fields}
 

@@ -15,7 +15,7 @@ from click.testing import CliRunner, Result
 
 from zendesk_pipeline.cli import main
 from zendesk_pipeline.delivery.bucket import Store
-from zendesk_pipeline.delivery.field_catalogue import LEARNING, CatalogueStore, FieldWatch
+from zendesk_pipeline.delivery.field_catalogue import LEARNING, MOST_SEEN, Catalogue, CatalogueStore, FieldWatch
 from zendesk_pipeline.delivery.object_keys import Layout
 from zendesk_pipeline.local.services import SimulatedZendesk
 from zendesk_pipeline.model.errors import DeniedError, RedactionError
@@ -185,6 +185,37 @@ def test_a_new_field_that_no_rule_speaks_of_is_told_until_somebody_decides(
     keeping = {"REDACTION_RULES": "builtin:without-personal-data", "REDACTION_KEY": "k" * 40}
     ruled = collecting(hours(1, skip=10), **keeping)
     assert ruled.passes, "all its rules are of `keep`, which speak of every field"
+
+
+def test_all_that_waits_can_be_accepted_at_once(
+    collecting: Callable[..., Any], bucket: Bucket, fields: Callable[..., Result]
+) -> None:
+    """Rare fields come one by one in the first weeks."""
+    collecting(BEFORE, redacted=True)
+    _age(bucket, seconds=60)
+    _age(bucket, seconds=60, forget="subject")
+    assert not collecting(hours(1, skip=6), redacted=True).passes
+    assert _catalogue(bucket)["unruled"] == ["subject", NEW]
+    assert "NO RULE" not in fields("--accept-all").stdout
+    assert collecting(hours(1, skip=7), redacted=True).passes
+
+
+def test_a_catalogue_has_a_bound(bucket: Bucket) -> None:
+    """A stream whose records have ever new names fills it, and no more; what is in it stays."""
+    watch = FieldWatch(
+        stream=INCREMENTAL_TICKETS,
+        catalogues=CatalogueStore(stream="incremental_tickets", store=bucket.store, layout=bucket.layout),
+        redaction=None,
+        holds=False,
+        now=0,
+    )
+    seen = {f"f{number}": "2026-11-12-05:00" for number in range(MOST_SEEN - 1)}
+    full = Catalogue(stream="incremental_tickets", begun=0, seen=seen)
+    assert watch.catalogues.write(full, None)
+    watch.look(Page(number=1, records=[ticket(1, FIRST.start)], requests=1, waited=0))
+    watch.note()
+    assert len(_catalogue(bucket)["seen"]) == MOST_SEEN
+    assert seen.items() <= _catalogue(bucket)["seen"].items()
 
 
 def test_with_hold_nothing_is_delivered_before_somebody_decides(

@@ -19,7 +19,16 @@ from zendesk_pipeline.model.errors import DeliveryError
 from zendesk_pipeline.model.streams import STREAMS
 from zendesk_pipeline.secops.access import connect
 from zendesk_pipeline.secops.instance import LOG_TYPE
-from zendesk_pipeline.secops.parser_run import ParserResult, active, candidate, code_of, records_of, run, sample
+from zendesk_pipeline.secops.parser_run import (
+    ParserResult,
+    active,
+    candidate,
+    code_of,
+    has_sample,
+    records_of,
+    run,
+    sample,
+)
 from zendesk_pipeline.secops.parser_watch import BaselineStore, baseline_of
 from zendesk_pipeline.settings import environment
 from zendesk_pipeline.settings.environment import OutputFormat, Settings, not_set
@@ -94,6 +103,8 @@ def parser_check(
         raise click.UsageError("--accept is for the active parser, and the made-up records of all streams.")
     chosen = environment.load()
     names = (stream,) if stream else chosen.resources
+    if accept:
+        names = [name for name in names if has_sample(STREAMS[name])]
     lines = {name: records_of(record) if record else sample(STREAMS[name]) for name in names}
     client = connect(access_of(options))
     parser = (candidate if next_one else active)(client.parsers())
