@@ -123,7 +123,7 @@ class _Look:
             dg.AssetCheckSeverity.WARN,  # no error: the log is no proof that something was not read
             self.watch.texts,
             {**shown, **_memory(self.watch)},
-            f"{len(receipts):,} windows more are read by SecOps.{waits}",
+            f"SecOps has read {len(receipts):,} more {'window' if len(receipts) == 1 else 'windows'}.{waits}",
         )
 
     # What was delivered

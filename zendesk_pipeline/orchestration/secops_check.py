@@ -13,8 +13,8 @@ from zendesk_pipeline.orchestration.accounts import Account
 from zendesk_pipeline.orchestration.comparison import UNSEEN
 from zendesk_pipeline.orchestration.resources import bucket_key, bucket_of
 from zendesk_pipeline.orchestration.secops_verdicts import (
-    TIMEOUT,
     Watched,
+    asking,
     kept,
     not_answered,
     remembered,
@@ -22,7 +22,7 @@ from zendesk_pipeline.orchestration.secops_verdicts import (
     told,
 )
 from zendesk_pipeline.orchestration.verdicts import verdict
-from zendesk_pipeline.secops.access import NotInstalledError, access_of, connect, missing_settings
+from zendesk_pipeline.secops.access import NotInstalledError, missing_settings
 from zendesk_pipeline.secops.feed_model import Feed, uri_of
 from zendesk_pipeline.secops.feed_watch import (
     Delivered,
@@ -33,7 +33,7 @@ from zendesk_pipeline.secops.feed_watch import (
     left_out,
     passed_over,
 )
-from zendesk_pipeline.secops.instance import READING, NoCredentialsError, UnavailableError
+from zendesk_pipeline.secops.instance import NoCredentialsError, UnavailableError
 
 CHECK = "secops_reads"
 STATE, NO_FEED, READ_ONLY = "secops_feed_state", "there is none", "read-only"
@@ -75,8 +75,7 @@ def secops_check(account: Account, clock: Clock) -> dg.AssetChecksDefinition:
             return _unwatched(key, before, f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} not set.")
         try:
             uri_of(account.settings)  # without a bucket there is nothing to ask
-            client = connect(access_of(account.settings), READING)
-            client.timeout = TIMEOUT
+            client = asking(context, account)
             feeds = client.feeds()
         except UnavailableError as problem:
             return not_answered(key, before, problem)

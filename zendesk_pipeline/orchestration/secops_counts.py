@@ -17,8 +17,8 @@ from zendesk_pipeline.model.windows import HOUR
 from zendesk_pipeline.orchestration.accounts import Account
 from zendesk_pipeline.orchestration.comparison import UNSEEN
 from zendesk_pipeline.orchestration.resources import bucket_key, bucket_of
-from zendesk_pipeline.orchestration.secops_verdicts import TIMEOUT, Watched, not_answered, remembered, repeated, told
-from zendesk_pipeline.secops.access import NotInstalledError, access_of, connect, missing_settings
+from zendesk_pipeline.orchestration.secops_verdicts import Watched, asking, not_answered, remembered, repeated, told
+from zendesk_pipeline.secops.access import NotInstalledError, missing_settings
 from zendesk_pipeline.secops.count_watch import (
     MOST_WAITS,
     Batch,
@@ -34,7 +34,7 @@ from zendesk_pipeline.secops.count_watch import (
 from zendesk_pipeline.secops.counts import Counts, DashboardCounts
 from zendesk_pipeline.secops.feed_model import Feed, uri_of
 from zendesk_pipeline.secops.feed_watch import Finding, chosen, failed
-from zendesk_pipeline.secops.instance import READING, NoCredentialsError, UnavailableError
+from zendesk_pipeline.secops.instance import NoCredentialsError, UnavailableError
 
 CHECK = "secops_counts"
 PARSED_HOURS = 24
@@ -75,8 +75,7 @@ def secops_counts(account: Account, clock: Clock) -> dg.AssetChecksDefinition:
             return _uncounted(key, f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} not set.")
         try:
             uri_of(account.settings)
-            client = connect(access_of(account.settings), READING)
-            client.timeout = TIMEOUT
+            client = asking(context, account)
             feeds = client.feeds()
         except PipelineError as problem:
             return _not_asked(key, before, problem)

@@ -14,9 +14,9 @@ from zendesk_pipeline.model.windows import HOUR
 from zendesk_pipeline.orchestration.accounts import Account
 from zendesk_pipeline.orchestration.comparison import UNSEEN
 from zendesk_pipeline.orchestration.resources import bucket_key, bucket_of
-from zendesk_pipeline.orchestration.secops_verdicts import TIMEOUT, Watched, not_answered, remembered, repeated, told
-from zendesk_pipeline.secops.access import NotInstalledError, access_of, connect, missing_settings
-from zendesk_pipeline.secops.instance import READING, SecopsError, UnavailableError
+from zendesk_pipeline.orchestration.secops_verdicts import Watched, asking, not_answered, remembered, repeated, told
+from zendesk_pipeline.secops.access import NotInstalledError, missing_settings
+from zendesk_pipeline.secops.instance import SecopsError, UnavailableError
 from zendesk_pipeline.secops.parser_run import ParserResult, active, code_of, has_sample, run, sample
 from zendesk_pipeline.secops.parser_watch import Baseline, BaselineStore, baseline_of, compared
 
@@ -49,7 +49,7 @@ def secops_parser(account: Account, clock: Clock) -> dg.AssetChecksDefinition:
         if 0 <= now - before.looked < BETWEEN:  # a clock that was ahead has left a time to come
             return repeated(key, before, "", otherwise="It was looked at within the last day.")
         try:
-            found = _found(account, now)
+            found = _found(context, account, now)
             store = bucket_of(context, account)
             baselines = BaselineStore(store=store.store(), layout=store.layout)
             expected, version = baselines.read()
@@ -66,9 +66,8 @@ def secops_parser(account: Account, clock: Clock) -> dg.AssetChecksDefinition:
     return check
 
 
-def _found(account: Account, now: float) -> Baseline:
-    client = connect(access_of(account.settings), READING)
-    client.timeout = TIMEOUT
+def _found(context: dg.AssetCheckExecutionContext, account: Account, now: float) -> Baseline:
+    client = asking(context, account)
     parser = active(client.parsers())
     code, form = code_of(parser), account.settings.output_format
     samples = {stream.name: (stream, sample(stream)) for stream in account.streams if has_sample(stream)}

@@ -21,10 +21,10 @@ from zendesk_pipeline.model.windows import DAY, HOUR, Window
 from zendesk_pipeline.orchestration.accounts import Account
 from zendesk_pipeline.orchestration.comparison import BEGINS, UNSEEN
 from zendesk_pipeline.orchestration.resources import bucket_key, bucket_of
-from zendesk_pipeline.orchestration.secops_verdicts import TIMEOUT, Watched, not_answered, remembered, repeated, told
-from zendesk_pipeline.secops.access import NotInstalledError, access_of, connect, missing_settings
+from zendesk_pipeline.orchestration.secops_verdicts import Watched, asking, not_answered, remembered, repeated, told
+from zendesk_pipeline.secops.access import NotInstalledError, missing_settings
 from zendesk_pipeline.secops.count_watch import patience_of
-from zendesk_pipeline.secops.instance import READING, NoCredentialsError, UnavailableError
+from zendesk_pipeline.secops.instance import NoCredentialsError, UnavailableError
 from zendesk_pipeline.secops.search import can_be_sought, is_there
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def secops_sample(account: Account, clock: Clock) -> dg.AssetChecksDefinition:
         if not look.is_due(before):
             return repeated(key, before, "", unanswered=before.unanswered, otherwise=_well(before))
         try:
-            return look.verdict(key, before)
+            return look.verdict(context, key, before)
         except PipelineError as problem:
             return _not_sought(key, before, problem, look.day)
 
@@ -124,10 +124,11 @@ class _Look:
         """Whether there is something to look for."""
         return before.day != self.day or bool(before.missing)
 
-    def verdict(self, key: dg.AssetCheckKey, before: _Memory) -> dg.AssetCheckResult:
+    def verdict(
+        self, context: dg.AssetCheckExecutionContext, key: dg.AssetCheckKey, before: _Memory
+    ) -> dg.AssetCheckResult:
         """What is not found; raises PipelineError where SecOps or the bucket does not answer."""
-        client = connect(access_of(self._account.settings), READING)
-        client.timeout = TIMEOUT
+        client = asking(context, self._account)
         again = [place for place in before.missing if place.window > self._now - GIVEN_UP]
         new = list(self._sample()) if before.day != self.day else []
         missing = [place for place in (*again, *new) if not self._is_found(client, place)][-MOST_MISSING:]

@@ -1,19 +1,30 @@
 """What the checks that ask SecOps have in common: who asks, what is remembered, and an hour without an answer."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import dagster as dg
 import msgspec
 
 from zendesk_pipeline.model.errors import PipelineError
+from zendesk_pipeline.orchestration.accounts import Account
 from zendesk_pipeline.orchestration.comparison import UNSEEN
 from zendesk_pipeline.orchestration.verdicts import latest_verdict, verdict
+from zendesk_pipeline.secops.access import access_of, connect
+from zendesk_pipeline.secops.instance import READING, WaitLimit
+
+if TYPE_CHECKING:
+    from zendesk_pipeline.secops.client import SecopsClient
 
 MEMORY = "remembered"
 """The metadata by which a verdict is remembered."""
 TIMEOUT = 15
 """Seconds for an answer of Google's."""
+MOST_WAITED = 120
+"""Seconds that all checks of one run wait for one address, those of all accounts: the run has others to look at."""
+SLOW = 5
+"""Seconds; what Google answers sooner is no wait."""
 MOST_UNANSWERED = 3
 """Hours in a row without an answer, from which on that is a finding: Google is down for a while now and then."""
 
@@ -74,6 +85,25 @@ def repeated(
     """The verdict before, with its severity, and one thing more."""
     memory = msgspec.structs.replace(before, unanswered=unanswered)
     return told(key, memory, {}, more=[more] if more else [], otherwise=otherwise)
+
+
+def asking(context: dg.AssetCheckExecutionContext, account: Account) -> "SecopsClient":
+    """A client for the account's instance that asks for reading, and raises UnavailableError where others waited long.
+
+    Raises what `connect` does.
+    """
+    access = access_of(account.settings)
+    client = connect(access, READING)
+    client.timeout = TIMEOUT
+    client.waits = wait_limit(context.op_execution_context.run_id, access.instance.endpoint)
+    return client
+
+
+@lru_cache(maxsize=64)
+def wait_limit(run: str, endpoint: str) -> WaitLimit:
+    """What the checks of a run share for an address."""
+    del run, endpoint
+    return WaitLimit(left=MOST_WAITED, slow=SLOW)
 
 
 def not_answered(key: dg.AssetCheckKey, before: Watched, problem: PipelineError) -> dg.AssetCheckResult:

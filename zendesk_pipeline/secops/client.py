@@ -7,6 +7,7 @@ Parsers: https://docs.cloud.google.com/chronicle/docs/reference/rest/v1alpha/pro
 
 import base64
 import binascii
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from http import HTTPStatus
 from pathlib import Path
@@ -31,6 +32,7 @@ from zendesk_pipeline.secops.instance import (
     Scope,
     SecopsError,
     UnavailableError,
+    WaitLimit,
 )
 from zendesk_pipeline.settings.programs import ours
 from zendesk_pipeline.zendesk.error_answers import quote
@@ -84,6 +86,7 @@ class SecopsClient:
     def __init__(self, instance: Instance, session: requests.Session) -> None:
         self.instance = instance
         self.timeout: float = TIMEOUT
+        self.waits = WaitLimit(left=math.inf, slow=math.inf)
         self._session = session
         session.auth = NoCredential()  # the session signs
         if instance.endpoint.startswith("http://"):
@@ -172,6 +175,8 @@ class SecopsClient:
         reads: bool,
     ) -> Any:
         url = self.instance.url(version, path)
+        self.waits.check(self.instance.endpoint)
+        begun = self.waits.monotonic()
         try:
             response = self._session.request(
                 method, url, params=parameters, json=body, timeout=self.timeout, allow_redirects=False
@@ -187,6 +192,8 @@ class SecopsClient:
             raise UnavailableError(
                 f"{self.instance.endpoint} could not be reached ({cause}).{_unsure(reads=reads)}"
             ) from None
+        finally:
+            self.waits.spend(begun)
         if response.status_code != HTTPStatus.OK:
             passes = response.status_code in PASSING or response.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR
             refusal: type[SecopsError] = UnavailableError if passes else SecopsError

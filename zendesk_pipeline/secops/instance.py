@@ -1,5 +1,7 @@
 """Which Google SecOps instance is meant, what is asked of it, and how that can fail."""
 
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -58,3 +60,24 @@ class Instance:
     def url(self, version: str, path: str) -> str:
         """The address of `path` below the instance, in `v1`, `v1beta` or `v1alpha`; `:method` is one of its own."""
         return f"{self.endpoint}/{version}/{self.name}{'' if path.startswith(':') else '/'}{path}"
+
+
+@dataclass(slots=True, kw_only=True)
+class WaitLimit:
+    """The time that several looks at one address may wait in all, so that none holds up those after it."""
+
+    left: float
+    """Seconds."""
+    slow: float
+    """Seconds; what is answered sooner costs nothing."""
+    monotonic: Callable[[], float] = time.monotonic
+
+    def spend(self, begun: float) -> None:
+        """Count a request that began then."""
+        seconds = self.monotonic() - begun
+        self.left -= seconds if seconds >= self.slow else 0.0
+
+    def check(self, endpoint: str) -> None:
+        """Raise UnavailableError where none is left."""
+        if self.left <= 0:
+            raise UnavailableError(f"{endpoint} was so slow for others of this run that it was not asked.")
