@@ -82,10 +82,19 @@ def description(result: dg.ExecuteInProcessResult) -> str:
 
 def damage(home: Path, stream: str) -> None:
     """What the instance in a folder knows of an asset cannot be read any more: no look at it succeeds."""
+    _set_details(home, stream, "{")
+
+
+def undamage(home: Path, stream: str) -> None:
+    """It can be read again."""
+    _set_details(home, stream, None)
+
+
+def _set_details(home: Path, stream: str, details: str | None) -> None:
     with sqlite3.connect(home / "history" / "runs" / "index.db") as database:
         changed = database.execute(
-            "UPDATE asset_keys SET asset_details = '{' WHERE asset_key = ?",
-            (dg.AssetKey(stream.split("/")).to_string(),),
+            "UPDATE asset_keys SET asset_details = ? WHERE asset_key = ?",
+            (details, dg.AssetKey(stream.split("/")).to_string()),
         )
         assert changed.rowcount == 1
 
