@@ -6,13 +6,11 @@ from collections.abc import Sequence
 import click
 import msgspec
 
-from zendesk_pipeline.commands.past_range import streams
-from zendesk_pipeline.delivery.bucket import Store, prepared
+from zendesk_pipeline.commands.past_range import store_of, streams
 from zendesk_pipeline.delivery.field_catalogue import Catalogue, CatalogueStore
 from zendesk_pipeline.delivery.object_keys import Layout
 from zendesk_pipeline.model.errors import DeliveryError
-from zendesk_pipeline.settings import aws_clients, environment
-from zendesk_pipeline.settings.environment import not_set
+from zendesk_pipeline.settings import environment
 
 
 @click.command
@@ -26,9 +24,7 @@ def fields(names: tuple[str, ...], accepted: tuple[str, ...], *, everything: boo
     Those that no redaction rule speaks of are marked until a rule does, or until they are accepted.
     """
     chosen = environment.load()
-    if not chosen.s3_bucket:
-        raise not_set("S3_BUCKET", "the bucket that holds the state prefix")
-    store = Store(client=prepared(aws_clients.client("s3")), bucket=chosen.s3_bucket, encryption=_encryption(chosen))
+    store = store_of(chosen, "the bucket that holds the state prefix")
     wanted = [
         CatalogueStore(stream=stream.name, store=store, layout=Layout.of(chosen)) for stream in streams(chosen, names)
     ]
@@ -64,8 +60,3 @@ def _accept(wanted: Sequence[CatalogueStore], accepted: Sequence[str], *, everyt
 
 def _mark(catalogue: Catalogue, name: str) -> str:
     return "  NO RULE: give it one in REDACTION_RULES, or accept it with --accept" if name in catalogue.unruled else ""
-
-
-def _encryption(chosen: environment.Settings) -> dict[str, str]:
-    asked = {"ServerSideEncryption": chosen.s3_sse, "SSEKMSKeyId": chosen.s3_kms_key_id}
-    return {name: value for name, value in asked.items() if value}

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any, cast
 import click
 
 from zendesk_pipeline.commands.source_windows import Shown, by_window
+from zendesk_pipeline.delivery.bucket import Store, encryption, prepared
 from zendesk_pipeline.model.streams import STREAMS, Stream
 from zendesk_pipeline.model.windows import Span, Window
 from zendesk_pipeline.orchestration.catch_up import GRACE
-from zendesk_pipeline.settings.environment import Settings, full_hour
+from zendesk_pipeline.settings import aws_clients
+from zendesk_pipeline.settings.environment import Settings, full_hour, not_set
 from zendesk_pipeline.settings.programs import PACKAGE, backfills, called
 from zendesk_pipeline.zendesk.prefetch import prefetched
 
@@ -71,6 +73,14 @@ def ends(chosen: Settings) -> Generator[Ends]:
     with dg.build_resources(wanted) as resources:
         made: Any = resources
         yield Ends(zendesk=made.zendesk, bucket=made.s3_io_manager)
+
+
+def store_of(chosen: Settings, what: str) -> Store:
+    """The bucket, without Dagster; raises SettingsError where none is set, `what` being what it holds."""
+    if not chosen.s3_bucket:
+        raise not_set("S3_BUCKET", what)
+    asked = encryption(chosen.s3_sse, chosen.s3_kms_key_id)
+    return Store(client=prepared(aws_clients.client("s3")), bucket=chosen.s3_bucket, encryption=asked)
 
 
 def streams(chosen: Settings, names: Sequence[str]) -> list[Stream]:

@@ -14,7 +14,6 @@ import click
 
 from zendesk_pipeline.commands import past_range
 from zendesk_pipeline.delivery.batches import SEPARATOR
-from zendesk_pipeline.delivery.bucket import Store, prepared
 from zendesk_pipeline.delivery.inspection import WEEKS
 from zendesk_pipeline.delivery.ledger import Delivered, Ledger
 from zendesk_pipeline.delivery.ledger_store import LedgerStore, of_each
@@ -24,8 +23,8 @@ from zendesk_pipeline.model.rate_budgets import ACCOUNT_RATE, Rates
 from zendesk_pipeline.model.records import Page
 from zendesk_pipeline.model.streams import STREAMS, Stream
 from zendesk_pipeline.model.windows import HOUR, Span
-from zendesk_pipeline.settings import aws_clients, environment
-from zendesk_pipeline.settings.environment import Settings, not_set
+from zendesk_pipeline.settings import environment
+from zendesk_pipeline.settings.environment import Settings
 from zendesk_pipeline.zendesk import parallel_walk
 
 GB = 2**30
@@ -191,7 +190,7 @@ def volume(
     Zendesk is asked for nothing but a forecast, and nothing is written.
     """
     span, chosen = _span(start, end), environment.load()
-    store = _store(chosen)
+    store = past_range.store_of(chosen, "the bucket that holds the ledgers")
     layout = Layout.of(chosen)
     rates = Rates(account=account_rate, export=chosen.zendesk_export_rate, share=chosen.zendesk_rate_share)
     found: list[Volume] = []
@@ -221,13 +220,6 @@ def _span(start: datetime, end: datetime) -> Span:
     if first >= last:
         raise click.UsageError("--from has to be before --to.")
     return Span(first, last)
-
-
-def _store(chosen: Settings) -> Store:
-    if not chosen.s3_bucket:
-        raise not_set("S3_BUCKET", "the bucket that holds the ledgers")
-    client = prepared(aws_clients.client("s3"))
-    return Store(client=client, bucket=chosen.s3_bucket, encryption={})
 
 
 def _as_json(_: Span, volumes: Sequence[Volume], forecasts: Sequence[Forecast], contract: float | None) -> str:

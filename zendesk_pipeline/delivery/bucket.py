@@ -76,6 +76,12 @@ def prepared(client: "S3Client") -> "S3Client":
     return signed_once(asks_for_the_region_once(client))
 
 
+def encryption(sse: str | None, kms_key_id: str | None) -> dict[str, str]:
+    """What S3_SSE and S3_KMS_KEY_ID ask for with every write, as PutObject takes it."""
+    asked = {"ServerSideEncryption": sse, "SSEKMSKeyId": kms_key_id}
+    return {name: value for name, value in asked.items() if value}
+
+
 @dataclass(frozen=True, slots=True)
 class Stored:
     """An object as it is now."""

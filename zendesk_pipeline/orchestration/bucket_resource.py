@@ -9,7 +9,7 @@ from pydantic import Field, PrivateAttr
 
 from zendesk_pipeline.delivery import account_marker
 from zendesk_pipeline.delivery.batches import BatchFormat
-from zendesk_pipeline.delivery.bucket import Store, prepared
+from zendesk_pipeline.delivery.bucket import Store, encryption, prepared
 from zendesk_pipeline.delivery.field_catalogue import CatalogueStore, FieldWatch
 from zendesk_pipeline.delivery.inspection import Inspector, Waiting, feed, written_after
 from zendesk_pipeline.delivery.ledger_store import LedgerStore, of_each
@@ -62,9 +62,8 @@ class BucketResource(dg.ConfigurableIOManager):
             raise not_set("S3_BUCKET", "the bucket that the SecOps feed reads")
         if self._client is None:  # which takes a tenth of a second
             self._client = prepared(aws_errors.make_client(self.s3.get_client))
-        encryption = {"ServerSideEncryption": self.sse, "SSEKMSKeyId": self.kms_key_id}
-        encryption = {name: value for name, value in encryption.items() if value}
-        return Store(client=self._client, bucket=self.bucket, encryption=encryption)
+        asked = encryption(self.sse, self.kms_key_id)
+        return Store(client=self._client, bucket=self.bucket, encryption=asked)
 
     @property
     def layout(self) -> Layout:

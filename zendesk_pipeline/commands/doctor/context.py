@@ -12,7 +12,7 @@ import requests
 from zendesk_pipeline.alerts.channels import Address
 from zendesk_pipeline.commands.doctor import s3_answers
 from zendesk_pipeline.commands.doctor.s3_answers import S3Answer
-from zendesk_pipeline.delivery.bucket import Store
+from zendesk_pipeline.delivery.bucket import Store, encryption
 from zendesk_pipeline.delivery.object_keys import Layout
 from zendesk_pipeline.model.clock import Clock
 from zendesk_pipeline.model.errors import StarvedError
@@ -132,9 +132,8 @@ class Context:
     @property
     def store(self) -> Store:
         """The bucket as a run uses it, by the writer's client and without pauses."""
-        chosen = {"ServerSideEncryption": self.settings.s3_sse, "SSEKMSKeyId": self.settings.s3_kms_key_id}
-        encryption = {name: value for name, value in chosen.items() if value}
-        return Store(client=self.s3, bucket=self.settings.s3_bucket, encryption=encryption, sleep=lambda _: None)
+        asked = encryption(self.settings.s3_sse, self.settings.s3_kms_key_id)
+        return Store(client=self.s3, bucket=self.settings.s3_bucket, encryption=asked, sleep=lambda _: None)
 
     @property
     def probe_key(self) -> str:
