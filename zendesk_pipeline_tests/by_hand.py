@@ -1,6 +1,7 @@
 """Records and pages made by hand, for tests that put them into a bucket without a Zendesk."""
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import msgspec
 
@@ -65,3 +66,16 @@ def lines(records: Iterable[Record]) -> list[bytes]:
 
 
 _audit_log, _ticket = record_reader(AUDIT_LOGS), record_reader(INCREMENTAL_TICKETS)
+
+
+def leaves(value: Any, at: str = "") -> set[str]:
+    """The fields of JSON that hold something, found by a walk of the tests' own: `via.source.rel`, `tags[*]`."""
+    match value:
+        case dict():
+            members: dict[str, Any] = value  # pyright: ignore[reportUnknownVariableType]  # JSON
+            return {leaf for name, each in members.items() for leaf in leaves(each, f"{at}.{name}".removeprefix("."))}
+        case list():
+            items: list[Any] = value  # pyright: ignore[reportUnknownVariableType]  # JSON
+            return {leaf for each in items for leaf in leaves(each, f"{at}[*]")}
+        case _:
+            return set() if value is None else {at}

@@ -11,7 +11,8 @@ import msgspec
 
 from zendesk_pipeline.delivery.bucket import Store
 from zendesk_pipeline.delivery.object_keys import Layout
-from zendesk_pipeline.model.errors import DeliveryError, DeniedError, RedactionError
+from zendesk_pipeline.delivery.state_object import StateObject
+from zendesk_pipeline.model.errors import DeniedError, RedactionError
 from zendesk_pipeline.model.fields_seen import FieldsSeen, is_value
 from zendesk_pipeline.model.records import Page
 from zendesk_pipeline.model.redaction import Redaction
@@ -55,28 +56,23 @@ class CatalogueStore:
 
         Raises DeliveryError where it cannot be read.
         """
-        stored = self.store.get(self._key)
-        if stored is None:
-            return None, None
-        try:
-            found = msgspec.json.decode(stored.body, type=Catalogue)
-            for name in found.unruled:  # somebody may have edited it
-                path(name)
-        except (ValueError, RecursionError) as problem:  # msgspec's errors are ValueErrors
-            raise DeliveryError(
-                f"{self.store.uri(self._key)}, which names the fields of {self.stream}, cannot be read ({problem})."
-                " Delete it: the next run begins it anew."
-            ) from None
-        return (found if found.seen else None), stored.version
+        found, version = self._object.read()
+        return (found if found and found.seen else None), version
 
     def write(self, catalogue: Catalogue, version: str | None) -> bool:
         """Write it over this version, or where there is none; False where another run has written since."""
-        body = msgspec.json.format(msgspec.json.encode(catalogue, order="sorted"), indent=1) + b"\n"
-        return self.store.put_over(self._key, body, version) is not None
+        return self._object.write(catalogue, version)
 
     @property
-    def _key(self) -> str:
-        return self.layout.catalogue(self.stream)
+    def _object(self) -> StateObject[Catalogue]:
+        return StateObject(
+            store=self.store,
+            key=self.layout.catalogue(self.stream),
+            shape=Catalogue,
+            meaning=f"which names the fields of {self.stream}",
+            made_by="run begins",
+            check=lambda found: [path(name) for name in found.unruled],
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,7 +18,7 @@ from zendesk_pipeline.orchestration.secops_verdicts import Watched, asking, not_
 from zendesk_pipeline.secops.access import NotInstalledError, missing_settings
 from zendesk_pipeline.secops.instance import SecopsError, UnavailableError
 from zendesk_pipeline.secops.parser_run import ParserResult, active, code_of, has_sample, run, sample
-from zendesk_pipeline.secops.parser_watch import Baseline, BaselineStore, baseline_of, compared
+from zendesk_pipeline.secops.parser_watch import Baseline, baseline_in, baseline_of, compared
 
 CHECK = "secops_parser"
 BETWEEN = 23 * HOUR
@@ -51,7 +51,7 @@ def secops_parser(account: Account, clock: Clock) -> dg.AssetChecksDefinition:
         try:
             found = _found(context, account, now)
             store = bucket_of(context, account)
-            baselines = BaselineStore(store=store.store(), layout=store.layout)
+            baselines = baseline_in(store.store(), store.layout)
             expected, version = baselines.read()
             texts, expects = compared(expected, found)
             if expects != expected:

@@ -6,14 +6,13 @@ rule hears.
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import msgspec
 
 from zendesk_pipeline.delivery.bucket import Store
 from zendesk_pipeline.delivery.object_keys import Layout
-from zendesk_pipeline.model.errors import DeliveryError
+from zendesk_pipeline.delivery.state_object import StateObject
 from zendesk_pipeline.secops.parser_run import ParserResult
 from zendesk_pipeline.settings.environment import OutputFormat
 
@@ -44,30 +43,15 @@ class Baseline(msgspec.Struct, frozen=True, kw_only=True):
     version: int = 1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BaselineStore:
-    """The baseline in the bucket. Its methods raise what `Store` does."""
-
-    store: Store
-    layout: Layout
-
-    def read(self) -> tuple[Baseline | None, str | None]:
-        """The baseline and its version; None where there is none. Raises DeliveryError where it cannot be read."""
-        stored = self.store.get(self.layout.parser_baseline)
-        if stored is None:
-            return None, None
-        try:
-            return msgspec.json.decode(stored.body, type=Baseline), stored.version
-        except msgspec.MsgspecError as problem:
-            raise DeliveryError(
-                f"{self.store.uri(self.layout.parser_baseline)}, which says what is expected of SecOps' parser, cannot"
-                f" be read ({problem}). Delete it: the next look writes it anew."
-            ) from None
-
-    def write(self, baseline: Baseline, version: str | None) -> bool:
-        """Write it over this version, or where there is none; False where somebody else has written since."""
-        body = msgspec.json.format(msgspec.json.encode(baseline), indent=1) + b"\n"
-        return self.store.put_over(self.layout.parser_baseline, body, version) is not None
+def baseline_in(store: Store, layout: Layout) -> StateObject[Baseline]:
+    """The baseline in the bucket."""
+    return StateObject(
+        store=store,
+        key=layout.parser_baseline,
+        shape=Baseline,
+        meaning="which says what is expected of SecOps' parser",
+        made_by="look writes",
+    )
 
 
 def baseline_of(

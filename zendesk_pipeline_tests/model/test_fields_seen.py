@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from zendesk_pipeline.model.fields_seen import MOST_FIELDS, MOST_VALUES, FieldsSeen, is_value
 from zendesk_pipeline.model.redaction_rules import path
 from zendesk_pipeline.model.streams import AUDIT_LOGS, INCREMENTAL_TICKETS
-from zendesk_pipeline_tests.by_hand import FIRST
+from zendesk_pipeline_tests.by_hand import FIRST, leaves
 
 NAMES = st.sampled_from(["a", "b", "from", "class", "id2", "created_at2", "f0", "with-dash"])
 NUMBERS = st.integers(-(2**70), 2**70) | st.floats(allow_nan=False, allow_infinity=False)
@@ -52,25 +52,12 @@ def test_each_field_is_named_with_the_time_it_was_first_seen() -> None:
     }
 
 
-def _leaves(value: Any, at: str = "") -> set[str]:
-    """The same, found by a walk of this test's own."""
-    match value:
-        case dict():
-            members: dict[str, Any] = value  # pyright: ignore[reportUnknownVariableType]  # JSON
-            return {leaf for name, each in members.items() for leaf in _leaves(each, f"{at}.{name}".removeprefix("."))}
-        case list():
-            items: list[Any] = value  # pyright: ignore[reportUnknownVariableType]  # JSON
-            return {leaf for each in items for leaf in _leaves(each, f"{at}[*]")}
-        case _:
-            return set() if value is None else {at}
-
-
 @given(st.lists(st.dictionaries(NAMES, VALUES, max_size=4), min_size=1, max_size=6))
 def test_whatever_the_records_hold_each_field_is_seen(fields: list[dict[str, Any]]) -> None:
     """However the shapes change from record to record, what is seen is what is there, and a path."""
     records = [_record(number, **each) for number, each in enumerate(fields, 1)]
     seen = _seen(*records)
-    assert seen.keys() == {leaf for record in records for leaf in _leaves(record)}
+    assert seen.keys() == {leaf for record in records for leaf in leaves(record)}
     for name in seen:
         assert path(name)
 

@@ -25,7 +25,7 @@ from zendesk_pipeline.model.records import Page
 from zendesk_pipeline.model.redaction import Redaction, RedactionRule
 from zendesk_pipeline.model.streams import INCREMENTAL_TICKETS
 from zendesk_pipeline.model.windows import Span
-from zendesk_pipeline_tests.by_hand import FIRST, hours, ticket
+from zendesk_pipeline_tests.by_hand import FIRST, hours, leaves, ticket
 from zendesk_pipeline_tests.deliveries import Bucket
 from zendesk_pipeline_tests.fakes.s3_wire import Sent, Wire, denying, refusal
 from zendesk_pipeline_tests.runs import QUIET, Project, description, metadata, project
@@ -104,18 +104,6 @@ def fields(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Call
     return run
 
 
-def _leaves(value: Any, at: str = "") -> set[str]:
-    match value:
-        case dict():
-            members: dict[str, Any] = value  # pyright: ignore[reportUnknownVariableType]  # JSON
-            return {leaf for name, each in members.items() for leaf in _leaves(each, f"{at}.{name}".removeprefix("."))}
-        case list():
-            items: list[Any] = value  # pyright: ignore[reportUnknownVariableType]  # JSON
-            return {leaf for each in items for leaf in _leaves(each, f"{at}[*]")}
-        case _:
-            return set() if value is None else {at}
-
-
 def test_the_first_run_begins_the_catalogue_and_tells_nothing(
     collecting: Callable[..., Any], bucket: Bucket, zendesk: SimulatedZendesk
 ) -> None:
@@ -123,7 +111,7 @@ def test_the_first_run_begins_the_catalogue_and_tells_nothing(
     first = collecting(hours(1))
     lines = [json.loads(line) for line in bucket.lines()]
     seen = _catalogue(bucket)["seen"]
-    assert {leaf for line in lines for leaf in _leaves(line)} <= seen.keys()
+    assert {leaf for line in lines for leaf in leaves(line)} <= seen.keys()
     assert set(seen.values()) <= {"2026-11-12-04:00", FIRST.partition_key}, "an export shows what is before, too"
     second = collecting(hours(1, skip=1))
     assert [first.passes, second.passes] == [True, True]

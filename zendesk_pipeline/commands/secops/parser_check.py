@@ -29,7 +29,7 @@ from zendesk_pipeline.secops.parser_run import (
     run,
     sample,
 )
-from zendesk_pipeline.secops.parser_watch import BaselineStore, baseline_of
+from zendesk_pipeline.secops.parser_watch import baseline_in, baseline_of
 from zendesk_pipeline.settings import environment
 from zendesk_pipeline.settings.environment import OutputFormat, Settings, not_set
 
@@ -129,7 +129,7 @@ def _accept(chosen: Settings, parser: "Parser", compared: Mapping[str, Mapping[O
     form = chosen.output_format
     results = {name: (outcomes[form], sample(STREAMS[name])) for name, outcomes in compared.items()}
     with past_range.ends(chosen) as ends:
-        baselines = BaselineStore(store=ends.bucket.store(), layout=ends.bucket.layout)
+        baselines = baseline_in(ends.bucket.store(), ends.bucket.layout)
         _, version = baselines.read()
         written = baselines.write(baseline_of(parser.parser_id, form, results, time.time()), version)
     if not written:
