@@ -1,7 +1,7 @@
 """The check that asks SecOps about its feed, against a stand-in of SecOps and a real bucket."""
 
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -11,14 +11,12 @@ import pytest
 
 from zendesk_pipeline.alerts.dagster_problems import failed_checks
 from zendesk_pipeline.alerts.snapshot import Automation, Snapshot
-from zendesk_pipeline.definitions import build
 from zendesk_pipeline.delivery.bucket import Store
 from zendesk_pipeline.delivery.object_keys import Layout
-from zendesk_pipeline.model.clock import Clock
 from zendesk_pipeline.model.windows import HOUR, Window
-from zendesk_pipeline.settings import environment as settings
 from zendesk_pipeline_tests.deliveries import Bucket
-from zendesk_pipeline_tests.fakes.secops_server import SecopsServer, google_error, secops
+from zendesk_pipeline_tests.fakes.secops_server import SecopsServer, google_error
+from zendesk_pipeline_tests.orchestration.conftest import LookAt
 from zendesk_pipeline_tests.runs import QUIET
 
 pytestmark = QUIET
@@ -29,40 +27,16 @@ Look = Callable[..., dg.AssetCheckEvaluation]
 
 
 @pytest.fixture
-def server() -> Generator[SecopsServer]:
-    with secops() as running:
-        yield running
-
-
-@pytest.fixture
 def uri(environment: dict[str, str], layout: Layout) -> str:
     return f"s3://{environment['S3_BUCKET']}/{layout.feed}"
 
 
 @pytest.fixture
-def instance() -> Iterator[dg.DagsterInstance]:
-    with dg.DagsterInstance.ephemeral() as made:
-        yield made
-
-
-@pytest.fixture
-def look(
-    environment: dict[str, str],
-    server: SecopsServer,
-    instance: dg.DagsterInstance,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> Look:
-    """The check as its hourly job runs it, with changed settings, some hours from now; the verdict."""
-    watching = {**environment, **server.environment(tmp_path)}
+def look(look_at: LookAt) -> Look:
+    """The check, with changed settings, some hours from now; the verdict."""
 
     def run(hours: float = 0, **changed: str) -> dg.AssetCheckEvaluation:
-        for name, value in {**watching, **changed}.items():
-            monkeypatch.setenv(name, value)
-        definitions = build(settings.load(), Clock(now=lambda: time.time() + hours * HOUR))
-        job = definitions.resolve_job_def("feed_inspection").get_subset(asset_check_selection={KEY})
-        (verdict,) = job.execute_in_process(instance=instance).get_asset_check_evaluations()
-        return verdict
+        return look_at(KEY, hours, **changed)
 
     return run
 

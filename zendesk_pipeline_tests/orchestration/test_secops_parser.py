@@ -1,9 +1,7 @@
 """The check that runs SecOps' parser on sample records, against a stand-in of SecOps and a real bucket."""
 
 import json
-import time
-from collections.abc import Callable, Generator, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import dagster as dg
@@ -13,14 +11,12 @@ from click.testing import CliRunner
 from zendesk_pipeline.alerts.dagster_problems import failed_checks
 from zendesk_pipeline.alerts.snapshot import Automation, Snapshot
 from zendesk_pipeline.cli import main
-from zendesk_pipeline.definitions import build
 from zendesk_pipeline.delivery.bucket import Store
 from zendesk_pipeline.delivery.object_keys import Layout
-from zendesk_pipeline.model.clock import Clock
 from zendesk_pipeline.model.windows import DAY, HOUR
-from zendesk_pipeline.settings import environment as settings
 from zendesk_pipeline_tests.deliveries import Bucket
-from zendesk_pipeline_tests.fakes.secops_server import CODE, LOG_TYPE, OLD_CODE, SecopsServer, google_error, secops
+from zendesk_pipeline_tests.fakes.secops_server import CODE, LOG_TYPE, OLD_CODE, SecopsServer, google_error
+from zendesk_pipeline_tests.orchestration.conftest import LookAt
 from zendesk_pipeline_tests.runs import QUIET
 
 pytestmark = QUIET
@@ -30,39 +26,16 @@ Look = Callable[..., dg.AssetCheckEvaluation]
 
 
 @pytest.fixture
-def server() -> Generator[SecopsServer]:
-    with secops() as running:
-        yield running
-
-
-@pytest.fixture
 def bucket(store: Store, layout: Layout) -> Bucket:
     return Bucket(store=store, layout=layout)
 
 
 @pytest.fixture
-def instance() -> Iterator[dg.DagsterInstance]:
-    with dg.DagsterInstance.ephemeral() as made:
-        yield made
-
-
-@pytest.fixture
-def watching(environment: dict[str, str], server: SecopsServer, tmp_path: Path) -> dict[str, str]:
-    """The settings with which SecOps is asked."""
-    return {**environment, **server.environment(tmp_path)}
-
-
-@pytest.fixture
-def look(watching: dict[str, str], instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch) -> Look:
-    """The check as its hourly job runs it, with changed settings, some days from now; the verdict."""
+def look(look_at: LookAt) -> Look:
+    """The check, with changed settings, some days from now; the verdict."""
 
     def run(days: float = 0, **changed: str) -> dg.AssetCheckEvaluation:
-        for name, value in {**watching, **changed}.items():
-            monkeypatch.setenv(name, value)
-        definitions = build(settings.load(), Clock(now=lambda: time.time() + days * DAY))
-        job = definitions.resolve_job_def("feed_inspection").get_subset(asset_check_selection={KEY})
-        (verdict,) = job.execute_in_process(instance=instance).get_asset_check_evaluations()
-        return verdict
+        return look_at(KEY, days * DAY / HOUR, **changed)
 
     return run
 

@@ -1,25 +1,22 @@
 """The check that looks for delivered records in SecOps, against a stand-in of SecOps and a real bucket."""
 
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
 
 import dagster as dg
 import pytest
 
 from zendesk_pipeline.alerts.dagster_problems import failed_checks
 from zendesk_pipeline.alerts.snapshot import Automation, Snapshot
-from zendesk_pipeline.definitions import build
 from zendesk_pipeline.delivery.bucket import Store
 from zendesk_pipeline.delivery.object_keys import Layout
-from zendesk_pipeline.model.clock import Clock
 from zendesk_pipeline.model.records import Record
 from zendesk_pipeline.model.streams import INCREMENTAL_TICKETS
 from zendesk_pipeline.model.windows import DAY, HOUR, Span, Window
-from zendesk_pipeline.settings import environment as settings
 from zendesk_pipeline_tests.by_hand import audit_logs, ticket
 from zendesk_pipeline_tests.deliveries import SMALL, Bucket, Deliveries
-from zendesk_pipeline_tests.fakes.secops_server import SecopsServer, google_error, secops
+from zendesk_pipeline_tests.fakes.secops_server import SecopsServer, google_error
+from zendesk_pipeline_tests.orchestration.conftest import LookAt
 from zendesk_pipeline_tests.runs import QUIET
 
 pytestmark = QUIET
@@ -30,36 +27,11 @@ Look = Callable[..., dg.AssetCheckEvaluation]
 
 
 @pytest.fixture
-def server() -> Generator[SecopsServer]:
-    with secops() as running:
-        yield running
-
-
-@pytest.fixture
-def instance() -> Iterator[dg.DagsterInstance]:
-    with dg.DagsterInstance.ephemeral() as made:
-        yield made
-
-
-@pytest.fixture
-def look(
-    environment: dict[str, str],
-    server: SecopsServer,
-    instance: dg.DagsterInstance,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> Look:
-    """The check as its hourly job runs it, with changed settings, some hours from now; the verdict."""
-    watching = {**environment, **server.environment(tmp_path)}
+def look(look_at: LookAt) -> Look:
+    """The check, with changed settings, some hours from now; the verdict."""
 
     def run(hours: float = 4, **changed: str) -> dg.AssetCheckEvaluation:
-        with monkeypatch.context() as once:
-            for name, value in {**watching, **changed}.items():
-                once.setenv(name, value)
-            definitions = build(settings.load(), Clock(now=lambda: time.time() + hours * HOUR))
-            job = definitions.resolve_job_def("feed_inspection").get_subset(asset_check_selection={KEY})
-            (verdict,) = job.execute_in_process(instance=instance).get_asset_check_evaluations()
-            return verdict
+        return look_at(KEY, hours, **changed)
 
     return run
 
